@@ -1,0 +1,146 @@
+# Every target does all it needs on a machine with Python 3.11+, a Rust toolchain and make,
+# and does nothing twice: what is done leaves a stamp, and the stamp depends on what it was made from.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+STAMPS := $(VENV)/.stamps
+EXTENSION := python/penstock/_core.abi3.so
+
+# Build products live outside the checkout, so that the next clean clone starts from them.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/penstock/target
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Without it the bindings' build script takes any python3 on PATH, which may be too old.
+export PYO3_PYTHON := $(CURDIR)/$(PY)
+
+# Newest first; PYTHON=... overrides.
+PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
+
+HOST ?= 127.0.0.1
+PORT ?= 4000
+ARGS ?=
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust_core proto -type f \
+	\( -name '*.rs' -o -name Cargo.toml -o -name '*.proto' -o -name '*.json' -o -name '*.pem' \) 2>/dev/null)
+NODE_TESTS := tests/node
+NODE_STAMP := $(NODE_TESTS)/node_modules/.package-lock.json
+
+.PHONY: help setup run test test-rust test-python bench bench-full lint lint-python lint-rust lint-deps \
+	format lock wheel clean tools
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# ---- setup ------------------------------------------------------------------------------------
+
+setup: $(STAMPS)/dev $(EXTENSION) ## create .venv, install the locked requirements, build the extension
+
+tools:
+	@command -v cargo >/dev/null || { echo "make: cargo not found: install a Rust toolchain (1.85 or newer)" >&2; exit 1; }
+	@test -n "$(PYTHON)" || test -x $(PY) || { \
+		echo "make: no Python 3.11+ with venv and ensurepip on PATH: install one or pass PYTHON=/path/to/python" >&2; exit 1; }
+
+$(STAMPS)/venv: | tools
+	test -x $(PY) || "$(PYTHON)" -m venv $(VENV)
+	mkdir -p $(@D) && touch $@
+
+$(STAMPS)/runtime: requirements/runtime.txt requirements/build.txt $(STAMPS)/venv
+	$(PY) -m pip install --quiet --no-input --require-hashes -r requirements/runtime.txt -r requirements/build.txt
+	touch $@
+
+$(STAMPS)/dev: requirements/dev.txt $(STAMPS)/runtime
+	$(PY) -m pip install --quiet --no-input --require-hashes -r requirements/dev.txt
+	touch $@
+
+# maturin builds where it can show its progress; pip then records the package and its `penstock` command.
+# (`maturin develop` alone would also install the dependency groups, unlocked, with a pip that may be too old for them.)
+$(EXTENSION): $(RUST_SOURCES) pyproject.toml $(STAMPS)/runtime
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked --skip-install
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PY) -m pip install --quiet --no-input --no-deps --no-index --no-build-isolation -e .
+	touch $@
+
+$(NODE_STAMP): $(NODE_TESTS)/package-lock.json $(NODE_TESTS)/package.json
+	cd $(NODE_TESTS) && npm ci --no-audit --no-fund --ignore-scripts
+	touch $@
+
+# ---- run --------------------------------------------------------------------------------------
+
+run: $(EXTENSION) ## build and start the gateway on 127.0.0.1:4000 (HOST, PORT, ARGS="--config FILE")
+	exec $(BIN)/penstock serve --host $(HOST) --port $(PORT) --show-key $(ARGS)
+
+# ---- test -------------------------------------------------------------------------------------
+
+test: test-rust test-python ## everything: Rust, Python, official SDKs in Python and Node
+
+# The binding crate is left out: it holds no logic and, as an extension module, links no test binary.
+test-rust: | tools $(STAMPS)/venv ## the Rust crates' own tests
+	cargo test --release --locked --workspace --exclude penstock-python -- --quiet
+
+test-python: setup ## pytest: unit, integration (with the Node SDK), conformance, faults (PYTEST_ARGS)
+	@if command -v npm >/dev/null; then $(MAKE) $(NODE_STAMP); \
+		else echo "SKIPPED: Node SDK tests (npm not found)"; fi
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+# ---- bench ------------------------------------------------------------------------------------
+
+bench: setup ## direct, nginx and Penstock side by side -> benchmarks/results/latest.json (BENCH_ARGS)
+	$(PY) -m benchmarks $(BENCH_ARGS)
+
+bench-full: setup ## the same with nine rounds, for figures that are published
+	$(PY) -m benchmarks --rounds 9 $(BENCH_ARGS)
+
+# ---- lint -------------------------------------------------------------------------------------
+
+lint: lint-python lint-rust lint-deps ## ruff, mypy, stubtest, rustfmt, clippy, dependency policy
+
+lint-python: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(PY) -m mypy.stubtest penstock._core
+
+# Release profile: build scripts and macros are then shared with the real build.
+lint-rust: | tools $(STAMPS)/venv
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets --quiet -- -D warnings
+
+# `cargo fetch` is the only step that may use the network, and only for what is not cached yet.
+lint-deps: $(STAMPS)/venv | tools
+	cargo fetch --locked --quiet
+	$(PY) tools/check_deps.py
+
+format: setup ## rewrite the sources as ruff and rustfmt want them
+	$(BIN)/ruff check --fix --exit-zero
+	$(BIN)/ruff format
+	cargo fmt --all
+
+# ---- maintenance ------------------------------------------------------------------------------
+
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-annotate --no-config --custom-compile-command "make lock" $(LOCK_ARGS)
+
+lock: $(STAMPS)/dev ## refresh requirements/*.txt and the Node lock (LOCK_ARGS=--upgrade moves versions)
+	$(BIN)/$(LOCK) pyproject.toml -o requirements/runtime.txt
+	$(BIN)/$(LOCK) --group build -o requirements/build.txt
+	$(BIN)/$(LOCK) pyproject.toml --group dev -c requirements/runtime.txt -c requirements/build.txt -o requirements/dev.txt
+	cd $(NODE_TESTS) && npm install --package-lock-only --no-audit --no-fund
+	$(PY) tools/check_deps.py
+
+# The remapped prefixes keep the builder's directories out of panic messages.
+wheel: $(STAMPS)/runtime ## a distributable abi3 wheel in dist/ (fat LTO)
+	RUSTFLAGS="--remap-path-prefix=$(HOME)/=/ --remap-path-prefix=$(CURDIR)/=/ $${RUSTFLAGS:-}" \
+		$(BIN)/maturin build --profile dist --locked --strip --out dist
+
+clean: ## remove everything built in the checkout (the shared target directory stays)
+	rm -rf $(VENV) dist $(NODE_TESTS)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find python -name '*.so' -delete
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,71 @@
+"""Where the numbers come from: a result without its machine and its commit says nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NotRequired, TypedDict
+
+
+class Machine(TypedDict):
+    """What a reader needs in order to judge the numbers."""
+
+    cpu: str
+    cores: int
+    memory_gb: float
+    kernel: str
+    python: str
+    nginx: NotRequired[str]
+    pinned: bool
+    """The gateway had one core, client and upstream another."""
+    load_average: float
+    """Over the minute before the start; other work on the machine shows here."""
+    measured_at: str
+    """ISO 8601, UTC."""
+
+
+def describe(*, nginx: str | None, pinned: bool) -> Machine:
+    """This machine, now."""
+    described = Machine(
+        cpu=_field(Path("/proc/cpuinfo"), "model name") or platform.machine(),
+        cores=os.cpu_count() or 1,
+        memory_gb=round(int(_field(Path("/proc/meminfo"), "MemTotal").split()[0]) * 1024 / 1e9, 1),
+        kernel=platform.release(),
+        python=platform.python_version(),
+        pinned=pinned,
+        load_average=round(os.getloadavg()[0], 2),
+        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    if nginx is not None:
+        described["nginx"] = nginx
+    return described
+
+
+def _field(path: Path, name: str) -> str:
+    for line in path.read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return ""
+
+
+def commit(root: Path) -> str:
+    """The commit that is checked out, with ``-dirty`` when files differ from it; ``unknown`` without one."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(root), *arguments], check=False, capture_output=True, text=True, timeout=30
+            )
+        except FileNotFoundError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    head = git("rev-parse", "HEAD")
+    if head is None:
+        return "unknown"
+    changed = git("status", "--porcelain", "--", ".", ":!benchmarks/results")
+    return f"{head}-dirty" if changed else head

@@ -1,0 +1,133 @@
+"""The Litestar application: every route of the control plane, and the second door to the data plane.
+
+`create_app` is what Granian runs, embedded by `penstock serve` or on its own
+(`granian --interface asgi --factory penstock.app:create_app`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from litestar import Litestar, Router, asgi
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.enums import ScopeType
+from litestar.exceptions import MethodNotAllowedException, NotFoundException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from penstock import __version__, logs
+from penstock.access import Access, guard
+from penstock.credentials import routes as credential_routes
+from penstock.engine.bridge import BrokenAnswer
+from penstock.engine.routes import HOT_ROUTES, HotRoute
+from penstock.engine.runtime import Runtime
+from penstock.errors import EXCEPTION_HANDLERS
+from penstock.health import routes as health_routes
+from penstock.keys import routes as key_routes
+from penstock.metrics import routes as metrics_routes
+from penstock.models import routes as model_routes
+from penstock.spend import routes as spend_routes
+from penstock.tokens import routes as token_routes
+
+if TYPE_CHECKING:
+    from litestar.handlers import ASGIRouteHandler
+    from litestar.types import Receive, Scope, Send
+
+    from penstock.settings import Prepared
+
+logger = logging.getLogger("penstock.http")
+
+_MAX_ADMIN_BODY = 4 * 1024 * 1024
+
+
+def create_app(runtime: Runtime | None = None) -> Litestar:
+    """The application of a runtime that was started.
+
+    Without one everything comes from the environment when the application starts, as when Granian calls this.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+    """
+    prepared: Prepared | None = None
+    if runtime is None:
+        from penstock.config import Environment
+        from penstock.settings import Flags, prepare
+
+        prepared = prepare(Flags(), Environment())
+        logs.configure(prepared.settings.log_level)
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        running = runtime
+        if running is None:
+            assert prepared is not None
+            running = await Runtime.open(prepared)
+        app.state.runtime = running
+        try:
+            await running.start()
+            running.announce()
+            yield
+            await running.drain(running.settings.grace_ms)
+        finally:
+            await running.close()
+
+    return Litestar(
+        route_handlers=[
+            *health_routes.HANDLERS,
+            *metrics_routes.HANDLERS,
+            *key_routes.HANDLERS,
+            *spend_routes.HANDLERS,
+            *model_routes.HANDLERS,
+            *token_routes.HANDLERS,
+            *credential_routes.HANDLERS,
+            *(_door(route) for route in HOT_ROUTES),
+        ],
+        dependencies={"runtime": Provide(_runtime, sync_to_thread=False)},
+        exception_handlers=EXCEPTION_HANDLERS,
+        guards=[guard],
+        lifespan=[lifespan],
+        logging_config=None,
+        openapi_config=OpenAPIConfig(
+            title="Penstock",
+            version=__version__,
+            description="Administration of the gateway. The inference routes follow OpenAI's and Anthropic's own documents.",
+            # Only the document itself: the viewers that Litestar offers load their code from other hosts.
+            render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
+            openapi_router=Router("/schema", route_handlers=[], opt={"access": Access.PUBLIC}),
+        ),
+        request_max_body_size=_MAX_ADMIN_BODY,
+    )
+
+
+def _runtime(state: State) -> Runtime:
+    runtime: Runtime = state.runtime
+    return runtime
+
+
+def _door(route: HotRoute) -> ASGIRouteHandler:
+    """A hot route's ASGI handler: no parsing, the data plane does everything."""
+    allowed = ", ".join(sorted(route.methods))
+
+    async def door(scope: Scope, receive: Receive, send: Send) -> None:
+        # A mount also matches longer names (`/filesx`), and takes its own path off `path`; `raw_path` is whole.
+        rest = unquote(scope["raw_path"].decode("latin-1"))[len(route.path) :]
+        if (rest and not rest.startswith("/")) or (not route.itself and rest in ("", "/")):
+            raise NotFoundException
+        if scope["type"] != ScopeType.HTTP or scope["method"] not in route.methods:
+            raise MethodNotAllowedException(headers={"allow": allowed})
+        runtime: Runtime = scope["litestar_app"].state.runtime
+        try:
+            await runtime.bridge.run(scope, receive, send)
+        except BrokenAnswer:
+            raise
+        except Exception:
+            # The framework hides what fails after the head was sent, so it is told here.
+            logger.exception("call failed in the bridge", extra={"event": "bridge.error", "route": route.path})
+            raise
+
+    return asgi(route.path, is_mount=route.subtree, copy_scope=False, access=Access.DATA_PLANE)(door)

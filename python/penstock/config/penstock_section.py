@@ -1,0 +1,206 @@
+"""The `penstock:` section: what LiteLLM's schema has no word for. Strict, so that a typing error cannot switch a
+setting off unnoticed.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from penstock.config.values import (
+    Cidr,
+    Dollars,
+    Few,
+    HeaderPrefix,
+    Milliseconds,
+    Port,
+    Positive,
+    Section,
+    Size,
+    Status,
+    Threads,
+)
+
+
+class Tls(Section, frozen=True, kw_only=True):
+    """TLS of the public port."""
+
+    strict: ClassVar[bool] = True
+
+    certificate: str
+    """Path of the PEM certificate chain."""
+    key: str
+    """Path of the PEM private key."""
+    client_ca: str | None = None
+    """Path of the PEM bundle that client certificates must chain to; absent: none are asked for."""
+
+
+class ListenerSettings(Section, frozen=True, kw_only=True):
+    """The public port. Fixed for the life of the process."""
+
+    strict: ClassVar[bool] = True
+
+    host: str | None = None
+    """Address, 127.0.0.1 when absent; PENSTOCK_HOST and `--host` go before it."""
+    port: Port | None = None
+    """TCP port, 4000 when absent; PENSTOCK_PORT and `--port` go before it; 0 picks a free one."""
+    threads: Threads | None = None
+    """Data-plane threads; PENSTOCK_THREADS and `--threads` go before it."""
+    max_body_mb: Size | None = None
+    """Bound of request bodies in MiB, 32 when absent."""
+    max_header_kb: Size | None = None
+    """Bound of request heads in KiB, 64 when absent."""
+    header_timeout: Milliseconds | None = None
+    """Time to deliver a request head, 10 s when absent."""
+    body_timeout: Milliseconds | None = None
+    """Longest pause between two pieces of a request body, 30 s when absent."""
+    idle_timeout: Milliseconds | None = None
+    """Idle keep-alive connections are closed after this time, 75 s when absent."""
+    write_timeout: Milliseconds | None = None
+    """A client that takes no byte of its answer for so long is treated as gone, 60 s when absent."""
+    max_connections: Positive | None = None
+    """Open client connections, 65536 when absent."""
+    max_streams: Positive | None = None
+    """Concurrent HTTP/2 streams per connection, 256 when absent."""
+    trusted_proxies: list[Cidr] = []
+    """Blocks whose `X-Forwarded-For` is believed."""
+    tls: Tls | None = None
+
+
+class LimitSettings(Section, frozen=True, kw_only=True):
+    """Admission."""
+
+    strict: ClassVar[bool] = True
+
+    max_parallel_requests: Positive | None = None
+    """Calls in flight over all keys; goes before `general_settings.global_max_parallel_requests`."""
+    default_output_tokens: Positive | None = None
+    """Tokens reserved for the output when neither request nor deployment bounds it, 1024 when absent."""
+    key_table_capacity: Positive | None = None
+    """Keys held in memory, 100000 when absent."""
+    negative_ttl: Milliseconds | None = None
+    """How long an unknown key is remembered as unknown, 5 s when absent."""
+    hook_timeout: Milliseconds | None = None
+    """How long a call waits for the control plane, 5 s when absent."""
+
+
+class TimeoutSettings(Section, frozen=True, kw_only=True):
+    """Upstream timeouts of deployments that have none of their own."""
+
+    strict: ClassVar[bool] = True
+
+    connect: Milliseconds | None = None
+    """To a connection, TLS included, 5 s when absent."""
+    first_byte: Milliseconds | None = None
+    """From the request being sent to the first byte of the answer, 600 s when absent."""
+    idle: Milliseconds | None = None
+    """Longest pause between two pieces of an answer, 120 s when absent."""
+    total: Milliseconds | None = None
+    """Whole of a call that is not streamed; unbounded when absent."""
+
+
+class RoutingSettings(Section, frozen=True, kw_only=True):
+    """Retries, cooldowns and fallbacks; they go before their counterparts in `router_settings`."""
+
+    strict: ClassVar[bool] = True
+
+    retries: Few | None = None
+    """Further attempts after a retryable failure before the first byte, 2 when absent."""
+    retry_backoff: Milliseconds | None = None
+    """Pause before the second attempt on the same deployment, 0.1 s when absent; it doubles."""
+    allowed_fails: Few | None = None
+    """Failures in a minute before a deployment cools down, 3 when absent."""
+    cooldown: Milliseconds | None = None
+    """How long a deployment cools down, 5 s when absent; 0: never."""
+    max_fallbacks: Few | None = None
+    """Fallback groups tried for one call, 5 when absent."""
+    default_fallbacks: list[str] = []
+    """Groups tried for calls whose own group names none."""
+    passthrough_group: str | None = None
+    """Group that answers opaque routes whose request names no model."""
+
+
+class StreamSettings(Section, frozen=True, kw_only=True):
+    """Streams to clients."""
+
+    strict: ClassVar[bool] = True
+
+    keepalive: Milliseconds | None = None
+    """Pause before the first token after which clients get an SSE comment; none when absent."""
+    include_usage: bool | None = None
+    """Show the usage chunk to clients that did not ask for it."""
+
+
+class BudgetSettings(Section, frozen=True, kw_only=True):
+    """Budgets."""
+
+    strict: ClassVar[bool] = True
+
+    exceeded_status: Status | None = None
+    """Status of calls that are over budget, 422 when absent."""
+
+
+class LedgerSettings(Section, frozen=True, kw_only=True):
+    """Usage records."""
+
+    strict: ClassVar[bool] = True
+
+    queue_capacity: Positive | None = None
+    """Records waiting for the store, 1000000 when absent; beyond it calls are refused rather than unaccounted."""
+
+
+class MetricsSettings(Section, frozen=True, kw_only=True):
+    """`/metrics`."""
+
+    strict: ClassVar[bool] = True
+
+    public: bool | None = None
+    """Answer without a key. When absent `litellm_settings.require_auth_for_metrics_endpoint` decides; a key is the default."""
+
+
+class UpstreamSettings(Section, frozen=True, kw_only=True):
+    """Connections to providers."""
+
+    strict: ClassVar[bool] = True
+
+    ca_file: str | None = None
+    """PEM bundle of the CAs that providers may chain to; absent: the built-in Mozilla roots."""
+    forward_headers: list[HeaderPrefix] = []
+    """Client headers that are sent on besides the standard ones, by name or beginning (`x-trace-`)."""
+
+
+class PriceSetting(Section, frozen=True, kw_only=True):
+    """Prices of a model in dollars per million tokens; what is absent stays as listed."""
+
+    strict: ClassVar[bool] = True
+
+    input: Dollars | None = None
+    output: Dollars | None = None
+    cache_read: Dollars | None = None
+    cache_write: Dollars | None = None
+    reasoning: Dollars | None = None
+    request: Dollars | None = None
+    """Dollars per call."""
+
+
+class PenstockSection(Section, frozen=True, kw_only=True):
+    """`penstock`."""
+
+    strict: ClassVar[bool] = True
+
+    demo: bool = True
+    """Offer the built-in models `demo` and `demo-claude`."""
+    data_dir: str | None = None
+    """Directory of everything that is kept; PENSTOCK_DATA_DIR and `--data-dir` go before it."""
+    log_level: Literal["debug", "info", "warning", "error"] | None = None
+    """PENSTOCK_LOG_LEVEL goes before it; info when neither says."""
+    listener: ListenerSettings = ListenerSettings()
+    limits: LimitSettings = LimitSettings()
+    timeouts: TimeoutSettings = TimeoutSettings()
+    routing: RoutingSettings = RoutingSettings()
+    streams: StreamSettings = StreamSettings()
+    budgets: BudgetSettings = BudgetSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    upstream: UpstreamSettings = UpstreamSettings()
+    prices: dict[str, PriceSetting] = {}
+    """By `model` or `provider/model`, both of which may hold `*`."""

@@ -1,0 +1,100 @@
+"""The event pump: what the data plane asks of Python and hands to it, drained in one take per wake-up.
+
+Apart from the runtime because it is the only code that runs on the loop for every batch of events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+
+from penstock.logs import emit_data_plane
+from penstock.persistence import DatabaseUnavailable
+
+logger = logging.getLogger("penstock.hooks")
+
+
+class EventSource(Protocol):
+    """The part of `penstock._core.Engine` that events come from."""
+
+    def event_fd(self) -> int:
+        """Readable when there are events."""
+
+    def drain_events(self) -> list[tuple[int, str, bytes]]:
+        """All of them."""
+
+    def resolve_hook(self, id: int, answer: bytes) -> None:
+        """Answer a hook."""
+
+
+class _KeyHook(msgspec.Struct):
+    token: str
+
+
+CallSink = Callable[[int, str, bytes], None]
+"""Takes `call.*` events."""
+KeyLookup = Callable[[str, Callable[[bytes], None]], Awaitable[None]]
+"""Looks a token up and calls back with the answer."""
+
+_key_hook = msgspec.json.Decoder(_KeyHook)
+
+
+class EventPump:
+    """Registered with the loop; dispatches `hook.*`, `call.*` and `log` events."""
+
+    def __init__(self, source: EventSource, calls: CallSink, keys: KeyLookup) -> None:
+        self._source = source
+        self._calls = calls
+        self._keys = keys
+        self._fd = source.event_fd()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        """Watch the event descriptor from the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._fd, self.drain)
+
+    async def stop(self) -> None:
+        """Stop watching; hooks under way are answered first."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._fd)
+            self._loop = None
+        self.drain()
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def drain(self) -> None:
+        """Dispatch everything that waits."""
+        for id, kind, payload in self._source.drain_events():
+            if kind.startswith("call."):
+                self._calls(id, kind, payload)
+            elif kind == "hook.key":
+                self._spawn(self._answer_key(id, payload))
+            elif kind == "log":
+                emit_data_plane(payload)
+            else:
+                logger.error("unknown event", extra={"event": "hook.unknown", "kind": kind})
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Future[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("hook failed", exc_info=error, extra={"event": "hook.error"})
+
+    async def _answer_key(self, id: int, payload: bytes) -> None:
+        token = _key_hook.decode(payload).token
+        try:
+            await self._keys(token, lambda answer: self._source.resolve_hook(id, answer))
+        except DatabaseUnavailable as error:
+            # Left unanswered on purpose: the hook's deadline then refuses the call, an answer of "unknown" would be a lie
+            # that the data plane remembers.
+            logger.error("key lookup failed", extra={"event": "hook.key", "reason": str(error)})

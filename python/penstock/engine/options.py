@@ -1,0 +1,57 @@
+"""The options of the process from configuration, environment and command line, in rising order of precedence."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from penstock.config.env import Environment
+from penstock.config.schema import Config
+from penstock.engine.snapshot import EngineOptions, ListenerTls
+
+_T = TypeVar("_T")
+
+
+def engine_options(
+    config: Config,
+    environment: Environment,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    threads: int | None = None,
+    control_socket: str = "",
+    pepper: str = "",
+    listen: bool = True,
+) -> EngineOptions:
+    """``host``, ``port`` and ``threads`` are the command line's. ``listen`` False: another listener has the port."""
+    own, defaults = config.penstock, EngineOptions()
+    listener, limits = own.listener, own.limits
+    body = listener.max_body_mb or config.general_settings.max_request_size_mb
+    return EngineOptions(
+        host=_first(host, environment.host, listener.host, defaults.host),
+        port=_first(port, environment.port, listener.port, defaults.port) if listen else None,
+        threads=_first(threads, environment.threads, listener.threads, defaults.threads),
+        control_socket=control_socket,
+        pepper=pepper,
+        tls=ListenerTls(listener.tls.certificate, listener.tls.key, listener.tls.client_ca) if listener.tls else None,
+        max_body_bytes=body * 1024 * 1024 if body else defaults.max_body_bytes,
+        max_header_bytes=listener.max_header_kb * 1024 if listener.max_header_kb else defaults.max_header_bytes,
+        header_timeout_ms=_first(listener.header_timeout, defaults.header_timeout_ms),
+        body_timeout_ms=_first(listener.body_timeout, defaults.body_timeout_ms),
+        idle_timeout_ms=_first(listener.idle_timeout, defaults.idle_timeout_ms),
+        write_timeout_ms=_first(listener.write_timeout, defaults.write_timeout_ms),
+        max_connections=_first(listener.max_connections, defaults.max_connections),
+        max_streams=_first(listener.max_streams, defaults.max_streams),
+        trusted_proxies=[str(block) for block in listener.trusted_proxies],
+        key_table_capacity=_first(limits.key_table_capacity, defaults.key_table_capacity),
+        negative_ttl_ms=_first(limits.negative_ttl, defaults.negative_ttl_ms),
+        hook_timeout_ms=_first(limits.hook_timeout, defaults.hook_timeout_ms),
+        usage_queue_capacity=_first(own.ledger.queue_capacity, defaults.usage_queue_capacity),
+        ca_file=own.upstream.ca_file,
+    )
+
+
+def _first(*values: _T | None) -> _T:
+    for value in values:
+        if value is not None:
+            return value
+    raise ValueError("a default is missing")

@@ -1,0 +1,1 @@
+"""Health: is the process alive, and will it take calls."""

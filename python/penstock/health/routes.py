@@ -1,0 +1,87 @@
+"""Health in LiteLLM's shapes and in Penstock's own, the front page, and the list of routes.
+
+The data plane answers the health routes itself on its own port; these are for the other door.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.routes import HTTPRoute
+
+from penstock import __version__
+from penstock.access import Access
+from penstock.engine.current import CurrentRuntime
+from penstock.engine.routes import HOT_ROUTES
+
+
+@get(["/health/liveliness", "/health/liveness"], access=Access.PUBLIC)
+async def liveliness() -> Response[bytes]:
+    """The process answers, with a JSON string."""
+    return Response(b'"I\'m alive!"', media_type="application/json")
+
+
+@get("/health/readiness", access=Access.PUBLIC)
+async def readiness(runtime: CurrentRuntime) -> Response[dict[str, Any]]:
+    """200 while calls are taken, 503 while draining or without a database."""
+    connected = await runtime.database_answers()
+    healthy = runtime.is_ready and connected
+    body = {
+        "status": "healthy" if healthy else "unhealthy",
+        "db": "connected" if connected else "Not connected",
+        "penstock_version": __version__,
+    }
+    return Response(body, status_code=200 if healthy else 503)
+
+
+@get("/_health/live", access=Access.PUBLIC)
+async def live() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "live"}
+
+
+@get("/_health/ready", access=Access.PUBLIC)
+async def ready(runtime: CurrentRuntime) -> Response[dict[str, str]]:
+    """200 while calls are taken, else 503."""
+    return Response(
+        {"status": "ready" if runtime.is_ready else "draining"}, status_code=200 if runtime.is_ready else 503
+    )
+
+
+@get("/", access=Access.PUBLIC)
+async def front_page() -> dict[str, Any]:
+    """What this is."""
+    return {
+        "name": "Penstock",
+        "version": __version__,
+        "links": {
+            "openapi": "/schema/openapi.json",
+            "health": "/_health/ready",
+            "models": "/v1/models",
+            "metrics": "/metrics",
+        },
+    }
+
+
+@get("/routes", access=Access.ADMIN)
+async def routes(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """Every route of both planes."""
+    listed = [
+        {"path": route.path_format, "methods": sorted(handler_methods), "name": route.path_format}
+        for route in request.app.routes
+        if isinstance(route, HTTPRoute)
+        for handler_methods in [{str(method) for method in route.methods} - {"OPTIONS"}]
+    ]
+    hot = [
+        {
+            "path": route.path + ("/{rest}" if route.subtree else ""),
+            "methods": sorted(route.methods),
+            "name": route.path,
+        }
+        for route in HOT_ROUTES
+    ]
+    return {"routes": sorted(listed + hot, key=lambda entry: str(entry["path"]))}
+
+
+HANDLERS = [liveliness, readiness, live, ready, front_page, routes]

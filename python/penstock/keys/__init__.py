@@ -1,0 +1,1 @@
+"""Virtual keys: what a caller may use, how much, how fast and until when."""

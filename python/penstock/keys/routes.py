@@ -1,0 +1,243 @@
+"""`/key/...` in LiteLLM's shapes."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from litestar import Request, get, post
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+
+from penstock.access import Access, Role, caller_of
+from penstock.durations import iso
+from penstock.engine.current import CurrentRuntime
+from penstock.errors import ApiError, bad_request
+from penstock.keys.fields import unenforced
+from penstock.keys.models import (
+    DeleteKeysRequest,
+    GenerateKeyRequest,
+    KeyFields,
+    KeyIdentifier,
+    KeysIdentifier,
+    RegenerateKeyRequest,
+    UpdateKeyRequest,
+    VirtualKey,
+)
+from penstock.keys.store import KeyFilter, SortColumn
+from penstock.money import dollars, dollars_or_none
+
+AnyRequest = Request[Any, Any, Any]
+
+_ABSENT_IN_EXTRA: dict[str, Any] = {
+    "config": {},
+    "permissions": {},
+    "model_max_budget": {},
+    "allowed_cache_controls": [],
+    "soft_budget": None,
+    "budget_id": None,
+    "agent_id": None,
+    "project_id": None,
+}
+
+
+def shown(key: VirtualKey) -> dict[str, Any]:
+    """A key as LiteLLM shows it: dollars, RFC 3339, no secret."""
+    return {
+        **_ABSENT_IN_EXTRA,
+        **key.extra,
+        "token": key.token,
+        "key_name": key.key_name,
+        "key_alias": key.key_alias,
+        "spend": dollars(key.spend),
+        "total_spend": dollars(key.total_spend),
+        "max_budget": dollars_or_none(key.max_budget),
+        "budget_duration": key.budget_duration,
+        "budget_reset_at": iso(key.budget_reset_at),
+        "expires": iso(key.expires_at),
+        "models": key.models,
+        "aliases": key.aliases,
+        "user_id": key.user_id,
+        "team_id": key.team_id,
+        "organization_id": key.org_id,
+        "max_parallel_requests": key.max_parallel_requests,
+        "tpm_limit": key.tpm_limit,
+        "rpm_limit": key.rpm_limit,
+        "metadata": {**key.metadata, "tags": key.tags} if key.tags else key.metadata,
+        "tags": key.tags,
+        "allowed_routes": key.allowed_routes,
+        "allowed_cidrs": key.allowed_cidrs,
+        "blocked": key.blocked,
+        "litellm_budget_table": None,
+        "created_at": iso(key.created_at),
+        "created_by": key.created_by,
+        "updated_at": iso(key.updated_at),
+        "updated_by": key.updated_by,
+        "last_active": iso(key.last_active_at),
+    }
+
+
+def _generated(secret: str, key: VirtualKey, request: KeyFields) -> dict[str, Any]:
+    return {**shown(key), "key": secret, "token_id": key.token, **_warnings(request)}
+
+
+def _warnings(request: KeyFields) -> dict[str, Any]:
+    names = unenforced(request)
+    return {"warnings": [f"`{name}` is stored but has no effect in this version" for name in names]} if names else {}
+
+
+@post("/key/generate", access=Access.ADMIN, status_code=200)
+async def generate(
+    request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[GenerateKeyRequest | None] = None
+) -> dict[str, Any]:
+    """Create a virtual key; `key` is shown this once."""
+    data = data or GenerateKeyRequest()
+    secret, key = await runtime.keys.generate(data, caller_of(request).actor)
+    return _generated(secret, key, data)
+
+
+@post("/key/update", access=Access.ADMIN, status_code=200)
+async def update(request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[UpdateKeyRequest]) -> dict[str, Any]:
+    """Change the given fields of a key, with effect on the next call."""
+    key = await runtime.keys.update(data, caller_of(request).actor)
+    return {**shown(key), "key": data.key, **_warnings(data)}
+
+
+@post("/key/delete", access=Access.ADMIN, status_code=200)
+async def delete(request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[DeleteKeysRequest]) -> dict[str, Any]:
+    """Delete keys by key, token or alias; 404 when one of them does not exist, and then none is deleted."""
+    if not data.keys and not data.key_aliases:
+        raise bad_request("`keys` or `key_aliases` must name at least one key", "keys")
+    given = data.keys or []
+    tokens = {identifier: runtime.keys.token_of(identifier) for identifier in given}
+    missing = [identifier for identifier, token in tokens.items() if await runtime.keys.find(token) is None]
+    if missing:
+        raise ApiError(404, f"{len(missing)} of the keys do not exist; nothing was deleted.", param="keys")
+    aliases = data.key_aliases or []
+    by_alias = await runtime.keys.aliases_to_tokens(aliases) if aliases else []
+    if len(by_alias) != len(set(aliases)):
+        raise ApiError(404, "One of the aliases does not exist; nothing was deleted.", param="key_aliases")
+    deleted = await runtime.keys.delete([*tokens.values(), *by_alias], caller_of(request).actor)
+    return {"deleted_keys": [*given, *by_alias] if len(deleted) == len(given) + len(by_alias) else deleted}
+
+
+@post("/key/block", access=Access.ADMIN, status_code=200)
+async def block(request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[KeyIdentifier]) -> dict[str, Any]:
+    """Refuse every call with this key until it is unblocked."""
+    return shown(await runtime.keys.set_blocked(data.key, True, caller_of(request).actor))
+
+
+@post("/key/unblock", access=Access.ADMIN, status_code=200)
+async def unblock(request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[KeyIdentifier]) -> dict[str, Any]:
+    """Undo a block."""
+    return shown(await runtime.keys.set_blocked(data.key, False, caller_of(request).actor))
+
+
+@post("/key/regenerate", access=Access.ADMIN, status_code=200)
+async def regenerate(
+    request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[RegenerateKeyRequest]
+) -> dict[str, Any]:
+    """A new secret for a key; the old one stops at once."""
+    if not isinstance(data.key, str):
+        raise bad_request("`key` must name the key to regenerate", "key")
+    secret, key = await runtime.keys.regenerate(data.key, data, caller_of(request).actor)
+    return _generated(secret, key, data)
+
+
+@post("/key/{key:str}/regenerate", access=Access.ADMIN, status_code=200)
+async def regenerate_named(
+    request: AnyRequest, runtime: CurrentRuntime, key: FromPath[str], data: JSONBody[RegenerateKeyRequest | None] = None
+) -> dict[str, Any]:
+    """A new secret for the key in the path; the old one stops at once."""
+    data = data or RegenerateKeyRequest()
+    secret, changed = await runtime.keys.regenerate(key, data, caller_of(request).actor)
+    return _generated(secret, changed, data)
+
+
+@get("/key/info", access=Access.KEY)
+async def info(
+    request: AnyRequest,
+    runtime: CurrentRuntime,
+    identifier: Annotated[str | None, QueryParameter(name="key")] = None,
+) -> dict[str, Any]:
+    """One key; without `key` the caller's own, which is all that a virtual key may see."""
+    caller = caller_of(request)
+    if identifier is None:
+        if caller.key is None:
+            raise bad_request("`key` must name a key, for the master key is none", "key")
+        identifier = caller.key.token
+    if caller.role is not Role.MASTER and (caller.key is None or runtime.keys.token_of(identifier) != caller.key.token):
+        raise ApiError(403, "A virtual key may only see itself.", param="key")
+    await runtime.usage.flush()
+    return {"key": identifier, "info": shown(await runtime.keys.get(identifier))}
+
+
+@post("/v2/key/info", access=Access.ADMIN, status_code=200)
+async def info_many(runtime: CurrentRuntime, data: JSONBody[KeysIdentifier]) -> dict[str, Any]:
+    """Several keys; unknown ones are left out."""
+    await runtime.usage.flush()
+    found = [await runtime.keys.find(identifier) for identifier in data.keys]
+    return {"key": data.keys, "info": [shown(key) for key in found if key is not None]}
+
+
+@get("/key/list", access=Access.ADMIN)
+async def list_keys(
+    runtime: CurrentRuntime,
+    page: Annotated[int, QueryParameter(ge=1, le=10_000_000)] = 1,
+    size: Annotated[int, QueryParameter(ge=1, le=100)] = 10,
+    user_id: FromQuery[str | None] = None,
+    team_id: FromQuery[str | None] = None,
+    organization_id: FromQuery[str | None] = None,
+    key_alias: FromQuery[str | None] = None,
+    key_hash: FromQuery[str | None] = None,
+    return_full_object: FromQuery[bool] = False,
+    sort_by: FromQuery[SortColumn] = "created_at",
+    sort_order: FromQuery[Literal["asc", "desc"]] = "desc",
+) -> dict[str, Any]:
+    """A page of tokens, or of whole keys with `return_full_object`."""
+    where = KeyFilter(user_id=user_id, team_id=team_id, org_id=organization_id, key_alias=key_alias, token=key_hash)
+    keys, total = await runtime.keys.page(where, sort_by, sort_order == "desc", page, size)
+    return {
+        "keys": [shown(key) if return_full_object else key.token for key in keys],
+        "total_count": total,
+        "current_page": page,
+        "total_pages": math.ceil(total / size),
+    }
+
+
+@get("/key/aliases", access=Access.ADMIN)
+async def aliases(
+    runtime: CurrentRuntime,
+    page: Annotated[int, QueryParameter(ge=1, le=10_000_000)] = 1,
+    size: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
+) -> dict[str, Any]:
+    """The aliases in use."""
+    names, total = await runtime.keys.aliases(page, size)
+    return {
+        "aliases": names,
+        "total_count": total,
+        "current_page": page,
+        "total_pages": math.ceil(total / size),
+        "size": size,
+    }
+
+
+@post("/key/health", access=Access.ADMIN, status_code=200)
+async def health() -> dict[str, Any]:
+    """LiteLLM checks the key's own logging callbacks here; Penstock's keys have none, so a valid key is healthy."""
+    return {"key": "healthy", "logging_callbacks": None}
+
+
+HANDLERS = [
+    generate,
+    update,
+    delete,
+    block,
+    unblock,
+    regenerate,
+    regenerate_named,
+    info,
+    info_many,
+    list_keys,
+    aliases,
+    health,
+]

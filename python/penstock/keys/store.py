@@ -1,0 +1,171 @@
+"""Rows of `keys`, `key_predecessors` and the audit trail of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from penstock.keys.models import VirtualKey
+from penstock.persistence import Database, Row, Transaction, Value
+
+_JSON = frozenset({"models", "aliases", "allowed_cidrs", "allowed_routes", "tags", "metadata", "extra"})
+_COLUMNS = VirtualKey.__struct_fields__
+_SPENDING = frozenset({"spend", "total_spend", "last_active_at", "budget_window_start", "budget_reset_at"})
+"""Written by settlement; an update of other fields must not carry old values of these back."""
+
+SortColumn = Literal["created_at", "updated_at", "spend", "max_budget", "key_alias", "expires_at"]
+
+
+class KeyFilter(msgspec.Struct, frozen=True):
+    """What a list of keys is narrowed to; None: no matter."""
+
+    user_id: str | None = None
+    team_id: str | None = None
+    org_id: str | None = None
+    key_alias: str | None = None
+    token: str | None = None
+
+
+def _encode(key: VirtualKey, columns: Iterable[str]) -> list[Value]:
+    values: list[Value] = []
+    for column in columns:
+        value: Any = getattr(key, column)
+        if column in _JSON:
+            value = msgspec.json.encode(value).decode()
+        elif isinstance(value, bool):
+            value = int(value)
+        values.append(value)
+    return values
+
+
+def _decode(row: Row) -> VirtualKey:
+    fields: dict[str, Any] = {column: row[column] for column in _COLUMNS}
+    for column in _JSON:
+        fields[column] = msgspec.json.decode(fields[column])
+    fields["blocked"] = bool(fields["blocked"])
+    return VirtualKey(**fields)
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
+
+
+class KeyStore:
+    """Queries; the service decides."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def get(self, token: str) -> VirtualKey | None:
+        """One key by its token."""
+        row = await self.database.fetch_one("SELECT * FROM keys WHERE token = ?", (token,))
+        return _decode(row) if row else None
+
+    async def get_in(self, tx: Transaction, token: str) -> VirtualKey | None:
+        """One key as the transaction sees it."""
+        row = await tx.fetch_one("SELECT * FROM keys WHERE token = ?", (token,))
+        return _decode(row) if row else None
+
+    async def by_aliases(self, aliases: Sequence[str]) -> list[VirtualKey]:
+        """Keys that have one of these aliases."""
+        sql = f"SELECT * FROM keys WHERE key_alias IN ({_marks(len(aliases))})"
+        return [_decode(row) for row in await self.database.fetch_all(sql, aliases)]
+
+    async def aliases(self, limit: int, offset: int) -> tuple[list[str], int]:
+        """A page of the aliases in use, in order, and how many there are in all."""
+        count = await self.database.fetch_one("SELECT COUNT(key_alias) AS n FROM keys")
+        rows = await self.database.fetch_all(
+            "SELECT key_alias FROM keys WHERE key_alias IS NOT NULL ORDER BY key_alias LIMIT ? OFFSET ?",
+            (limit, offset),
+        )
+        return [str(row["key_alias"]) for row in rows], int(count["n"] or 0) if count else 0
+
+    async def page(
+        self, where: KeyFilter, sort: SortColumn, descending: bool, limit: int, offset: int
+    ) -> tuple[list[VirtualKey], int]:
+        """A page of keys and how many there are in all."""
+        conditions, values = ["1 = 1"], list[Value]()
+        for column in where.__struct_fields__:
+            value = getattr(where, column)
+            if value is not None:
+                conditions.append(f"{column} = ?")
+                values.append(value)
+        clause = " AND ".join(conditions)
+        count = await self.database.fetch_one(f"SELECT COUNT(*) AS n FROM keys WHERE {clause}", values)
+        direction = "DESC" if descending else "ASC"
+        rows = await self.database.fetch_all(
+            f"SELECT * FROM keys WHERE {clause} ORDER BY {sort} {direction}, token {direction} LIMIT ? OFFSET ?",
+            [*values, limit, offset],
+        )
+        return [_decode(row) for row in rows], int(count["n"] or 0) if count else 0
+
+    async def insert(self, tx: Transaction, key: VirtualKey) -> None:
+        """A new key. Raises Conflict when the token or the alias is taken."""
+        await tx.execute(
+            f"INSERT INTO keys ({', '.join(_COLUMNS)}) VALUES ({_marks(len(_COLUMNS))})", _encode(key, _COLUMNS)
+        )
+
+    async def replace(self, tx: Transaction, key: VirtualKey, *, spending: bool) -> None:
+        """Write every field but the token; the ones that settlement writes only when `spending` is set."""
+        columns = [name for name in _COLUMNS if name != "token" and (spending or name not in _SPENDING)]
+        assignments = ", ".join(f"{column} = ?" for column in columns)
+        await tx.execute(f"UPDATE keys SET {assignments} WHERE token = ?", [*_encode(key, columns), key.token])
+
+    async def change_token(self, tx: Transaction, old: str, new: str, key_name: str, now: int) -> None:
+        """Give a key a new token; the old one, and those before it, stay known as its predecessors."""
+        await tx.execute("UPDATE keys SET token = ?, key_name = ? WHERE token = ?", (new, key_name, old))
+        await tx.execute("UPDATE key_predecessors SET token = ? WHERE token = ?", (new, old))
+        await tx.execute(
+            "INSERT INTO key_predecessors (old_token, token, retired_at) VALUES (?, ?, ?)"
+            " ON CONFLICT (old_token) DO UPDATE SET token = excluded.token, retired_at = excluded.retired_at",
+            (old, new, now),
+        )
+
+    async def delete(self, tx: Transaction, token: str) -> bool:
+        """Remove a key; its usage records stay."""
+        await tx.execute("DELETE FROM key_predecessors WHERE token = ?", (token,))
+        return await tx.execute("DELETE FROM keys WHERE token = ?", (token,)) > 0
+
+    async def predecessors(self, token: str) -> list[str]:
+        """Tokens that the key had before."""
+        rows = await self.database.fetch_all("SELECT old_token FROM key_predecessors WHERE token = ?", (token,))
+        return [str(row["old_token"]) for row in rows]
+
+    async def windows(self, tx: Transaction, tokens: Sequence[str]) -> list[Row]:
+        """`(asked, token, budget_duration, budget_window_start, budget_reset_at)` of the keys behind these tokens."""
+        columns = "budget_duration, budget_window_start, budget_reset_at"
+        marks = _marks(len(tokens))
+        direct = await tx.fetch_all(
+            f"SELECT token AS asked, token, {columns} FROM keys WHERE token IN ({marks})", tokens
+        )
+        former = await tx.fetch_all(
+            f"SELECT old_token AS asked, keys.token AS token, {columns} FROM key_predecessors"
+            f" JOIN keys ON keys.token = key_predecessors.token WHERE old_token IN ({marks})",
+            tokens,
+        )
+        return direct + former
+
+    async def roll_window(self, tx: Transaction, token: str, ended: int, start: int, end: int) -> bool:
+        """Begin a new budget window, if nobody has since `ended` was read: the reset happens exactly once."""
+        changed = await tx.execute(
+            "UPDATE keys SET spend = 0, budget_window_start = ?, budget_reset_at = ?"
+            " WHERE token = ? AND budget_reset_at = ?",
+            (start, end, token, ended),
+        )
+        return changed > 0
+
+    async def add_spend(self, tx: Transaction, rows: Sequence[tuple[int, int, int, str]]) -> None:
+        """`(in this window, ever, last activity, token)` per key."""
+        await tx.execute_many(
+            "UPDATE keys SET spend = spend + ?, total_spend = total_spend + ?, last_active_at = ? WHERE token = ?",
+            rows,
+        )
+
+    async def ended_windows(self, now: int, limit: int) -> list[str]:
+        """Tokens of keys whose budget window is over."""
+        rows = await self.database.fetch_all(
+            "SELECT token FROM keys WHERE budget_reset_at IS NOT NULL AND budget_reset_at <= ? LIMIT ?", (now, limit)
+        )
+        return [str(row["token"]) for row in rows]

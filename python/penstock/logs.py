@@ -1,0 +1,90 @@
+"""Logs: one JSON object per line on standard output, for our own records, the data plane's, Granian's and Litestar's.
+
+Apart from `logging` set-ups of libraries so that one redaction rule covers every line that leaves the process.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+from typing import Any
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+
+_SECRETS = (
+    (re.compile(r"\b(sk-)[A-Za-z0-9_\-]{4,}"), r"\1***"),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=\-]{4,}"), r"\1 ***"),
+    (re.compile(r"(?i)((?:api[_-]?key|secret|password|authorization)[\"']?\s*[:=]\s*[\"']?)[^\s\"',}]{4,}"), r"\1***"),
+)
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+
+def redact(text: str) -> str:
+    """Replace whatever looks like a credential."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+class JsonFormatter(logging.Formatter):
+    """`{"ts", "level", "logger", "message", ...}` where the rest are the record's extra fields (`event`, `call_id`, ...)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line; values that are not JSON become text."""
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, Any] = {
+            "ts": f"{seconds}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name.lstrip("_"),
+            "message": record.getMessage(),
+        }
+        line.update((name, value) for name, value in vars(record).items() if name not in _STANDARD)
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return redact(json.dumps(line, default=str, ensure_ascii=False))
+
+
+class _DropBrokenAnswers(logging.Filter):
+    """Granian reports every answer that is broken off on purpose as an error of the application."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "Exception caught after response started" not in record.getMessage()
+
+
+def configure(level: str) -> None:
+    """Send every logger's records through :class:`JsonFormatter`; call it once per process."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter())
+    handler.addFilter(_DropBrokenAnswers())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("aiosqlite", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def granian_config() -> dict[str, Any]:
+    """Granian replaces the logging configuration when it is built; this one hands its records to the root logger."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "incremental": False,
+        "formatters": {},
+        "handlers": {},
+        "loggers": {
+            "_granian": {"handlers": [], "propagate": True},
+            "granian.access": {"handlers": [], "propagate": True},
+        },
+    }
+
+
+def emit_data_plane(payload: bytes) -> None:
+    """Log one record that the data plane wrote: `{"level", "message", ...}`."""
+    fields = json.loads(payload)
+    level = logging.getLevelNamesMapping().get(str(fields.pop("level", "info")).upper(), logging.INFO)
+    message = str(fields.pop("message", fields.get("event", "data plane")))
+    extra = {name if name not in _STANDARD else f"field_{name}": value for name, value in fields.items()}
+    logging.getLogger("penstock.data_plane").log(level, message, extra=extra)

@@ -1,0 +1,65 @@
+"""`GET /metrics`, Prometheus text format 0.0.4."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+from litestar import Response, get
+
+from penstock.access import Access
+from penstock.engine.current import CurrentRuntime
+from penstock.engine.runtime import Runtime
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_PAGE = resource.getpagesize()
+
+
+def _gauge(name: str, meaning: str, value: float, kind: str = "gauge") -> str:
+    return f"# HELP {name} {meaning}\n# TYPE {name} {kind}\n{name} {value}\n"
+
+
+def _resident_bytes() -> int:
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+    except OSError:
+        # Not Linux: the highest value so far is the best that the system tells.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _open_descriptors() -> int:
+    try:
+        return sum(1 for _ in Path("/proc/self/fd").iterdir())
+    except OSError:
+        return 0
+
+
+def process_metrics(runtime: Runtime) -> str:
+    """The process's gauges and the usage writer's counters."""
+    times = os.times()
+    return "".join(
+        (
+            _gauge("process_resident_memory_bytes", "Resident memory.", _resident_bytes()),
+            _gauge("process_cpu_seconds_total", "User and system time.", times.user + times.system, "counter"),
+            _gauge("process_open_fds", "Open file descriptors.", _open_descriptors()),
+            _gauge("process_start_time_seconds", "Start, Unix seconds.", round(runtime.started_at, 3)),
+            _gauge("penstock_usage_written_total", "Usage records stored.", runtime.usage.written, "counter"),
+            _gauge(
+                "penstock_usage_write_failures_total",
+                "Batches of usage records that the database refused and that were kept.",
+                runtime.usage.failures,
+                "counter",
+            ),
+            _gauge("penstock_bridge_in_flight", "Calls through the ASGI door.", runtime.bridge.in_flight),
+        )
+    )
+
+
+@get(["/metrics", "/metrics/"], access=Access.METRICS)
+async def metrics(runtime: CurrentRuntime) -> Response[str]:
+    """Everything that is measured."""
+    return Response(runtime.engine.metrics() + process_metrics(runtime), headers={"content-type": CONTENT_TYPE})
+
+
+HANDLERS = [metrics]

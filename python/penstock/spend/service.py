@@ -1,0 +1,134 @@
+"""The ledger's face: append settled calls, list them, price a call that was not made here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from penstock.durations import iso
+from penstock.engine.events import UsageRecord
+from penstock.engine.snapshot import Price
+from penstock.money import dollars
+from penstock.persistence import Row, Transaction
+from penstock.spend.models import Cursor, LogFilter, Totals
+from penstock.spend.store import SpendStore
+
+_CALL_TYPES = {"chat": "acompletion", "completions": "atext_completion", "embeddings": "aembedding"}
+
+
+def price_of(price: Price, prompt: int, completion: int, cached: int = 0, written: int = 0, reasoning: int = 0) -> int:
+    """Nano-dollars of a call, by the formula that the data plane settles with.
+
+    `cached` and `written` are parts of `prompt`, `reasoning` is a part of `completion`.
+    """
+    tier = next(
+        (tier for tier in reversed(price.tiers) if tier.from_input_tokens <= prompt),
+        price.tiers[0],
+    )
+    cached, written, reasoning = min(cached, prompt), min(written, max(0, prompt - cached)), min(reasoning, completion)
+    millionths = (
+        (prompt - cached - written) * tier.input
+        + cached * (tier.input if tier.cache_read is None else tier.cache_read)
+        + written * (tier.input if tier.cache_write is None else tier.cache_write)
+        + (completion - reasoning) * tier.output
+        + reasoning * (tier.output if tier.reasoning is None else tier.reasoning)
+    )
+    return tier.request + (millionths + 500_000) // 1_000_000
+
+
+class SpendService:
+    """The spend domain's public face."""
+
+    def __init__(self, store: SpendStore) -> None:
+        self._store = store
+
+    async def append(self, tx: Transaction, records: list[UsageRecord]) -> list[UsageRecord]:
+        """Write records and the totals; returns those that were not in the ledger before."""
+        inserted = await self._store.append(tx, records)
+        fresh: list[UsageRecord] = []
+        for record in records:
+            if record.event_id in inserted:
+                inserted.discard(record.event_id)
+                fresh.append(record)
+        if fresh:
+            await self._store.add_totals(
+                tx,
+                Totals(
+                    cost=sum(record.cost for record in fresh),
+                    calls=len(fresh),
+                    prompt_tokens=sum(record.prompt_tokens for record in fresh),
+                    completion_tokens=sum(record.completion_tokens for record in fresh),
+                ),
+            )
+        return fresh
+
+    async def totals(self) -> Totals:
+        """Sums over everything ever settled."""
+        return await self._store.totals()
+
+    async def logs(
+        self, where: LogFilter, cursor: Cursor | None, limit: int
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """A page of calls in LiteLLM's shape, latest first, and the cursor of the next page."""
+        rows = await self._store.logs(where, cursor, limit + 1)
+        following = None
+        if len(rows) > limit:
+            rows = rows[:limit]
+            following = Cursor(int(rows[-1]["started_at"] or 0), int(rows[-1]["id"] or 0)).encode()
+        return [_shown(row) for row in rows], following
+
+
+def _shown(row: Row) -> dict[str, Any]:
+    value: dict[str, Any] = dict(row)
+    started, duration = value["started_at"], value["duration_us"]
+    ttft = value["ttft_us"]
+    prompt, completion = value["prompt_tokens"], value["completion_tokens"]
+    return {
+        "request_id": value["call_id"],
+        "call_type": _CALL_TYPES.get(value["surface"], value["surface"]),
+        "api_key": value["token"],
+        "spend": dollars(value["cost"]),
+        "total_tokens": prompt + completion,
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "startTime": iso(started),
+        "endTime": iso(started + duration // 1000),
+        "completionStartTime": iso(started + ttft // 1000) if ttft is not None else None,
+        "request_duration_ms": duration // 1000,
+        "model": value["upstream_model"] or value["model"],
+        "model_id": value["deployment_id"],
+        "model_group": value["model_group"],
+        "custom_llm_provider": value["provider"],
+        "user": value["user_id"] or "",
+        "team_id": value["team_id"],
+        "organization_id": value["org_id"],
+        "end_user": value["end_user"] or "",
+        "cache_hit": str(value["cache"] == "hit"),
+        "request_tags": msgspec.json.decode(value["tags"]),
+        "status": "success" if value["outcome"] == "ok" else "failure",
+        "metadata": {
+            "event_id": value["event_id"],
+            "user_api_key_alias": value["key_alias"],
+            "requested_model": value["model"],
+            "route": value["route"],
+            "stream": bool(value["stream"]),
+            "http_status": value["status"],
+            "outcome": value["outcome"],
+            "error_code": value["error_code"],
+            "cost_nanodollars": value["cost"],
+            "price_version": value["price_version"],
+            "snapshot_version": value["snapshot_version"],
+            "usage_source": value["usage_source"],
+            "cached_tokens": value["cached_tokens"],
+            "cache_write_tokens": value["cache_write_tokens"],
+            "reasoning_tokens": value["reasoning_tokens"],
+            "ttft_us": ttft,
+            "duration_us": duration,
+            "overhead_us": value["overhead_us"],
+            "attempts": value["attempts"],
+            "cache": value["cache"],
+            "request_bytes": value["request_bytes"],
+            "response_bytes": value["response_bytes"],
+        },
+    }

@@ -1,0 +1,1 @@
+"""Token counting as a service, by the code that admission counts with."""

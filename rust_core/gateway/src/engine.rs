@@ -1,0 +1,371 @@
+//! The data plane as a whole: what all threads share, what each thread owns, how it starts and ends.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::BytesMut;
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+
+use crate::auth::cidr::CidrSet;
+use crate::auth::digest::{Digest, Pepper};
+use crate::auth::table::KeyTable;
+use crate::hooks::{Events, KeyHooks};
+use crate::ledger::Ledger;
+use crate::limits::{Clock, Slots};
+use crate::listener::bridge::{Bridge, Submitted};
+use crate::snapshot::{EngineOptions, Snapshot};
+use crate::telemetry::Metrics;
+use crate::upstream::{Connector, Pool};
+
+/// How far the engine is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub enum Stage {
+    /// Serving.
+    Running,
+    /// No new connections; calls in flight go on.
+    Draining,
+    /// Calls in flight are ended.
+    Ending,
+}
+
+/// What all threads share.
+pub struct Shared {
+    /// Fixed for the life of the process.
+    pub options: EngineOptions,
+    /// The configuration in force.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// TLS of the public port.
+    pub tls: ArcSwapOption<rustls::ServerConfig>,
+    /// Digests keys.
+    pub pepper: Pepper,
+    /// Known and unknown keys.
+    pub keys: KeyTable,
+    /// Key look-ups under way.
+    pub key_hooks: KeyHooks,
+    /// What goes up to Python.
+    pub events: Arc<Events>,
+    /// Usage records.
+    pub ledger: Ledger,
+    /// Counters and histograms.
+    pub metrics: Metrics,
+    /// Calls handed over by another listener.
+    pub bridge: Bridge,
+    /// Proxies whose word is taken.
+    pub trusted: CidrSet,
+    /// Both clocks.
+    pub clock: Clock,
+    /// Calls in flight over all keys.
+    pub slots: Arc<Slots>,
+    /// Open client connections.
+    pub connections: AtomicUsize,
+    /// What readiness answers.
+    pub ready: AtomicBool,
+    /// How far on the way out.
+    pub stage: watch::Sender<Stage>,
+    connector: Connector,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("stage", &self.stage()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// How far on the way out.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+
+    /// Nanoseconds of the monotonic clock.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        self.clock.now().mono_ns
+    }
+}
+
+/// What one thread owns.
+pub struct Core {
+    /// Shared by all threads.
+    pub shared: Arc<Shared>,
+    /// Upstream connections of this thread.
+    pub pool: Rc<Pool>,
+    /// Output buffers to use again.
+    pub buffers: Buffers,
+    /// Number of this thread.
+    pub thread: usize,
+    random: RefCell<u64>,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("thread", &self.thread).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// A random number, good enough for ids, jitter and picking deployments; never for secrets.
+    pub fn random(&self) -> u64 {
+        // SplitMix64 (Steele, Lea, Flood 2014).
+        let mut state = self.random.borrow_mut();
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A call id: a UUID of version 7 (RFC 9562), so that ids sort by time.
+    pub fn call_id(&self, unix_ms: u64) -> Arc<str> {
+        let (a, b) = (self.random(), self.random());
+        let id = format!(
+            "{:08x}-{:04x}-7{:03x}-{:04x}-{:012x}",
+            (unix_ms >> 16) & 0xffff_ffff,
+            unix_ms & 0xffff,
+            a & 0xfff,
+            0x8000 | ((a >> 16) & 0x3fff),
+            b & 0xffff_ffff_ffff
+        );
+        id.into()
+    }
+}
+
+/// Buffers that idle connections do not keep.
+#[derive(Debug, Default)]
+pub struct Buffers(RefCell<Vec<BytesMut>>);
+
+impl Buffers {
+    /// An empty buffer.
+    pub fn take(&self) -> BytesMut {
+        self.0.borrow_mut().pop().unwrap_or_else(|| BytesMut::with_capacity(4096))
+    }
+
+    /// Gives a buffer back; large or surplus ones are freed.
+    pub fn give(&self, mut buffer: BytesMut) {
+        let mut spare = self.0.borrow_mut();
+        if buffer.capacity() <= 64 * 1024 && buffer.capacity() > 0 && spare.len() < 64 {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
+}
+
+/// The running data plane.
+#[derive(Debug)]
+pub struct Engine {
+    /// Shared by all threads.
+    pub shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Engine {
+    /// Everything but the threads.
+    ///
+    /// # Errors
+    /// A sentence naming the option that is wrong.
+    pub fn new(options: EngineOptions) -> Result<Self, String> {
+        let pepper = Pepper::from_hex(&options.pepper).map_err(|e| format!("pepper: {e}"))?;
+        let trusted = CidrSet::parse(&options.trusted_proxies).map_err(|e| format!("trusted_proxies: {e}"))?;
+        let tls = crate::upstream::client_config(options.ca_file.as_deref())?;
+        let events = Arc::new(Events::new().map_err(|e| format!("events: {e}"))?);
+        let threads = options.threads.max(1);
+        let clock = Clock::new();
+        let empty = br#"{"version":0,"deployments":[],"groups":[],"settings":{"retries":0,"retry_backoff_ms":0,
+            "allowed_fails":0,"cooldown_ms":0,"max_fallbacks":0,"budget_exceeded_status":422,"default_output_tokens":0,
+            "max_parallel_requests":null,"passthrough_group":null,"always_include_stream_usage":false}}"#;
+        let shared = Shared {
+            snapshot: ArcSwap::from_pointee(Snapshot::compile(empty, None)?),
+            tls: ArcSwapOption::empty(),
+            pepper,
+            keys: KeyTable::new(options.key_table_capacity, options.negative_ttl_ms * 1_000_000),
+            key_hooks: KeyHooks::new(Arc::clone(&events)),
+            events,
+            // Microseconds: no process writes a million records a second for long.
+            ledger: Ledger::new(threads, options.usage_queue_capacity, clock.now().unix_ms * 1000),
+            metrics: Metrics::new(threads),
+            bridge: Bridge::default(),
+            trusted,
+            clock,
+            slots: Arc::default(),
+            connections: AtomicUsize::new(0),
+            ready: AtomicBool::new(false),
+            stage: watch::Sender::new(Stage::Running),
+            connector: Connector::new(tls),
+            options,
+        };
+        Ok(Self { shared: Arc::new(shared), threads: Mutex::default() })
+    }
+
+    /// Makes a compiled configuration current.
+    ///
+    /// # Errors
+    /// A sentence naming the field that does not parse; the former configuration stays.
+    pub fn apply(&self, snapshot: &[u8]) -> Result<(), String> {
+        let next = Snapshot::compile(snapshot, Some(&self.shared.snapshot.load()))?;
+        self.shared.snapshot.store(Arc::new(next));
+        Ok(())
+    }
+
+    /// Reads the TLS files of the public port again.
+    ///
+    /// # Errors
+    /// Which file is wrong; the former certificate stays.
+    pub fn reload_tls(&self) -> Result<(), String> {
+        if let Some(files) = &self.shared.options.tls {
+            self.shared.tls.store(Some(crate::listener::server_config(files)?));
+        }
+        Ok(())
+    }
+
+    /// Opens the port and starts the threads; returns the port.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or no thread can be started.
+    pub fn start(&self) -> std::io::Result<u16> {
+        let options = &self.shared.options;
+        let mut address: Option<SocketAddr> = match options.port {
+            None => None,
+            Some(port) => {
+                let host = options.host.trim_start_matches('[').trim_end_matches(']');
+                let ip = if host == "localhost" { "127.0.0.1" } else { host };
+                let ip: std::net::IpAddr = ip.parse().map_err(|_| {
+                    std::io::Error::new(std::io::ErrorKind::InvalidInput, format!("host {host:?} is not an IP address"))
+                })?;
+                Some(SocketAddr::new(ip, port))
+            }
+        };
+        if let Some(address) = address.filter(|a| a.port() != 0) {
+            // SO_REUSEPORT would let a second gateway share the port unnoticed.
+            drop(std::net::TcpListener::bind(address)?);
+        }
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for number in 0..options.threads.max(1) {
+            let (bound, opened) = std::sync::mpsc::channel();
+            let shared = Arc::clone(&self.shared);
+            let thread = std::thread::Builder::new()
+                .name(format!("penstock-{number}"))
+                .spawn(move || run_thread(shared, number, address, &bound))?;
+            threads.push(thread);
+            let port = opened.recv().map_err(|_| std::io::Error::other("a data-plane thread did not start"))??;
+            if let Some(a) = &mut address {
+                a.set_port(port);
+            }
+        }
+        Ok(address.map_or(0, |a| a.port()))
+    }
+
+    /// Stops accepting and lets calls finish for `grace`; `true` when all did.
+    #[must_use]
+    pub fn drain(&self, grace: Duration) -> bool {
+        self.shared.ready.store(false, Ordering::Relaxed);
+        self.shared.stage.send_if_modified(|s| std::mem::replace(s, Stage::Draining) == Stage::Running);
+        self.idle_within(grace)
+    }
+
+    fn idle_within(&self, grace: Duration) -> bool {
+        let until = Instant::now() + grace;
+        while self.shared.slots.in_flight() > 0 {
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        true
+    }
+
+    /// Ends what is left and joins the threads.
+    pub fn stop(&self) {
+        self.shared.stage.send_replace(Stage::Ending);
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run_thread(
+    shared: Arc<Shared>,
+    number: usize,
+    address: Option<SocketAddr>,
+    bound: &std::sync::mpsc::Sender<std::io::Result<u16>>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            let _ = bound.send(Err(e));
+            return;
+        }
+    };
+    let local = LocalSet::new();
+    local.block_on(&runtime, async move {
+        let pool = Rc::new(Pool::new(shared.connector.clone()));
+        let seed = seed(number);
+        let core =
+            Rc::new(Core { shared, pool, buffers: Buffers::default(), thread: number, random: RefCell::new(seed) });
+        let listener = match address.map(crate::listener::bind).transpose() {
+            Ok(listener) => listener,
+            Err(e) => {
+                let _ = bound.send(Err(e));
+                return;
+            }
+        };
+        let port = listener.as_ref().and_then(|l| l.local_addr().ok()).map_or(0, |a| a.port());
+        let (sender, receiver) = mpsc::unbounded_channel();
+        core.shared.bridge.register(sender);
+        let _ = bound.send(Ok(port));
+        serve(core, listener, receiver).await;
+    });
+}
+
+async fn serve(
+    core: Rc<Core>,
+    listener: Option<tokio::net::TcpListener>,
+    mut submitted: mpsc::UnboundedReceiver<Submitted>,
+) {
+    let mut stage = core.shared.stage.subscribe();
+    if let Some(listener) = listener {
+        tokio::task::spawn_local(crate::listener::accept(Rc::clone(&core), listener));
+    }
+    let mut sweep = tokio::time::interval(Duration::from_secs(10));
+    loop {
+        tokio::select! {
+            biased;
+            Some(call) = submitted.recv() => {
+                let core = Rc::clone(&core);
+                tokio::task::spawn_local(async move { crate::listener::bridge::serve(&core, call).await });
+            }
+            _ = sweep.tick() => core.pool.sweep(),
+            _ = stage.wait_for(|s| *s == Stage::Ending) => break,
+        }
+    }
+    // Calls notice the stage, end their answers and settle; connections close when they are done.
+    let until = tokio::time::Instant::now() + Duration::from_secs(3);
+    while tokio::time::Instant::now() < until
+        && (core.shared.slots.in_flight() > 0 || core.shared.connections.load(Ordering::Relaxed) > 0)
+    {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+fn seed(thread: usize) -> u64 {
+    use ring::rand::SecureRandom;
+    let mut bytes = [0u8; 8];
+    match ring::rand::SystemRandom::new().fill(&mut bytes) {
+        Ok(()) => u64::from_le_bytes(bytes),
+        Err(_) => std::process::id() as u64 ^ (thread as u64) << 32,
+    }
+}
+
+/// A key's digest, for callers outside the hot path.
+#[must_use]
+pub fn digest_of(shared: &Shared, key: &str) -> Digest {
+    shared.pepper.digest(key.as_bytes())
+}

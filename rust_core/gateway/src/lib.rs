@@ -1,0 +1,30 @@
+//! The data plane of Penstock: everything that happens between a client's request and a
+//! provider's answer, in pure Rust.
+//!
+//! * [`listener`] takes connections and hands requests to
+//! * `phases`, in which a call lives, speaking to clients through
+//! * [`surfaces`] and to upstreams through [`providers`] over [`upstream`] connections;
+//! * [`auth`], [`limits`], [`routing`], [`tokens`], [`pricing`], [`ledger`], [`telemetry`] and
+//!   [`snapshot`] are what phases use; none of them knows a phase;
+//! * [`engine`] holds it together, [`hooks`] is the way up to Python.
+
+pub mod auth;
+pub mod canonical;
+pub mod engine;
+pub mod errors;
+pub mod hooks;
+pub mod ledger;
+pub mod limits;
+pub mod listener;
+pub(crate) mod phases;
+pub mod pricing;
+pub mod providers;
+pub mod routing;
+pub mod scan;
+pub mod snapshot;
+pub mod sse;
+pub mod surfaces;
+pub mod telemetry;
+pub mod tokens;
+pub mod upstream;
+pub mod usage;

@@ -1,0 +1,213 @@
+//! Calls that arrived at another listener and were handed over by `Engine.submit`.
+//!
+//! The answer goes up as events on the hook queue; the other side grants credit for each piece it
+//! has passed on, so that a slow reader holds the upstream back here too.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use penstock_http1::{Framing, Headers, RequestHead, Version};
+use tokio::sync::{Notify, mpsc};
+
+use super::exchange::{Exchange, Gone, HeaderLines};
+use super::{Peer, dispatch};
+use crate::engine::Core;
+use crate::hooks::{Event, Events};
+
+/// Pieces that may be under way before the other side grants more.
+const CREDIT: usize = 16;
+
+/// A call handed over.
+#[derive(Debug)]
+pub struct Submitted {
+    /// Id of its events.
+    pub id: u64,
+    /// Request line and headers.
+    pub method: Bytes,
+    /// Path and query.
+    pub target: Bytes,
+    /// Headers.
+    pub headers: Headers,
+    /// Whole body.
+    pub body: Bytes,
+    /// The peer.
+    pub client: IpAddr,
+    /// Shared with the granting side.
+    pub handle: Arc<Handle>,
+}
+
+/// What the other side can do to a call.
+#[derive(Debug)]
+pub struct Handle {
+    credit: tokio::sync::Semaphore,
+    gone: Notify,
+}
+
+impl Default for Handle {
+    fn default() -> Self {
+        Self { credit: tokio::sync::Semaphore::new(CREDIT), gone: Notify::new() }
+    }
+}
+
+/// Open calls by id, and the way to the threads that run them.
+#[derive(Debug, Default)]
+pub struct Bridge {
+    open: Mutex<HashMap<u64, Arc<Handle>>>,
+    threads: Mutex<Vec<mpsc::UnboundedSender<Submitted>>>,
+}
+
+impl Bridge {
+    /// A thread announces itself.
+    pub(crate) fn register(&self, sender: mpsc::UnboundedSender<Submitted>) {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+    }
+
+    /// Hands a call to a thread; `false` when none runs.
+    pub fn submit(&self, call: Submitted) -> bool {
+        let id = call.id;
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = usize::try_from(id).unwrap_or(0) % threads.len().max(1);
+        let Some(thread) = threads.get(index) else { return false };
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&call.handle));
+        thread.send(call).is_ok()
+    }
+
+    /// Allows more pieces.
+    pub fn credit(&self, id: u64, count: usize) {
+        if let Some(handle) = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            handle.credit.add_permits(count);
+        }
+    }
+
+    /// The client has gone.
+    pub fn cancel(&self, id: u64) {
+        let handle = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        if let Some(handle) = handle {
+            handle.credit.close();
+            handle.gone.notify_one();
+        }
+    }
+
+    fn close(&self, id: u64) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+}
+
+/// Runs one call on this thread.
+pub(crate) async fn serve(core: &Rc<Core>, call: Submitted) {
+    let head = RequestHead {
+        method: call.method,
+        target: call.target,
+        version: Version::Http11,
+        framing: if call.body.is_empty() { Framing::None } else { Framing::Length(call.body.len() as u64) },
+        headers: call.headers,
+        keep_alive: true,
+        expect_continue: false,
+        upgrade: false,
+    };
+    let peer = Peer { address: call.client, tls: false };
+    let mut exchange = Exchange::Bridge(BridgeExchange {
+        id: call.id,
+        events: Arc::clone(&core.shared.events),
+        body: (!call.body.is_empty()).then_some(call.body),
+        pending: Vec::new(),
+        handle: call.handle,
+        started: false,
+        finished: false,
+        sent: 0,
+    });
+    dispatch(core, head, &mut exchange, peer).await;
+    if let Exchange::Bridge(x) = &exchange
+        && !x.finished
+    {
+        x.emit("call.abort", Bytes::new());
+    }
+    core.shared.bridge.close(call.id);
+}
+
+/// One handed-over request being answered.
+#[derive(Debug)]
+pub struct BridgeExchange {
+    id: u64,
+    events: Arc<Events>,
+    body: Option<Bytes>,
+    pending: Vec<Bytes>,
+    handle: Arc<Handle>,
+    started: bool,
+    finished: bool,
+    pub(super) sent: u64,
+}
+
+impl BridgeExchange {
+    pub(super) fn next_piece(&mut self) -> Option<Bytes> {
+        self.body.take()
+    }
+
+    fn emit(&self, kind: &'static str, payload: Bytes) {
+        self.events.push(Event { id: self.id, kind, payload });
+    }
+
+    pub(super) async fn full(&mut self, status: u16, headers: &HeaderLines, body: Bytes) -> Result<(), Gone> {
+        self.start(status, headers);
+        self.queue(body);
+        self.finish().await
+    }
+
+    pub(super) fn start(&mut self, status: u16, headers: &HeaderLines) {
+        self.started = true;
+        let pairs: Vec<(String, String)> = headers.iter().map(|(n, v)| (latin1(n), latin1(v))).collect();
+        let payload = serde_json::json!({"status": status, "headers": pairs}).to_string();
+        self.emit("call.head", Bytes::from(payload));
+    }
+
+    pub(super) fn queue(&mut self, data: Bytes) {
+        self.sent += data.len() as u64;
+        if !data.is_empty() {
+            self.pending.push(data);
+        }
+    }
+
+    pub(super) async fn flush(&mut self) -> Result<(), Gone> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let permit = self.handle.credit.acquire().await.map_err(|_| Gone)?;
+        permit.forget();
+        let data = match self.pending.len() {
+            1 => self.pending.pop().unwrap_or_default(),
+            _ => {
+                let mut joined = BytesMut::new();
+                self.pending.drain(..).for_each(|p| joined.put(p));
+                joined.freeze()
+            }
+        };
+        self.emit("call.data", data);
+        Ok(())
+    }
+
+    pub(super) async fn finish(&mut self) -> Result<(), Gone> {
+        self.flush().await?;
+        self.finished = true;
+        self.emit("call.end", Bytes::new());
+        Ok(())
+    }
+
+    pub(super) fn abort(&mut self) {
+        self.pending.clear();
+    }
+
+    pub(super) async fn closed(&mut self) {
+        self.handle.gone.notified().await;
+    }
+
+    pub(super) fn started(&self) -> bool {
+        self.started
+    }
+}
+
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| char::from(*b)).collect()
+}

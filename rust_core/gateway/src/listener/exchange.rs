@@ -1,0 +1,188 @@
+//! One request and its answer, whatever the transport.
+//!
+//! The phases talk to a client only through this type, so that HTTP/1.1, HTTP/2 and calls handed
+//! over by another listener run the same code.
+
+use bytes::{Bytes, BytesMut};
+
+use super::bridge::BridgeExchange;
+use super::h1::H1Exchange;
+use super::h2::H2Exchange;
+
+/// Why a request body could not be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyError {
+    /// More bytes than allowed.
+    TooLarge,
+    /// A pause longer than allowed.
+    Timeout,
+    /// Malformed framing.
+    Framing(penstock_http1::FramingError),
+    /// The client left.
+    Gone,
+}
+
+/// The client cannot be reached any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone;
+
+/// Header fields of an answer, kept as `name: value` lines.
+#[derive(Debug, Default)]
+pub struct HeaderLines(pub BytesMut);
+
+impl HeaderLines {
+    /// Adds a field whose value is vetted or ours; control characters are refused silently by dropping the field.
+    pub fn add(&mut self, name: &str, value: &[u8]) {
+        if value.iter().all(|b| *b == b'\t' || (*b >= 0x20 && *b != 0x7f)) {
+            penstock_http1::put_header(&mut self.0, name.as_bytes(), value);
+        }
+    }
+
+    /// Adds a field with a number.
+    pub fn add_number(&mut self, name: &str, value: u64) {
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b": ");
+        penstock_http1::put_decimal(&mut self.0, value);
+        self.0.extend_from_slice(b"\r\n");
+    }
+
+    /// The fields.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.0[..].split(|b| *b == b'\n').filter_map(|line| {
+            let line = line.strip_suffix(b"\r")?;
+            let colon = memchr::memchr(b':', line)?;
+            Some((line.get(..colon)?, line.get(colon + 2..)?))
+        })
+    }
+}
+
+/// A request being answered.
+#[derive(Debug)]
+pub enum Exchange<'a> {
+    /// HTTP/1.x
+    H1(H1Exchange<'a>),
+    /// HTTP/2
+    H2(Box<H2Exchange>),
+    /// Handed over through `Engine.submit`.
+    Bridge(BridgeExchange),
+}
+
+impl Exchange<'_> {
+    /// The next piece of the request body; `None` at its end.
+    pub async fn next_piece(&mut self) -> Result<Option<Bytes>, BodyError> {
+        match self {
+            Self::H1(x) => x.next_piece().await,
+            Self::H2(x) => x.next_piece().await,
+            Self::Bridge(x) => Ok(x.next_piece()),
+        }
+    }
+
+    /// The whole request body.
+    pub async fn body(&mut self, limit: usize) -> Result<Bytes, BodyError> {
+        let Some(first) = self.next_piece().await? else { return Ok(Bytes::new()) };
+        if first.len() > limit {
+            return Err(BodyError::TooLarge);
+        }
+        let Some(second) = self.next_piece().await? else { return Ok(first) };
+        let mut whole = BytesMut::with_capacity((first.len() + second.len()) * 2);
+        whole.extend_from_slice(&first);
+        let mut piece = Some(second);
+        while let Some(p) = piece {
+            if whole.len() + p.len() > limit {
+                return Err(BodyError::TooLarge);
+            }
+            whole.extend_from_slice(&p);
+            piece = self.next_piece().await?;
+        }
+        Ok(whole.freeze())
+    }
+
+    /// Sends a complete answer.
+    pub async fn full(&mut self, status: u16, headers: &HeaderLines, body: Bytes) -> Result<(), Gone> {
+        match self {
+            Self::H1(x) => x.full(status, headers, &body).await,
+            Self::H2(x) => x.full(status, headers, body).await,
+            Self::Bridge(x) => x.full(status, headers, body).await,
+        }
+    }
+
+    /// Begins an answer whose body follows; `length` when it is known.
+    pub fn start(&mut self, status: u16, headers: &HeaderLines, length: Option<u64>) -> Result<(), Gone> {
+        match self {
+            Self::H1(x) => {
+                x.start(status, headers, length);
+                Ok(())
+            }
+            Self::H2(x) => x.start(status, headers),
+            Self::Bridge(x) => {
+                x.start(status, headers);
+                Ok(())
+            }
+        }
+    }
+
+    /// Adds a piece of the body; it leaves with the next [`Exchange::flush`].
+    pub fn queue(&mut self, data: Bytes) {
+        match self {
+            Self::H1(x) => x.queue(&data),
+            Self::H2(x) => x.queue(data),
+            Self::Bridge(x) => x.queue(data),
+        }
+    }
+
+    /// Sends what is queued, waiting for the client to take it.
+    pub async fn flush(&mut self) -> Result<(), Gone> {
+        match self {
+            Self::H1(x) => x.flush().await,
+            Self::H2(x) => x.flush().await,
+            Self::Bridge(x) => x.flush().await,
+        }
+    }
+
+    /// Ends the body.
+    pub async fn finish(&mut self) -> Result<(), Gone> {
+        match self {
+            Self::H1(x) => x.finish().await,
+            Self::H2(x) => x.finish().await,
+            Self::Bridge(x) => x.finish().await,
+        }
+    }
+
+    /// Breaks the answer off so that the client cannot take it for complete.
+    pub fn abort(&mut self) {
+        match self {
+            Self::H1(x) => x.abort(),
+            Self::H2(x) => x.abort(),
+            Self::Bridge(x) => x.abort(),
+        }
+    }
+
+    /// Returns when the client has gone. Cancel-safe; only to be polled after the body was read.
+    pub async fn closed(&mut self) {
+        match self {
+            Self::H1(x) => x.closed().await,
+            Self::H2(x) => x.closed().await,
+            Self::Bridge(x) => x.closed().await,
+        }
+    }
+
+    /// Whether the head of the answer was sent or queued.
+    #[must_use]
+    pub fn started(&self) -> bool {
+        match self {
+            Self::H1(x) => x.started(),
+            Self::H2(x) => x.started(),
+            Self::Bridge(x) => x.started(),
+        }
+    }
+
+    /// Bytes of answer bodies handed over so far.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        match self {
+            Self::H1(x) => x.sent,
+            Self::H2(x) => x.sent,
+            Self::Bridge(x) => x.sent,
+        }
+    }
+}

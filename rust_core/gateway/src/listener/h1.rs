@@ -1,0 +1,350 @@
+//! HTTP/1.x on the public port: the connection loop and the exchange.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use penstock_http1::{BodyDecoder, Conn, Decoded, Framing, FramingError, Limits, RequestHead, Version};
+use tokio::io::AsyncWrite;
+
+use super::exchange::{BodyError, Exchange, Gone, HeaderLines};
+use super::{Peer, dispatch};
+use crate::engine::{Core, Stage};
+use crate::upstream::Io;
+
+/// Unread request bytes that are worth reading to keep the connection.
+const DISCARD: usize = 64 * 1024;
+/// Pipelined requests buffered while a call is in flight.
+const PIPELINE: usize = 64 * 1024;
+
+/// How the answer's body is delimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    NotStarted,
+    Chunked,
+    Plain,
+    Done,
+    Broken,
+}
+
+/// One HTTP/1.x request being answered.
+#[derive(Debug)]
+pub struct H1Exchange<'a> {
+    pub(super) conn: &'a mut Conn<Io>,
+    decoder: BodyDecoder,
+    expect_continue: bool,
+    version: Version,
+    head_only: bool,
+    keep_alive: bool,
+    answer: Answer,
+    out: BytesMut,
+    body_timeout: Duration,
+    write_timeout: Duration,
+    pub(super) sent: u64,
+}
+
+/// Serves one connection until either side ends it.
+pub(super) async fn serve(core: &Rc<Core>, mut conn: Conn<Io>, peer: Peer) {
+    let options = &core.shared.options;
+    let limits = Limits { head_bytes: options.max_header_bytes, fields: 256 };
+    let mut stage = core.shared.stage.subscribe();
+    loop {
+        let head = match next_head(core, &mut conn, &limits, &mut stage).await {
+            Head::Request(head) => *head,
+            Head::Refuse(error) => return refuse(conn, error.status(), error.message()).await,
+            Head::Slow => return refuse(conn, 408, "the request head took too long").await,
+            Head::Close => return,
+        };
+        let draining = *stage.borrow() != Stage::Running;
+        let mut exchange = Exchange::H1(H1Exchange {
+            decoder: BodyDecoder::new(head.framing),
+            expect_continue: head.expect_continue && head.framing != Framing::None,
+            version: head.version,
+            head_only: &head.method[..] == b"HEAD",
+            keep_alive: head.keep_alive && !draining,
+            answer: Answer::NotStarted,
+            out: core.buffers.take(),
+            body_timeout: Duration::from_millis(options.body_timeout_ms),
+            write_timeout: Duration::from_millis(options.write_timeout_ms),
+            sent: 0,
+            conn: &mut conn,
+        });
+        if head.upgrade {
+            let Exchange::H1(x) = exchange else { return };
+            super::control::upgrade(core, head, x, peer).await;
+            return;
+        }
+        dispatch(core, head, &mut exchange, peer).await;
+        let Exchange::H1(mut x) = exchange else { return };
+        core.buffers.give(std::mem::take(&mut x.out));
+        if !x.reusable().await {
+            linger(conn).await;
+            return;
+        }
+    }
+}
+
+enum Head {
+    Request(Box<RequestHead>),
+    Refuse(FramingError),
+    Slow,
+    Close,
+}
+
+async fn next_head(
+    core: &Rc<Core>,
+    conn: &mut Conn<Io>,
+    limits: &Limits,
+    stage: &mut tokio::sync::watch::Receiver<Stage>,
+) -> Head {
+    let options = &core.shared.options;
+    let idle = Duration::from_millis(options.idle_timeout_ms);
+    if conn.buf.is_empty() {
+        let read = tokio::select! {
+            biased;
+            read = tokio::time::timeout(idle, conn.fill()) => read,
+            _ = stage.wait_for(|s| *s != Stage::Running) => return Head::Close,
+        };
+        match read {
+            Ok(Ok(n)) if n > 0 => {}
+            _ => return Head::Close,
+        }
+    }
+    match penstock_http1::parse_request(&mut conn.buf, limits) {
+        Ok(Some(head)) => return Head::Request(Box::new(head)),
+        Ok(None) => {}
+        Err(e) => return Head::Refuse(e),
+    }
+    match tokio::time::timeout(Duration::from_millis(options.header_timeout_ms), conn.read_request(limits)).await {
+        Err(_) => Head::Slow,
+        Ok(Err(_)) => Head::Close,
+        Ok(Ok(Ok(Some(head)))) => Head::Request(Box::new(head)),
+        Ok(Ok(Ok(None))) => Head::Close,
+        Ok(Ok(Err(e))) => Head::Refuse(e),
+    }
+}
+
+/// Answers a request that cannot be trusted to end where it says, and closes.
+async fn refuse(mut conn: Conn<Io>, status: u16, message: &'static str) {
+    let failure = crate::errors::Failure::new(crate::errors::Kind::BadRequest, message);
+    let body = crate::errors::openai_body(&failure);
+    let mut out = BytesMut::with_capacity(256 + body.len());
+    penstock_http1::put_status_line(&mut out, status);
+    penstock_http1::put_header(&mut out, b"content-type", b"application/json");
+    penstock_http1::put_header(&mut out, b"connection", b"close");
+    out.extend_from_slice(b"content-length: ");
+    penstock_http1::put_decimal(&mut out, body.len() as u64);
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(&body);
+    let _ = tokio::time::timeout(Duration::from_secs(5), conn.write(&out)).await;
+    linger(conn).await;
+}
+
+/// Closes without destroying the answer: closing with unread bytes would reset the connection.
+async fn linger(mut conn: Conn<Io>) {
+    use tokio::io::AsyncWriteExt;
+    let _ = tokio::time::timeout(Duration::from_secs(2), async {
+        let _ = conn.stream.shutdown().await;
+        let mut left = 1 << 20;
+        while left > 0 {
+            conn.buf.clear();
+            match conn.fill().await {
+                Ok(n) if n > 0 => left -= n.min(left),
+                _ => break,
+            }
+        }
+    })
+    .await;
+}
+
+impl H1Exchange<'_> {
+    pub(super) async fn next_piece(&mut self) -> Result<Option<Bytes>, BodyError> {
+        loop {
+            match self.decoder.decode(&mut self.conn.buf) {
+                Ok(Decoded::Data(data)) => return Ok(Some(data)),
+                Ok(Decoded::End) => return Ok(None),
+                Ok(Decoded::NeedMore) => {}
+                Err(e) => {
+                    self.keep_alive = false;
+                    return Err(BodyError::Framing(e));
+                }
+            }
+            if std::mem::take(&mut self.expect_continue) {
+                self.conn.write(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(|_| BodyError::Gone)?;
+            }
+            match tokio::time::timeout(self.body_timeout, self.conn.fill()).await {
+                Ok(Ok(n)) if n > 0 => {}
+                Ok(_) => {
+                    self.keep_alive = false;
+                    return Err(BodyError::Gone);
+                }
+                Err(_) => {
+                    self.keep_alive = false;
+                    return Err(BodyError::Timeout);
+                }
+            }
+        }
+    }
+
+    fn put_head(&mut self, status: u16, headers: &HeaderLines) {
+        penstock_http1::put_status_line(&mut self.out, status);
+        self.out.extend_from_slice(&headers.0);
+        if !self.decoder.is_done() && (self.expect_continue || self.conn.buf.len() > DISCARD) {
+            self.keep_alive = false;
+        }
+        if !self.keep_alive {
+            self.out.extend_from_slice(b"connection: close\r\n");
+        } else if self.version == Version::Http10 {
+            self.out.extend_from_slice(b"connection: keep-alive\r\n");
+        }
+    }
+
+    pub(super) async fn full(&mut self, status: u16, headers: &HeaderLines, body: &[u8]) -> Result<(), Gone> {
+        if !self.decoder.is_done() {
+            // The body was refused unread; small remainders are read later, others end the connection.
+            self.keep_alive = self.keep_alive && !self.expect_continue;
+        }
+        self.put_head(status, headers);
+        if status != 204 && status != 304 {
+            self.out.extend_from_slice(b"content-length: ");
+            penstock_http1::put_decimal(&mut self.out, body.len() as u64);
+            self.out.extend_from_slice(b"\r\n");
+        }
+        self.out.extend_from_slice(b"\r\n");
+        self.answer = Answer::Done;
+        self.sent = body.len() as u64;
+        if self.head_only {
+            return self.flush().await;
+        }
+        if body.len() <= 64 * 1024 {
+            self.out.extend_from_slice(body);
+            return self.flush().await;
+        }
+        self.flush().await?;
+        self.write(body).await
+    }
+
+    pub(super) fn start(&mut self, status: u16, headers: &HeaderLines, length: Option<u64>) {
+        if length.is_none() && self.version == Version::Http10 {
+            self.keep_alive = false;
+        }
+        self.put_head(status, headers);
+        let bodiless = self.head_only || status == 204 || status == 304;
+        match length {
+            Some(n) => {
+                self.out.extend_from_slice(b"content-length: ");
+                penstock_http1::put_decimal(&mut self.out, n);
+                self.out.extend_from_slice(b"\r\n");
+                self.answer = Answer::Plain;
+            }
+            None if bodiless || self.version == Version::Http10 => self.answer = Answer::Plain,
+            None => {
+                self.out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+                self.answer = Answer::Chunked;
+            }
+        }
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    pub(super) fn queue(&mut self, data: &[u8]) {
+        self.sent += data.len() as u64;
+        if self.head_only {
+            return;
+        }
+        match self.answer {
+            Answer::Chunked => penstock_http1::put_chunk(&mut self.out, data),
+            _ => self.out.extend_from_slice(data),
+        }
+    }
+
+    pub(super) async fn flush(&mut self) -> Result<(), Gone> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let out = std::mem::take(&mut self.out);
+        let result = self.write(&out).await;
+        self.out = out;
+        self.out.clear();
+        result
+    }
+
+    /// Writes all, giving up when the client takes nothing for the write timeout.
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+        let mut left = bytes;
+        let was = std::mem::replace(&mut self.answer, Answer::Broken);
+        while !left.is_empty() {
+            let stream = &mut self.conn.stream;
+            let mut attempt = poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, left));
+            // A timer is only made when the socket is full.
+            let now = poll_fn(|cx| Poll::Ready(Pin::new(&mut attempt).poll(cx))).await;
+            let written = match now {
+                Poll::Ready(r) => r,
+                Poll::Pending => match tokio::time::timeout(self.write_timeout, attempt).await {
+                    Ok(r) => r,
+                    Err(_) => return Err(Gone),
+                },
+            };
+            match written {
+                Ok(n) if n > 0 => left = left.get(n..).unwrap_or_default(),
+                _ => return Err(Gone),
+            }
+        }
+        if matches!(self.conn.stream, Io::TlsServer(_)) {
+            use tokio::io::AsyncWriteExt;
+            self.conn.stream.flush().await.map_err(|_| Gone)?;
+        }
+        self.answer = was;
+        Ok(())
+    }
+
+    pub(super) async fn finish(&mut self) -> Result<(), Gone> {
+        if self.answer == Answer::Chunked && !self.head_only {
+            penstock_http1::put_last_chunk(&mut self.out);
+        }
+        self.flush().await?;
+        self.answer = Answer::Done;
+        Ok(())
+    }
+
+    pub(super) fn abort(&mut self) {
+        self.answer = Answer::Broken;
+    }
+
+    pub(super) async fn closed(&mut self) {
+        loop {
+            if self.conn.buf.len() > PIPELINE {
+                std::future::pending::<()>().await;
+            }
+            match self.conn.fill().await {
+                Ok(n) if n > 0 => {}
+                _ => {
+                    self.keep_alive = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) fn started(&self) -> bool {
+        self.answer != Answer::NotStarted
+    }
+
+    /// Whether the connection can serve another request; reads away a small rest of the body.
+    async fn reusable(&mut self) -> bool {
+        if !self.keep_alive || self.answer != Answer::Done {
+            return false;
+        }
+        let mut left = DISCARD;
+        while !self.decoder.is_done() {
+            match self.next_piece().await {
+                Ok(Some(p)) if p.len() < left => left -= p.len(),
+                Ok(None) => break,
+                _ => return false,
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,183 @@
+//! The public port: accepting, TLS, HTTP/1.1 and HTTP/2, and where each request goes.
+
+pub mod bridge;
+mod control;
+pub mod exchange;
+pub mod forwarded;
+mod h1;
+mod h2;
+mod tls;
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use penstock_http1::{Conn, RequestHead};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::engine::{Core, Stage};
+use crate::phases;
+use crate::surfaces::{Route, route};
+use crate::upstream::Io;
+use exchange::{Exchange, HeaderLines};
+
+pub use tls::server_config;
+
+/// The other end of a client connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// It speaks TLS to us.
+    pub tls: bool,
+}
+
+/// A listening socket that shares its port with those of the other threads.
+///
+/// # Errors
+/// The address cannot be bound.
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    socket.listen(4096)
+}
+
+/// Accepts connections until the engine drains.
+pub(crate) async fn accept(core: Rc<Core>, listener: TcpListener) {
+    let mut stage = core.shared.stage.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stage.wait_for(|s| *s != Stage::Running) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((tcp, peer)) => {
+                let open = core.shared.connections.fetch_add(1, Ordering::Relaxed);
+                if open >= core.shared.options.max_connections {
+                    core.shared.connections.fetch_sub(1, Ordering::Relaxed);
+                    continue;
+                }
+                let guard = Open(Rc::clone(&core));
+                tokio::task::spawn_local(async move {
+                    let core = Rc::clone(&guard.0);
+                    connection(&core, tcp, peer).await;
+                    drop(guard);
+                });
+            }
+            // Out of file descriptors, or the client left already: go on, but do not spin.
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+struct Open(Rc<Core>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.shared.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn connection(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
+    if tcp.set_nodelay(true).is_err() {
+        return;
+    }
+    let header_timeout = Duration::from_millis(core.shared.options.header_timeout_ms);
+    let tls = core.shared.tls.load_full();
+    let peer = Peer { address: peer.ip().to_canonical(), tls: tls.is_some() };
+    let Some(config) = tls else {
+        let mut conn = Conn::new(Io::Tcp(tcp));
+        return match preface(core, &mut conn).await {
+            Some(true) => h2::serve(core, conn, peer).await,
+            Some(false) => h1::serve(core, conn, peer).await,
+            None => {}
+        };
+    };
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&config));
+    let Ok(Ok(stream)) = tokio::time::timeout(header_timeout, acceptor.accept(tcp)).await else { return };
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let conn = Conn::new(Io::TlsServer(Box::new(stream)));
+    if http2 { h2::serve(core, conn, peer).await } else { h1::serve(core, conn, peer).await }
+}
+
+/// Whether the client starts with HTTP/2's preface; `None` when it left or said nothing in time.
+async fn preface(core: &Rc<Core>, conn: &mut Conn<Io>) -> Option<bool> {
+    let patience = Duration::from_millis(core.shared.options.idle_timeout_ms);
+    let mut stage = core.shared.stage.subscribe();
+    loop {
+        let seen = conn.buf.len().min(h2::PREFACE.len());
+        if seen > 0 && conn.buf.get(..seen) != h2::PREFACE.get(..seen) {
+            return Some(false);
+        }
+        if seen == h2::PREFACE.len() {
+            return Some(true);
+        }
+        let read = tokio::select! {
+            biased;
+            read = tokio::time::timeout(patience, conn.fill()) => read,
+            _ = stage.wait_for(|s| *s != Stage::Running) => return None,
+        };
+        match read {
+            Ok(Ok(n)) if n > 0 => {}
+            _ => return None,
+        }
+    }
+}
+
+/// Sends a request where it belongs.
+async fn dispatch(core: &Rc<Core>, head: RequestHead, exchange: &mut Exchange<'_>, peer: Peer) {
+    let Ok(target) = std::str::from_utf8(&head.target) else { return };
+    let path = target.split_once('?').map_or(target, |(p, _)| p);
+    match route(&head.method, path) {
+        Route::Call(surface, template) => phases::serve(core, surface, template, head, exchange, peer).await,
+        Route::Models => phases::models(core, &head, None, exchange, peer).await,
+        Route::Model(id) => {
+            let id = percent_decode(id);
+            phases::models(core, &head, Some(&id), exchange, peer).await;
+        }
+        Route::Live => answer(exchange, 200, b"{\"status\":\"alive\"}").await,
+        Route::Ready => {
+            let ready = core.shared.ready.load(Ordering::Relaxed) && core.shared.stage() == Stage::Running;
+            let body: &'static [u8] = if ready { b"{\"status\":\"ready\"}" } else { b"{\"status\":\"not ready\"}" };
+            answer(exchange, if ready { 200 } else { 503 }, body).await;
+        }
+        Route::Control => control::relay(core, head, exchange, peer).await,
+    }
+}
+
+/// Answers with an error in OpenAI's shape.
+async fn control_failure(exchange: &mut Exchange<'_>, failure: &crate::errors::Failure) {
+    phases::refuse(crate::surfaces::Api::OpenAi, exchange, failure, HeaderLines::default()).await;
+}
+
+async fn answer(exchange: &mut Exchange<'_>, status: u16, body: &'static [u8]) {
+    let mut headers = HeaderLines::default();
+    headers.add("content-type", b"application/json");
+    let _ = exchange.full(status, &headers, Bytes::from_static(body)).await;
+}
+
+fn percent_decode(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(b) = bytes.next() {
+        let mut ahead = bytes.clone();
+        let hex = (b == b'%').then(|| Some((ahead.next()?, ahead.next()?))).flatten().and_then(|(h, l)| {
+            let digit = |d: u8| char::from(d).to_digit(16);
+            u8::try_from(digit(h)? * 16 + digit(l)?).ok()
+        });
+        match hex {
+            Some(decoded) => {
+                out.push(decoded);
+                bytes = ahead;
+            }
+            None => out.push(b),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}

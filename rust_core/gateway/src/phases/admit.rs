@@ -1,0 +1,351 @@
+//! Admission: who calls, what is asked, and whether it is within limits and budget.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use penstock_http1::{Framing, Headers, RequestHead};
+
+use super::{Call, body_failure};
+use crate::auth::key::{KeyShape, parse};
+use crate::auth::record::{Key, KeyDenied};
+use crate::auth::table::Lookup;
+use crate::engine::Core;
+use crate::errors::{Failure, Kind, Outcome};
+use crate::limits::{self, Demand, LimitDenied, LimitKind};
+use crate::listener::exchange::Exchange;
+use crate::pricing;
+use crate::scan;
+use crate::surfaces::{Surface, text_field};
+use crate::tokens;
+
+/// An identified caller.
+pub(super) struct Who {
+    /// `None`: the master key.
+    pub(super) key: Option<Arc<Key>>,
+    /// Digest, hexadecimal.
+    pub(super) token: String,
+}
+
+/// Headers that may carry the key, in the order in which they are believed.
+const CREDENTIALS: [&str; 5] = ["authorization", "x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key"];
+
+fn credential(headers: &Headers) -> Option<&str> {
+    CREDENTIALS.iter().find_map(|name| {
+        let value = headers.get_str(name)?.trim();
+        let value = match name {
+            &"authorization" => match value.split_once(' ') {
+                Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => rest.trim(),
+                _ => return None,
+            },
+            _ => value,
+        };
+        (!value.is_empty()).then_some(value)
+    })
+}
+
+/// Finds out whose key was sent.
+pub(super) async fn who(core: &Core, headers: &Headers, client: IpAddr) -> Outcome<Who> {
+    let shared = &core.shared;
+    let refused = |kind: Kind, message: &'static str| {
+        let failure = Failure::new(kind, message);
+        shared.metrics.refused(core.thread, code_of(kind));
+        failure
+    };
+    let Some(secret) = credential(headers) else {
+        return Err(refused(
+            Kind::KeyMissing,
+            "No API key was sent. Send it as `Authorization: Bearer sk-...`, `x-api-key` or `api-key`.",
+        ));
+    };
+    // The digest is taken whatever the key looks like: known and unknown keys cost the same.
+    let digest = shared.pepper.digest(secret.as_bytes());
+    if shared.snapshot.load().master == Some(digest) {
+        return Ok(Who { key: None, token: digest.to_string() });
+    }
+    if let Err(shape) = parse(secret)
+        && shape != KeyShape::Custom
+    {
+        return Err(refused(
+            Kind::KeyMalformed,
+            "The API key is malformed: keys start with `sk-` and are passed on exactly as they were shown.",
+        ));
+    }
+    let now = shared.clock.now();
+    let found = match shared.keys.lookup(&digest, now.mono_ns) {
+        Lookup::Hit(key) => Some(key),
+        Lookup::Unknown => None,
+        Lookup::Miss => {
+            let answer = shared.key_hooks.ask(digest);
+            let deadline = Duration::from_millis(shared.options.hook_timeout_ms);
+            match tokio::time::timeout(deadline, answer).await {
+                Ok(Ok(found)) => found,
+                _ => {
+                    return Err(refused(
+                        Kind::HookFailed,
+                        "The key could not be checked in time; try again in a moment.",
+                    )
+                    .retry_after(1000));
+                }
+            }
+        }
+    };
+    let Some(key) = found else {
+        return Err(refused(
+            Kind::KeyUnknown,
+            "The API key is not known here. Ask whoever gave it to you for a valid one.",
+        ));
+    };
+    key.check(now.unix_ms, client).map_err(|denied| match denied {
+        KeyDenied::Blocked => refused(Kind::KeyBlocked, "The API key is blocked. Ask an administrator to unblock it."),
+        KeyDenied::Expired => refused(Kind::KeyExpired, "The API key has expired. Ask an administrator for a new one."),
+        KeyDenied::AddressNotAllowed => {
+            refused(Kind::AddressDenied, "The API key may not be used from this network address.")
+        }
+    })?;
+    Ok(Who { token: digest.to_string(), key: Some(key) })
+}
+
+fn code_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::KeyMissing => "missing_api_key",
+        Kind::KeyMalformed => "malformed_api_key",
+        Kind::KeyUnknown => "invalid_api_key",
+        Kind::KeyBlocked => "blocked_api_key",
+        Kind::KeyExpired => "expired_api_key",
+        Kind::AddressDenied => "address_not_allowed",
+        _ => "control_plane_unavailable",
+    }
+}
+
+/// Who calls, and whether this route is theirs.
+pub(super) async fn identify(call: &mut Call, head: &RequestHead) -> Outcome<()> {
+    let core = std::rc::Rc::clone(&call.core);
+    let who = who(&core, &head.headers, call.client).await?;
+    call.token = who.token;
+    call.key = who.key;
+    if let Some(key) = &call.key
+        && !key.allows_route(call.template, call.surface.kind())
+    {
+        return Err(Failure::new(Kind::RouteDenied, format!("The API key may not use {}.", call.template)));
+    }
+    if core.shared.ledger.is_full() {
+        return Err(Failure::new(Kind::Overloaded, "Usage records cannot be stored at the moment; try again shortly.")
+            .retry_after(2000));
+    }
+    let limit = call.snapshot.settings.max_parallel_requests;
+    call.slot = Some(core.shared.slots.enter(limit).map_err(|_| {
+        Failure::new(Kind::RateParallel, "The gateway has as many calls in flight as it may; try again shortly.")
+            .retry_after(1000)
+    })?);
+    Ok(())
+}
+
+/// Reads the body, now that the caller is known.
+pub(super) async fn body(call: &mut Call, head: &RequestHead, exchange: &mut Exchange<'_>) -> Outcome<Bytes> {
+    let limit = call.core.shared.options.max_body_bytes;
+    if let Framing::Length(n) = head.framing
+        && n > limit as u64
+    {
+        return Err(body_failure(crate::listener::exchange::BodyError::TooLarge, limit));
+    }
+    let body = exchange.body(limit).await.map_err(|e| body_failure(e, limit))?;
+    call.body = body.clone();
+    Ok(body)
+}
+
+/// Where the model name stands in the request.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    /// A JSON string at this span.
+    Json,
+    /// A multipart field.
+    Part(std::ops::Range<usize>),
+    /// Nowhere; it came by query or header, or not at all.
+    Outside,
+}
+
+/// An admitted request.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    /// The scanned body, when it is a JSON object.
+    pub(super) json: Option<scan::Body<'a>>,
+    pub(super) place: Place,
+}
+
+/// Reads what is asked and checks it against permissions, limits and budget.
+pub(super) fn admit<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) -> Outcome<Request<'a>> {
+    let request = read(call, head, body)?;
+    resolve(call)?;
+    limits(call, &request)?;
+    Ok(request)
+}
+
+fn read<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) -> Outcome<Request<'a>> {
+    let content_type = head.headers.get_str("content-type").unwrap_or_default();
+    let is_json = call.surface.needs_model() || content_type.to_ascii_lowercase().contains("json");
+    if is_json && !(body.is_empty() && call.surface == Surface::Passthrough) {
+        let json = scan::object(body).map_err(|e| {
+            let failure = Failure::new(Kind::BadRequest, format!("Invalid JSON payload: {e}"));
+            failure.param(e.param().unwrap_or("request_body"))
+        })?;
+        call.stream = json.stream;
+        call.wants_usage = json.include_usage == Some(true);
+        call.end_user = json.user.as_deref().map(str::to_owned);
+        if let Some(model) = json.model_str() {
+            call.model = model.into_owned();
+            return Ok(Request { json: Some(json), place: Place::Json });
+        }
+        if call.surface.needs_model() {
+            let failure = Failure::new(Kind::BadRequest, "Missing required parameter: 'model'.");
+            return Err(failure.param("model"));
+        }
+        named_outside(call, head);
+        return Ok(Request { json: Some(json), place: Place::Outside });
+    }
+    if let Some((model, place)) = text_field(content_type, body, "model") {
+        call.model = model.to_owned();
+        return Ok(Request { json: None, place: Place::Part(place) });
+    }
+    named_outside(call, head);
+    Ok(Request { json: None, place: Place::Outside })
+}
+
+/// The model of a request whose body names none: by header, by query, or the configured group.
+fn named_outside(call: &mut Call, head: &RequestHead) {
+    let by_header = ["x-penstock-model", "x-litellm-model"].iter().find_map(|n| head.headers.get_str(n));
+    let target = std::str::from_utf8(&head.target).unwrap_or_default();
+    let query = target.split_once('?').map_or("", |(_, q)| q);
+    let by_query = query.split('&').find_map(|p| p.strip_prefix("model="));
+    let model = by_header.or(by_query).or(call.snapshot.settings.passthrough_group.as_deref());
+    call.model = model.unwrap_or_default().to_owned();
+}
+
+pub(super) fn unknown_model(model: &str) -> Failure {
+    let mut shown: String = model.chars().take(200).collect();
+    if shown.len() < model.len() {
+        shown.push_str("...");
+    }
+    let message = format!("The model `{shown}` does not exist here. `GET /v1/models` lists those your key may use.");
+    Failure::new(Kind::ModelUnknown, message).param("model")
+}
+
+fn resolve(call: &mut Call) -> Outcome<()> {
+    if call.model.is_empty() {
+        let message = "The request names no model, and no default is configured for this route: \
+            send `model` in the body, the `x-penstock-model` header, or set `penstock.passthrough_model`.";
+        return Err(Failure::new(Kind::BadRequest, message).param("model"));
+    }
+    let own = call.key.as_ref().and_then(|k| k.record.aliases.get(&call.model).cloned());
+    let name = own.as_deref().unwrap_or(&call.model);
+    let found = call.snapshot.find(name);
+    if let Some(key) = &call.key {
+        let groups = found.as_ref().map_or(&[][..], |m| m.group.access_groups.as_slice());
+        let by_group = found.as_ref().is_some_and(|m| key.may_use(&m.group.name, groups));
+        if !by_group && !key.may_use(name, groups) {
+            let shown: String = call.model.chars().take(200).collect();
+            let message = format!("The API key may not use the model `{shown}`. `GET /v1/models` lists those it may.");
+            return Err(Failure::new(Kind::ModelDenied, message).param("model"));
+        }
+    }
+    let found = found.ok_or_else(|| unknown_model(&call.model))?;
+    call.group = Some(found.group);
+    call.wildcard = found.wildcard;
+    Ok(())
+}
+
+/// Takes what the call may need of its key's limits.
+fn limits(call: &mut Call, request: &Request<'_>) -> Outcome<()> {
+    let Some(group) = call.group.clone() else { return Ok(()) };
+    let counts_deployment = group.deployments.iter().any(|d| d.limits.tpm.is_some());
+    let counts_key = call.key.as_ref().is_some_and(|k| k.record.tpm.is_some() || k.record.max_budget.is_some());
+    let mut demand = Demand::default();
+    if counts_key || counts_deployment {
+        let encoding = group.deployments.first().map_or(tokens::Encoding::O200kBase, |d| d.tokenizer);
+        let prompt = request.json.as_ref().map_or(0, |json| tokens::count_prompt(json, encoding) as u64);
+        call.prompt_tokens = Some(prompt);
+        let output = output_bound(call, request);
+        demand.tokens = prompt.saturating_add(output);
+        demand.nanos = group
+            .deployments
+            .iter()
+            .filter_map(|d| d.price(&d.upstream_model(&call.wildcard)).map(|p| pricing::worst_case(&p, prompt, output)))
+            .max()
+            .unwrap_or(0);
+    }
+    call.reserved_tokens = demand.tokens;
+    let Some(key) = &call.key else { return Ok(()) };
+    match limits::admit(key, demand, call.core.shared.clock.now()) {
+        Ok(reservation) => {
+            call.rates = reservation.rates();
+            call.reservation = Some(reservation);
+            Ok(())
+        }
+        Err(denied) => {
+            call.rates = denied.rates;
+            Err(denial(call, &denied))
+        }
+    }
+}
+
+/// How many tokens the answer may have.
+fn output_bound(call: &Call, request: &Request<'_>) -> u64 {
+    let generates = matches!(call.surface, Surface::Chat | Surface::Completions | Surface::Messages)
+        || call.template == "/v1/responses";
+    let Some(json) = request.json.as_ref().filter(|_| generates) else { return 0 };
+    let default = call.snapshot.settings.default_output_tokens;
+    let per_answer = json.max_tokens.unwrap_or_else(|| {
+        let bounds = call.group.iter().flat_map(|g| &g.deployments).filter_map(|d| d.max_output_tokens);
+        bounds.max().map_or(default, |bound| bound.min(default))
+    });
+    per_answer.saturating_mul(json.n)
+}
+
+fn denial(call: &Call, denied: &LimitDenied) -> Failure {
+    let (limit, current) = (denied.limit, denied.current);
+    let failure = match denied.kind {
+        LimitKind::Parallel => Failure::new(
+            Kind::RateParallel,
+            format!("Rate limit reached: {current} of {limit} parallel requests of this key are in flight."),
+        ),
+        LimitKind::Requests => {
+            Failure::new(Kind::RateRequests, format!("Rate limit reached on requests per minute (RPM): limit {limit}."))
+        }
+        LimitKind::Tokens { too_large: true } => Failure::new(
+            Kind::RateTokens,
+            format!(
+                "Request too large on tokens per minute (TPM): limit {limit}, requested {}. Shorten the prompt or lower max_tokens.",
+                denied.asked
+            ),
+        ),
+        LimitKind::Tokens { too_large: false } => Failure::new(
+            Kind::RateTokens,
+            format!(
+                "Rate limit reached on tokens per minute (TPM): limit {limit}, used {current}, requested {}.",
+                denied.asked
+            ),
+        ),
+        LimitKind::Budget => {
+            let message = format!(
+                "Budget has been exceeded! Current cost: {}, Max budget: {}, this call may cost {}.",
+                usd(current),
+                usd(limit),
+                usd(denied.asked)
+            );
+            let mut failure = Failure::new(Kind::BudgetExceeded, message);
+            failure.status = Some(call.snapshot.settings.budget_exceeded_status);
+            failure
+        }
+    };
+    match denied.retry_after_ms {
+        Some(ms) => failure.retry_after(ms),
+        None => failure,
+    }
+}
+
+/// Nano-dollars for people.
+fn usd(nanos: u64) -> String {
+    let text = format!("${}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}

@@ -1,0 +1,167 @@
+//! The one value that travels through the phases.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use penstock_http1::RequestHead;
+
+use super::relay::Meter;
+use crate::auth::record::Key;
+use crate::engine::Core;
+use crate::errors::Failure;
+use crate::ledger::Outcome;
+use crate::limits::deployment::Permit;
+use crate::limits::{Rates, Reservation, SlotGuard};
+use crate::listener::Peer;
+use crate::snapshot::{Deployment, Group, Snapshot};
+use crate::surfaces::Surface;
+use crate::usage::Usage;
+
+/// One call, from its head to its settlement.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// The thread it runs on.
+    pub(crate) core: Rc<Core>,
+    /// Its id, also in the answer's headers.
+    pub(crate) id: Arc<str>,
+    /// When its head was complete.
+    pub(crate) started: Instant,
+    /// The same in Unix milliseconds.
+    pub(crate) started_ms: u64,
+    /// What kind of call.
+    pub(crate) surface: Surface,
+    /// Route template for records.
+    pub(crate) template: &'static str,
+    /// Who called, after trusted proxies.
+    pub(crate) client: IpAddr,
+    /// The configuration it runs under, whatever changes meanwhile.
+    pub(crate) snapshot: Arc<Snapshot>,
+
+    /// The virtual key; `None` before identification and for the master key.
+    pub(crate) key: Option<Arc<Key>>,
+    /// Digest of whichever key it was; empty: nobody was identified and nothing is recorded.
+    pub(crate) token: String,
+    /// What it holds of the key's limits.
+    pub(crate) reservation: Option<Reservation>,
+    /// Where the key's rates stand.
+    pub(crate) rates: Rates,
+    /// Its place among all calls in flight.
+    pub(crate) slot: Option<SlotGuard>,
+
+    /// Model as the client sent it.
+    pub(crate) model: String,
+    /// Group it means.
+    pub(crate) group: Option<Arc<Group>>,
+    /// What stood for the group's `*`.
+    pub(crate) wildcard: String,
+    /// The request's `user`.
+    pub(crate) end_user: Option<String>,
+    /// The client wants a stream.
+    pub(crate) stream: bool,
+    /// The client asked for a usage chunk.
+    pub(crate) wants_usage: bool,
+    /// The request body.
+    pub(crate) body: Bytes,
+    /// Prompt tokens, once counted.
+    pub(crate) prompt_tokens: Option<u64>,
+    /// Prompt and output bound.
+    pub(crate) reserved_tokens: u64,
+
+    /// Who answered, or was asked last.
+    pub(crate) deployment: Option<Arc<Deployment>>,
+    /// The name the model has there.
+    pub(crate) upstream_model: String,
+    /// What it holds of the deployment's limits.
+    pub(crate) permit: Option<Permit>,
+    /// Attempts so far.
+    pub(crate) attempts: u32,
+    /// Microseconds in the gateway before the last attempt's request was sent.
+    pub(crate) overhead_us: u64,
+
+    /// HTTP status for the record.
+    pub(crate) status: u16,
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+    /// Code of the error it ended with.
+    pub(crate) error_code: Option<String>,
+    /// What the provider reported.
+    pub(crate) usage: Option<Usage>,
+    /// Generated text, in case it reports nothing.
+    pub(crate) meter: Meter,
+    /// Microseconds to the first byte of the answer.
+    pub(crate) ttft_us: Option<u64>,
+    /// Bytes of the answer's body.
+    pub(crate) response_bytes: u64,
+}
+
+impl Call {
+    /// A call that begins now.
+    pub(crate) fn new(
+        core: &Rc<Core>,
+        surface: Surface,
+        template: &'static str,
+        head: &RequestHead,
+        peer: Peer,
+    ) -> Self {
+        let started_ms = core.shared.clock.now().unix_ms;
+        Self {
+            id: core.call_id(started_ms),
+            started: Instant::now(),
+            started_ms,
+            surface,
+            template,
+            client: crate::listener::forwarded::client_address(peer.address, &head.headers, &core.shared.trusted),
+            snapshot: core.shared.snapshot.load_full(),
+            key: None,
+            token: String::new(),
+            reservation: None,
+            rates: Rates::default(),
+            slot: None,
+            model: String::new(),
+            group: None,
+            wildcard: String::new(),
+            end_user: None,
+            stream: false,
+            wants_usage: false,
+            body: Bytes::new(),
+            prompt_tokens: None,
+            reserved_tokens: 0,
+            deployment: None,
+            upstream_model: String::new(),
+            permit: None,
+            attempts: 0,
+            overhead_us: 0,
+            status: 499,
+            outcome: Outcome::ClientDisconnect,
+            error_code: None,
+            usage: None,
+            meter: Meter::default(),
+            ttft_us: None,
+            response_bytes: 0,
+            core: Rc::clone(core),
+        }
+    }
+
+    /// Microseconds since the call began.
+    #[must_use]
+    pub(crate) fn elapsed_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Notes the error the call ends with.
+    pub(crate) fn fail(&mut self, failure: &Failure) {
+        self.outcome = Outcome::Error;
+        self.status = failure.status();
+        self.error_code = Some(failure.code().to_owned());
+    }
+
+    /// Notes the first byte of the answer.
+    pub(crate) fn first_byte(&mut self) {
+        if self.ttft_us.is_none() {
+            self.ttft_us = Some(self.elapsed_us());
+        }
+    }
+}

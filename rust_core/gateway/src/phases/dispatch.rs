@@ -1,0 +1,497 @@
+//! Plan and dispatch: candidate deployments in order, and attempts until one begins to answer.
+//!
+//! Retries, fallbacks and cooldowns all happen before the first byte of an answer; never after.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use penstock_http1::{BodyDecoder, Limits, RequestHead, ResponseHead};
+use tokio::time::Instant;
+
+use super::Call;
+use super::admit::{Place, Request};
+use crate::errors::{Failure, Kind, Outcome};
+use crate::limits::deployment::{CooldownPolicy, DeploymentDenied};
+use crate::listener::exchange::{Exchange, HeaderLines};
+use crate::listener::forwarded::is_nominated;
+use crate::providers::{self, Asked, Prepared, Reading};
+use crate::routing;
+use crate::snapshot::{Deployment, Group};
+use crate::upstream::Lease;
+
+/// Most of an upstream's error body that is kept.
+const ERROR_BODY: usize = 256 * 1024;
+/// Longest wait on an upstream's `Retry-After` while the client waits.
+const PATIENCE_MS: u64 = 5_000;
+/// Client header fields that are always sent on.
+const FORWARDED: [&str; 10] = [
+    "accept",
+    "accept-language",
+    "content-type",
+    "openai-beta",
+    "anthropic-beta",
+    "anthropic-version",
+    "anthropic-dangerous-direct-browser-access",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+];
+
+/// An upstream that began to answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) lease: Lease,
+    pub(super) head: ResponseHead,
+    pub(super) decoder: BodyDecoder,
+    pub(super) reading: Reading,
+    pub(super) hide_usage: bool,
+}
+
+/// What became of one attempt.
+enum Attempt {
+    Answered(Box<Answer>),
+    /// An error status, with what the client gets to see if it is the last word.
+    Refused(Failure, Box<Refusal>),
+    Failed(Failure),
+    ClientGone,
+}
+
+/// An upstream's error answer.
+struct Refusal {
+    head: ResponseHead,
+    body: Bytes,
+    reading: Reading,
+}
+
+/// Asks deployments until one begins to answer; `None` when the client has gone or has its (error) answer.
+pub(super) async fn dispatch(
+    call: &mut Call,
+    head: &RequestHead,
+    request: &Request<'_>,
+    exchange: &mut Exchange<'_>,
+) -> Outcome<Option<Box<Answer>>> {
+    let mut last: Option<(Failure, Option<Box<Refusal>>)> = None;
+    let mut groups = plan(call).into_iter();
+    let mut group = groups.next();
+    let mut tried: Vec<Arc<Deployment>> = Vec::new();
+    let mut retries = call.snapshot.settings.retries;
+    while let Some(current) = &group {
+        let Some(deployment) = candidate(call, current, &mut tried) else {
+            let again = last
+                .as_ref()
+                .is_some_and(|(f, _)| f.retryable() && !matches!(f.kind, Kind::UpstreamStatus(401 | 403 | 404)));
+            if again
+                && retries > 0
+                && backoff(call, last.as_ref().and_then(|(f, _)| f.retry_after_ms), exchange).await?
+            {
+                tried.clear();
+                continue;
+            }
+            group = groups.next();
+            tried.clear();
+            retries = call.snapshot.settings.retries;
+            continue;
+        };
+        tried.push(Arc::clone(&deployment));
+        if call.attempts > 0 {
+            retries = retries.saturating_sub(1);
+        }
+        let started_ns = call.core.shared.now_ns();
+        match attempt(call, &deployment, head, request, exchange).await {
+            Attempt::Answered(answer) => {
+                deployment.state.ok(started_ns);
+                return Ok(Some(answer));
+            }
+            Attempt::ClientGone => return Ok(None),
+            Attempt::Refused(failure, refusal) => {
+                note(call, &deployment, &failure);
+                let stop = !failure.retryable();
+                last = Some((failure, Some(refusal)));
+                if stop {
+                    break;
+                }
+            }
+            Attempt::Failed(failure) => {
+                note(call, &deployment, &failure);
+                let stop = !failure.retryable();
+                last = Some((failure, None));
+                if stop {
+                    break;
+                }
+            }
+        }
+        if retries == 0 {
+            group = groups.next();
+            tried.clear();
+            retries = call.snapshot.settings.retries;
+        }
+    }
+    match last {
+        None => Err(nobody(call)),
+        Some((failure, None)) => Err(failure),
+        Some((failure, Some(refusal))) => pass_refusal(call, failure, *refusal, exchange).await.map(|()| None),
+    }
+}
+
+/// The group asked for, then its fallbacks.
+fn plan(call: &Call) -> Vec<Arc<Group>> {
+    let Some(first) = call.group.clone() else { return Vec::new() };
+    let settings = &call.snapshot.settings;
+    let names = first.fallbacks.iter().chain(&settings.default_fallbacks);
+    let mut groups = vec![Arc::clone(&first)];
+    for name in names {
+        if groups.len() > settings.max_fallbacks {
+            break;
+        }
+        if let Some(found) = call.snapshot.find(name)
+            && !groups.iter().any(|g| Arc::ptr_eq(g, &found.group))
+            && call.key.as_ref().is_none_or(|k| k.may_use(&found.group.name, &found.group.access_groups))
+        {
+            groups.push(found.group);
+        }
+    }
+    groups
+}
+
+/// The next deployment that is neither cooling down nor at its limits; it is held for the call.
+fn candidate(call: &mut Call, group: &Arc<Group>, tried: &mut Vec<Arc<Deployment>>) -> Option<Arc<Deployment>> {
+    call.permit = None;
+    let now_ns = call.core.shared.now_ns();
+    let alone = group.deployments.len() == 1;
+    while let Some(deployment) = routing::pick(group, tried, call.core.random()) {
+        // A group of one is asked even while it cools down: there is nothing better to do for the client.
+        let permit = match deployment.state.admit(&deployment.limits, call.reserved_tokens, now_ns) {
+            Err(DeploymentDenied::Cooling { .. }) if alone => {
+                deployment.state.admit_cooling(&deployment.limits, call.reserved_tokens, now_ns)
+            }
+            other => other,
+        };
+        match permit {
+            Ok(permit) => {
+                call.permit = Some(permit);
+                if call.group.as_ref().is_some_and(|g| !Arc::ptr_eq(g, group)) {
+                    call.group = Some(Arc::clone(group));
+                }
+                call.upstream_model = deployment.upstream_model(&call.wildcard);
+                call.deployment = Some(Arc::clone(&deployment));
+                return Some(deployment);
+            }
+            Err(_) => tried.push(deployment),
+        }
+    }
+    None
+}
+
+/// Every deployment refused before it was asked.
+fn nobody(call: &Call) -> Failure {
+    let now_ns = call.core.shared.now_ns();
+    let model: String = call.model.chars().take(200).collect();
+    let deployments = call.group.iter().flat_map(|g| &g.deployments);
+    let wait_ns = deployments.filter_map(|d| d.state.cooling(now_ns)).min();
+    let message =
+        format!("No deployment of the model `{model}` can take the call: all are cooling down or at their limits.");
+    Failure::new(Kind::NoDeployment, message).retry_after(wait_ns.map_or(1_000, |ns| ns.div_ceil(1_000_000)))
+}
+
+/// Counts a failure against its deployment.
+fn note(call: &Call, deployment: &Deployment, failure: &Failure) {
+    let counts = match failure.kind {
+        Kind::UpstreamStatus(status) => matches!(status, 401 | 403 | 404 | 408 | 429 | 500..),
+        Kind::UpstreamConnect | Kind::UpstreamTimeout | Kind::UpstreamProtocol => true,
+        _ => false,
+    };
+    if counts {
+        let settings = &call.snapshot.settings;
+        let policy = CooldownPolicy { allowed_fails: settings.allowed_fails, cooldown_ms: settings.cooldown_ms };
+        let retry_after = failure.retry_after_ms.filter(|_| failure.status() == 429 && settings.cooldown_ms > 0);
+        deployment.state.fail(policy, retry_after, call.core.shared.now_ns());
+    }
+}
+
+/// Waits before asking the same deployments again; `false` when the client has gone or the wait would be too long.
+async fn backoff(call: &Call, retry_after_ms: Option<u64>, exchange: &mut Exchange<'_>) -> Outcome<bool> {
+    let base = call.snapshot.settings.retry_backoff_ms << call.attempts.saturating_sub(1).min(6);
+    let jitter = if base > 0 { call.core.random() % (base / 2 + 1) } else { 0 };
+    let wait = retry_after_ms.unwrap_or(0).max(base / 2 + jitter);
+    if wait > PATIENCE_MS {
+        return Ok(false);
+    }
+    tokio::select! {
+        () = tokio::time::sleep(Duration::from_millis(wait)) => Ok(true),
+        () = exchange.closed() => Ok(false),
+    }
+}
+
+async fn attempt(
+    call: &mut Call,
+    deployment: &Arc<Deployment>,
+    head: &RequestHead,
+    request: &Request<'_>,
+    exchange: &mut Exchange<'_>,
+) -> Attempt {
+    let target = std::str::from_utf8(&head.target).unwrap_or_default();
+    let asked = Asked {
+        surface: call.surface,
+        target,
+        body: &call.body,
+        json: request.json.as_ref(),
+        part: match &request.place {
+            Place::Part(range) => Some(range),
+            _ => None,
+        },
+        model: &call.upstream_model,
+        stream: call.stream,
+        wants_usage: call.wants_usage,
+        always_usage: call.snapshot.settings.always_include_stream_usage,
+        default_output_tokens: call.snapshot.settings.default_output_tokens,
+    };
+    let prepared = match providers::prepare(deployment, &asked) {
+        Ok(prepared) => prepared,
+        Err(failure) => return Attempt::Failed(failure),
+    };
+    call.attempts += 1;
+    let mut out = call.core.buffers.take();
+    put_request(call, deployment, head, &prepared, &mut out);
+    call.overhead_us = call.elapsed_us();
+    let result = exchange_with(call, deployment, &prepared, &out, exchange).await;
+    call.core.buffers.give(out);
+    result
+}
+
+/// Renders the upstream request's head, and its body when that is small.
+fn put_request(call: &Call, deployment: &Deployment, head: &RequestHead, prepared: &Prepared, out: &mut BytesMut) {
+    penstock_http1::put_request_line(out, &head.method, prepared.target.as_bytes());
+    out.put_slice(&deployment.header_block);
+    for (name, value) in head.headers.iter() {
+        let mut buffer = [0u8; 64];
+        let Some(lower) = buffer.get_mut(..name.len()) else { continue };
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        let Ok(lower) = std::str::from_utf8(lower) else { continue };
+        let wanted = FORWARDED.contains(&lower) || may_forward(deployment, lower);
+        let ours = deployment.header_names.iter().any(|n| n == lower);
+        if wanted && !ours && !is_nominated(&head.headers, name) && !prepared.headers.iter().any(|(n, _)| *n == lower) {
+            penstock_http1::put_header(out, lower.as_bytes(), value);
+        }
+    }
+    for (name, value) in &prepared.headers {
+        penstock_http1::put_header(out, name.as_bytes(), value.as_bytes());
+    }
+    penstock_http1::put_header(out, b"x-penstock-call-id", call.id.as_bytes());
+    let method = &head.method[..];
+    if !prepared.body.is_empty() || matches!(method, b"POST" | b"PUT" | b"PATCH") {
+        out.put_slice(b"content-length: ");
+        penstock_http1::put_decimal(out, prepared.body.len() as u64);
+        out.put_slice(b"\r\n");
+    }
+    out.put_slice(b"\r\n");
+    if prepared.body.len() <= 32 * 1024 {
+        out.put_slice(&prepared.body);
+    }
+}
+
+/// Fields beyond the standard ones that the deployment asks for; never credentials or what belongs to the gateway.
+fn may_forward(deployment: &Deployment, name: &str) -> bool {
+    const NEVER: [&str; 12] = [
+        "authorization",
+        "x-api-key",
+        "api-key",
+        "x-goog-api-key",
+        "x-litellm-api-key",
+        "cookie",
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "expect",
+        "accept-encoding",
+    ];
+    deployment.forward_headers.iter().any(|p| name.starts_with(p.as_str()))
+        && !NEVER.contains(&name)
+        && !name.starts_with("x-penstock-")
+        && !name.starts_with("x-forwarded-")
+}
+
+/// Sends one request and waits for the head of its answer, watching the client.
+async fn exchange_with(
+    call: &mut Call,
+    deployment: &Arc<Deployment>,
+    prepared: &Prepared,
+    out: &BytesMut,
+    exchange: &mut Exchange<'_>,
+) -> Attempt {
+    let core = std::rc::Rc::clone(&call.core);
+    let streams = call.stream;
+    let keepalive = deployment.keepalive_ms.filter(|_| streams).map(Duration::from_millis);
+    let mut next_ping = keepalive.map(|k| Instant::now() + k);
+    let mut asked = std::pin::pin!(ask(&core, deployment, prepared, out));
+    let asked = loop {
+        let ping = async {
+            match next_ping {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            asked = &mut asked => break asked,
+            () = exchange.closed() => return Attempt::ClientGone,
+            () = ping => {
+                if !exchange.started() {
+                    let mut lines = HeaderLines::default();
+                    lines.add("content-type", b"text/event-stream; charset=utf-8");
+                    lines.add("cache-control", b"no-cache");
+                    lines.add("x-penstock-call-id", call.id.as_bytes());
+                    if exchange.start(200, &lines, None).is_err() {
+                        return Attempt::ClientGone;
+                    }
+                    call.status = 200;
+                }
+                exchange.queue(Bytes::from_static(b": keep-alive\n\n"));
+                if exchange.flush().await.is_err() {
+                    return Attempt::ClientGone;
+                }
+                next_ping = keepalive.map(|k| Instant::now() + k);
+            }
+        }
+    };
+    let (mut lease, head) = match asked {
+        Ok(answered) => answered,
+        Err(failure) => return Attempt::Failed(failure),
+    };
+    let mut decoder = BodyDecoder::new(head.framing);
+    if head.status < 400 {
+        return Attempt::Answered(Box::new(Answer {
+            lease,
+            head,
+            decoder,
+            reading: prepared.reading,
+            hide_usage: prepared.hide_usage,
+        }));
+    }
+    let body = error_body(&mut lease, &mut decoder).await;
+    let mut failure = upstream_failure(prepared.reading, head.status, &body);
+    failure.retry_after_ms = retry_after(&head);
+    if decoder.is_done() && head.keep_alive {
+        lease.give_back();
+    }
+    Attempt::Refused(failure, Box::new(Refusal { head, body, reading: prepared.reading }))
+}
+
+/// Connects, sends, and reads the head of the answer. A reused connection that turns out closed is replaced once.
+async fn ask(
+    core: &crate::engine::Core,
+    deployment: &Deployment,
+    prepared: &Prepared,
+    out: &BytesMut,
+) -> Result<(Lease, ResponseHead), Failure> {
+    let connect = Duration::from_millis(deployment.connect_timeout_ms);
+    let first_byte = Duration::from_millis(deployment.first_byte_timeout_ms);
+    let mut fresh = false;
+    loop {
+        let mut lease = core.pool.lease(&deployment.origin, connect, fresh).await.map_err(|e| {
+            let kind =
+                if e.kind() == std::io::ErrorKind::TimedOut { Kind::UpstreamTimeout } else { Kind::UpstreamConnect };
+            Failure::new(kind, format!("The provider could not be reached: {}.", describe(&e)))
+        })?;
+        let reused = lease.reused;
+        let round = async {
+            let mut sent = lease.conn.write(out).await;
+            if sent.is_ok() && prepared.body.len() > 32 * 1024 {
+                sent = lease.conn.write(&prepared.body).await;
+            }
+            // An upstream that refuses early answers although it did not take the whole request.
+            let answer = loop {
+                match lease.conn.read_response(&Limits::default(), false).await {
+                    Ok(Ok(Some(head))) if head.status < 200 && head.status != 101 => {}
+                    other => break other,
+                }
+            };
+            sent.and(Ok(())).or_else(|e| if matches!(answer, Ok(Ok(Some(_)))) { Ok(()) } else { Err(e) })?;
+            answer
+        };
+        let answer = match tokio::time::timeout(first_byte, round).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let ms = deployment.first_byte_timeout_ms;
+                return Err(Failure::new(
+                    Kind::UpstreamTimeout,
+                    format!("The provider did not begin to answer within {ms} ms."),
+                ));
+            }
+        };
+        match answer {
+            Ok(Ok(Some(head))) => return Ok((lease, head)),
+            // It closed an idle connection just as it was taken into use.
+            Ok(Ok(None)) | Err(_) if reused => fresh = true,
+            Ok(Ok(None)) => {
+                return Err(Failure::new(
+                    Kind::UpstreamProtocol,
+                    "The provider closed the connection without an answer.",
+                ));
+            }
+            Ok(Err(e)) => {
+                return Err(Failure::new(Kind::UpstreamProtocol, format!("The provider's answer is malformed: {e}.")));
+            }
+            Err(e) => {
+                return Err(Failure::new(
+                    Kind::UpstreamProtocol,
+                    format!("The connection to the provider broke: {}.", describe(&e)),
+                ));
+            }
+        }
+    }
+}
+
+/// An I/O error without addresses, which are not the client's business.
+fn describe(error: &std::io::Error) -> String {
+    error.kind().to_string()
+}
+
+async fn error_body(lease: &mut Lease, decoder: &mut BodyDecoder) -> Bytes {
+    let mut body = BytesMut::new();
+    let read = async {
+        while let Ok(Ok(Some(piece))) = lease.conn.read_body(decoder).await {
+            body.put(piece);
+            if body.len() > ERROR_BODY {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(10), read).await;
+    body.freeze()
+}
+
+/// The upstream's own words, when its error body has the shape its wire promises.
+fn upstream_failure(reading: Reading, status: u16, body: &[u8]) -> Failure {
+    let mut failure =
+        Failure::new(Kind::UpstreamStatus(status), format!("The provider answered with status {status}."));
+    if reading == Reading::AnthropicToChat {
+        let error = providers::anthropic::error(status, body);
+        failure.message = error.message.into();
+        failure.type_name = Some(error.kind.to_owned());
+        failure.code = error.code.map(str::to_owned);
+    }
+    failure
+}
+
+fn retry_after(head: &ResponseHead) -> Option<u64> {
+    if let Some(ms) = head.headers.get_str("retry-after-ms").and_then(|v| v.parse::<f64>().ok()) {
+        return (ms.is_finite() && ms >= 0.0).then_some(ms as u64);
+    }
+    let seconds = head.headers.get_str("retry-after")?.parse::<f64>().ok()?;
+    (seconds.is_finite() && seconds >= 0.0).then_some((seconds * 1000.0) as u64)
+}
+
+/// Gives the client the upstream's error: its bytes on the same wire, translated otherwise.
+async fn pass_refusal(call: &mut Call, failure: Failure, refusal: Refusal, exchange: &mut Exchange<'_>) -> Outcome<()> {
+    if refusal.reading == Reading::AnthropicToChat || exchange.started() {
+        return Err(failure);
+    }
+    call.fail(&failure);
+    let lines = super::headers::of_answer(call, &refusal.head);
+    let _ = exchange.full(refusal.head.status, &lines, refusal.body).await;
+    call.response_bytes = exchange.sent();
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Generated text, kept only in case the provider never says how many tokens it was.
+//!
+//! What is kept are the JSON-escaped bytes of the deltas; they are unescaped and counted when the
+//! call is settled without usage, which is rare. Long texts are counted in pieces, so that memory
+//! stays bounded.
+
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
+use crate::scan;
+use crate::tokens::{self, Encoding};
+
+/// Text kept before it is counted.
+const KEEP: usize = 256 * 1024;
+
+/// Members of a delta that carry generated text.
+static KEYS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
+    ["\"content\":\"", "\"arguments\":\"", "\"reasoning_content\":\"", "\"text\":\"", "\"delta\":\"", "\"refusal\":\""]
+        .map(Finder::new)
+});
+
+/// The text generated so far.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    escaped: Vec<u8>,
+    plain: String,
+    counted: u64,
+}
+
+impl Meter {
+    /// Keeps the text of one SSE frame in OpenAI's shape.
+    pub(crate) fn frame(&mut self, frame: &[u8]) {
+        for key in KEYS.iter() {
+            let mut at = 0;
+            while let Some(found) = key.find(frame.get(at..).unwrap_or_default()) {
+                let start = at + found + key.needle().len();
+                let rest = frame.get(start..).unwrap_or_default();
+                let end = string_end(rest);
+                self.escaped.extend_from_slice(rest.get(..end).unwrap_or_default());
+                at = start + end;
+            }
+        }
+        if self.escaped.len() > KEEP {
+            self.fold(Encoding::O200kBase);
+        }
+    }
+
+    /// Keeps text that is not escaped.
+    pub(crate) fn text(&mut self, text: &str) {
+        self.plain.push_str(text);
+        if self.plain.len() > KEEP {
+            self.fold(Encoding::O200kBase);
+        }
+    }
+
+    fn fold(&mut self, encoding: Encoding) {
+        self.counted = self.count(encoding);
+        self.escaped.clear();
+        self.plain.clear();
+    }
+
+    /// Tokens of all text seen.
+    pub(crate) fn count(&self, encoding: Encoding) -> u64 {
+        let mut n = self.counted;
+        if !self.escaped.is_empty() {
+            n += tokens::count(encoding, &scan::unescape(&self.escaped)) as u64;
+        }
+        if !self.plain.is_empty() {
+            n += tokens::count(encoding, &self.plain) as u64;
+        }
+        n
+    }
+}
+
+/// Index of the quote that ends a string whose opening quote was just passed.
+fn string_end(text: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(i) = memchr::memchr2(b'"', b'\\', text.get(at..).unwrap_or_default()) {
+        match text.get(at + i) {
+            Some(b'\\') => at += i + 2,
+            _ => return at + i,
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_the_text_of_deltas() {
+        let mut meter = Meter::default();
+        meter.frame(br#"data: {"choices":[{"delta":{"role":"assistant","content":""}}]}"#);
+        meter.frame(br#"data: {"choices":[{"delta":{"content":"Hello \"wor"}}]}"#);
+        meter.frame(br#"data: {"choices":[{"delta":{"content":"ld\" \u00e9"}}]}"#);
+        let expected = tokens::count(Encoding::O200kBase, "Hello \"world\" \u{e9}") as u64;
+        assert_eq!(meter.count(Encoding::O200kBase), expected);
+    }
+}

@@ -1,0 +1,39 @@
+//! Relay: the answer passes from the upstream's socket to the client's, watched for usage.
+
+mod meter;
+mod stream;
+mod unary;
+
+use penstock_http1::Framing;
+
+pub(crate) use meter::Meter;
+
+use super::Call;
+use super::dispatch::Answer;
+use crate::errors::Outcome;
+use crate::ledger;
+use crate::listener::exchange::Exchange;
+
+/// Answers up to this size are read whole, so that their cost can be told in a header.
+const WHOLE: usize = 1 << 20;
+
+/// Passes the answer on.
+pub(super) async fn relay(call: &mut Call, answer: Box<Answer>, exchange: &mut Exchange<'_>) -> Outcome<()> {
+    let content_type = answer.head.headers.get("content-type").unwrap_or_default();
+    let event_stream = content_type.get(..17).is_some_and(|t| t.eq_ignore_ascii_case(b"text/event-stream"));
+    if event_stream {
+        return stream::events(call, *answer, exchange).await;
+    }
+    let json = memchr::memmem::find(content_type, b"json").is_some();
+    let small = matches!(answer.head.framing, Framing::None)
+        || matches!(answer.head.framing, Framing::Length(n) if n <= WHOLE as u64);
+    if json || small {
+        return unary::whole(call, *answer, exchange).await;
+    }
+    unary::opaque(call, *answer, exchange, Vec::new()).await
+}
+
+/// The client left: the upstream is told to stop by half-closing, and what it had sent already is still counted.
+fn client_gone(call: &mut Call) {
+    call.outcome = ledger::Outcome::ClientDisconnect;
+}

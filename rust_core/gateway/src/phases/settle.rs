@@ -1,0 +1,126 @@
+//! Settlement: exact usage and cost, the reservation reconciled, one usage record, metrics.
+//!
+//! It is the call's destructor: it runs once, synchronously, whichever way the call ends.
+
+use std::sync::Arc;
+
+use super::Call;
+use crate::ledger::{Outcome, UsageRecord, UsageSource};
+use crate::limits::Actual;
+use crate::pricing;
+use crate::scan;
+use crate::telemetry::{Labels, Sample};
+use crate::tokens;
+use crate::usage::Usage;
+
+impl Call {
+    /// Tokens used so far, and who says so.
+    fn measured(&self) -> (Usage, UsageSource) {
+        if let Some(usage) = self.usage {
+            return (usage, UsageSource::Upstream);
+        }
+        let answered = (200..300).contains(&self.status) || self.outcome != Outcome::Error;
+        if !answered || self.ttft_us.is_none() || self.deployment.is_none() {
+            return (Usage::default(), UsageSource::None);
+        }
+        let encoding = self.deployment.as_ref().map_or(tokens::Encoding::O200kBase, |d| d.tokenizer);
+        let prompt = self
+            .prompt_tokens
+            .unwrap_or_else(|| scan::object(&self.body).map_or(0, |json| tokens::count_prompt(&json, encoding) as u64));
+        let completion = self.meter.count(encoding);
+        if prompt == 0 && completion == 0 {
+            return (Usage::default(), UsageSource::None);
+        }
+        (Usage { prompt, completion, ..Usage::default() }, UsageSource::Counted)
+    }
+
+    /// Cost of this usage in nano-dollars, and the price list it was computed from.
+    pub(super) fn cost(&self, usage: &Usage) -> (u64, String) {
+        let price = self.deployment.as_ref().and_then(|d| d.price(&self.upstream_model));
+        price.map_or_else(|| (0, String::new()), |p| (pricing::cost(&p, usage), p.version.clone()))
+    }
+
+    fn settle(&mut self) {
+        let core = std::rc::Rc::clone(&self.core);
+        let shared = &core.shared;
+        if self.token.is_empty() {
+            return;
+        }
+        let (usage, usage_source) = self.measured();
+        let (cost, price_version) = match usage_source {
+            UsageSource::None => (0, String::new()),
+            _ => self.cost(&usage),
+        };
+        let now = shared.clock.now();
+        let seq = shared.ledger.next_seq();
+        if let Some(reservation) = self.reservation.take() {
+            reservation.settle(Actual { tokens: usage.total(), nanos: cost, seq }, now);
+        }
+        if let Some(permit) = self.permit.take() {
+            permit.settle(usage.total(), now.mono_ns);
+        }
+        let duration_us = self.elapsed_us();
+        let nobody: Arc<str> = Arc::from("");
+        let group = self.group.as_ref().map_or_else(|| Arc::clone(&nobody), |g| Arc::clone(&g.name));
+        let (deployment, provider) = self.deployment.as_ref().map_or_else(
+            || (Arc::clone(&nobody), Arc::clone(&nobody)),
+            |d| (Arc::clone(&d.id), Arc::clone(&d.provider)),
+        );
+        let sample = Sample {
+            duration_us,
+            ttft_us: self.ttft_us,
+            overhead_us: self.overhead_us,
+            usage,
+            cost,
+            retries: self.attempts.saturating_sub(1),
+        };
+        let labels = Labels {
+            model: Arc::clone(&group),
+            deployment: Arc::clone(&deployment),
+            provider: Arc::clone(&provider),
+            surface: self.surface.name(),
+            status: self.status,
+            outcome: self.outcome.name(),
+        };
+        shared.metrics.call(core.thread, labels, &sample);
+        shared.ledger.push(
+            core.thread,
+            UsageRecord {
+                call_id: Arc::clone(&self.id),
+                seq,
+                started_at: self.started_ms,
+                surface: self.surface.name(),
+                route: self.template,
+                key: self.key.take(),
+                token: std::mem::take(&mut self.token),
+                end_user: self.end_user.take(),
+                model: std::mem::take(&mut self.model),
+                model_group: group,
+                deployment_id: deployment,
+                provider,
+                upstream_model: std::mem::take(&mut self.upstream_model),
+                stream: self.stream,
+                status: self.status,
+                outcome: self.outcome,
+                error_code: self.error_code.take(),
+                usage,
+                usage_source,
+                cost,
+                price_version,
+                snapshot_version: self.snapshot.version,
+                ttft_us: self.ttft_us,
+                duration_us,
+                overhead_us: self.overhead_us,
+                attempts: self.attempts,
+                request_bytes: self.body.len() as u64,
+                response_bytes: self.response_bytes,
+            },
+        );
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}

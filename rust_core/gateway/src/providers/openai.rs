@@ -1,0 +1,178 @@
+//! OpenAI's wire, and Azure's paths for it.
+
+use serde::Deserialize;
+
+use super::{Asked, Prepared, Reading, spliced, unsupported, with_query};
+use crate::errors::Outcome;
+use crate::snapshot::{Deployment, Wire};
+use crate::surfaces::Surface;
+use crate::usage::Usage;
+
+/// Azure's operations that live under a deployment; the others take the model from the body.
+const AZURE_BY_DEPLOYMENT: [&str; 2] = ["images/", "audio/"];
+
+/// The upstream request: same bytes, another model name, usage asked for.
+///
+/// # Errors
+/// The route is not OpenAI's.
+pub fn prepare(deployment: &Deployment, asked: &Asked<'_>) -> Outcome<Prepared> {
+    let path = match (asked.surface, deployment.wire) {
+        (Surface::Messages | Surface::CountTokens, _) => {
+            return Err(unsupported(deployment, "Anthropic's Messages API"));
+        }
+        (surface, Wire::Azure) => azure_path(surface, deployment, asked),
+        (Surface::Chat, _) => format!("{}/chat/completions", deployment.base_path),
+        (Surface::Completions, _) => format!("{}/completions", deployment.base_path),
+        (Surface::Embeddings, _) => format!("{}/embeddings", deployment.base_path),
+        (Surface::Passthrough, _) => format!("{}/{}", deployment.base_path, rest(asked.target)),
+    };
+    let streams_usage = asked.stream
+        && deployment.stream_usage
+        && !asked.wants_usage
+        && matches!(asked.surface, Surface::Chat | Surface::Completions);
+    Ok(Prepared {
+        target: with_query(path, deployment, asked.target),
+        body: spliced(deployment, asked, streams_usage),
+        headers: Vec::new(),
+        reading: Reading::OpenAi,
+        hide_usage: streams_usage && !asked.always_usage,
+    })
+}
+
+/// The path after `/v1/`, without the query.
+fn rest(target: &str) -> &str {
+    let path = target.split_once('?').map_or(target, |(p, _)| p);
+    path.strip_prefix("/v1/").or_else(|| path.strip_prefix('/')).unwrap_or(path)
+}
+
+fn azure_path(surface: Surface, deployment: &Deployment, asked: &Asked<'_>) -> String {
+    let base = &deployment.base_path;
+    let operation = match surface {
+        Surface::Chat => "chat/completions",
+        Surface::Completions => "completions",
+        Surface::Embeddings => "embeddings",
+        _ => {
+            let rest = rest(asked.target);
+            if !AZURE_BY_DEPLOYMENT.iter().any(|p| rest.starts_with(p)) {
+                return format!("{base}/openai/{rest}");
+            }
+            rest
+        }
+    };
+    format!("{base}/openai/deployments/{}/{operation}", asked.model)
+}
+
+#[derive(Deserialize, Default)]
+struct Details {
+    cached_tokens: Option<u64>,
+    cache_write_tokens: Option<u64>,
+    cache_creation_tokens: Option<u64>,
+    reasoning_tokens: Option<u64>,
+}
+
+/// OpenAI's usage object in its dialects: chat, Responses, DeepSeek, xAI.
+#[derive(Deserialize)]
+struct Report {
+    prompt_tokens: Option<u64>,
+    input_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    total_tokens: Option<u64>,
+    prompt_tokens_details: Option<Details>,
+    input_tokens_details: Option<Details>,
+    completion_tokens_details: Option<Details>,
+    output_tokens_details: Option<Details>,
+    prompt_cache_hit_tokens: Option<u64>,
+}
+
+impl Report {
+    fn usage(self) -> Option<Usage> {
+        let prompt = self.prompt_tokens.or(self.input_tokens);
+        let completion = self.completion_tokens.or(self.output_tokens);
+        if prompt.is_none() && completion.is_none() && self.total_tokens.is_none() {
+            return None;
+        }
+        let input = self.prompt_tokens_details.or(self.input_tokens_details).unwrap_or_default();
+        let output = self.completion_tokens_details.or(self.output_tokens_details).unwrap_or_default();
+        let reasoning = output.reasoning_tokens.unwrap_or(0);
+        let mut completion = completion.unwrap_or(0);
+        let prompt = prompt.unwrap_or_else(|| self.total_tokens.unwrap_or(0).saturating_sub(completion));
+        // xAI reports reasoning tokens beside the completion tokens; the total tells.
+        if reasoning > 0 && self.total_tokens == Some(prompt + completion + reasoning) {
+            completion += reasoning;
+        }
+        Some(Usage {
+            prompt,
+            completion,
+            cached: input.cached_tokens.or(self.prompt_cache_hit_tokens).unwrap_or(0).min(prompt),
+            cache_write: input.cache_write_tokens.or(input.cache_creation_tokens).unwrap_or(0),
+            reasoning: reasoning.min(completion),
+        })
+    }
+}
+
+/// The last usage object in a JSON text: a whole answer, or one SSE frame.
+///
+/// The text is searched from its end, because usage comes last and answers are long. A string that
+/// merely says `"usage":` cannot be mistaken for it, as its quotes are escaped.
+#[must_use]
+pub fn find_usage(text: &[u8]) -> Option<Usage> {
+    memchr::memmem::rfind_iter(text, b"\"usage\"").find_map(|at| {
+        let rest = text.get(at + 7..)?.trim_ascii_start();
+        let rest = rest.strip_prefix(b":")?.trim_ascii_start();
+        if rest.first() != Some(&b'{') {
+            return None;
+        }
+        serde_json::Deserializer::from_slice(rest).into_iter::<Report>().next()?.ok()?.usage()
+    })
+}
+
+/// The generated text of a whole answer, when its usage is missing and must be counted.
+#[must_use]
+pub fn generated_text(body: &[u8]) -> String {
+    let mut text = String::new();
+    let Ok(answer) = serde_json::from_slice::<serde_json::Value>(body) else { return text };
+    let choices = answer.get("choices").and_then(serde_json::Value::as_array);
+    for choice in choices.into_iter().flatten() {
+        let message = choice.get("message").unwrap_or(choice);
+        for key in ["content", "text", "reasoning_content", "refusal"] {
+            text.push_str(message.get(key).and_then(serde_json::Value::as_str).unwrap_or_default());
+        }
+        let calls = message.get("tool_calls").and_then(serde_json::Value::as_array);
+        for call in calls.into_iter().flatten() {
+            let function = call.get("function");
+            for key in ["name", "arguments"] {
+                text.push_str(
+                    function.and_then(|f| f.get(key)).and_then(serde_json::Value::as_str).unwrap_or_default(),
+                );
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_dialects() {
+        let chat = br#"{"usage":{"prompt_tokens":10,"completion_tokens":4,"total_tokens":14,"prompt_tokens_details":{"cached_tokens":3},"completion_tokens_details":{"reasoning_tokens":2}}}"#;
+        assert_eq!(
+            find_usage(chat).unwrap(),
+            Usage { prompt: 10, completion: 4, cached: 3, cache_write: 0, reasoning: 2 }
+        );
+        let xai = br#"{"usage":{"prompt_tokens":10,"completion_tokens":4,"total_tokens":20,"completion_tokens_details":{"reasoning_tokens":6}}}"#;
+        assert_eq!(find_usage(xai).unwrap().completion, 10);
+        let responses = br#"{"response":{"usage": {"input_tokens":7,"output_tokens":2,"total_tokens":9}}}"#;
+        assert_eq!(find_usage(responses).unwrap().total(), 9);
+        let embeddings = br#"{"data":[],"usage":{"prompt_tokens":5,"total_tokens":5}}"#;
+        assert_eq!(find_usage(embeddings).unwrap(), Usage { prompt: 5, ..Usage::default() });
+    }
+
+    #[test]
+    fn text_about_usage_is_not_usage() {
+        let body = br#"{"choices":[{"message":{"content":"say \"usage\":{\"prompt_tokens\":9}"}}],"usage":null}"#;
+        assert_eq!(find_usage(body), None);
+    }
+}

@@ -1,0 +1,100 @@
+//! A byte stream with a read buffer.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::head::{Limits, RequestHead, ResponseHead, parse_request, parse_response};
+use crate::{BodyDecoder, Decoded, FramingError};
+
+/// Room made in the buffer before each read.
+const READ_CHUNK: usize = 16 * 1024;
+
+/// A stream and the bytes read from it that nobody has taken yet.
+#[derive(Debug)]
+pub struct Conn<S> {
+    /// The stream; writes go straight to it.
+    pub stream: S,
+    /// Bytes read and not consumed.
+    pub buf: BytesMut,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
+    /// A connection with an empty buffer.
+    pub fn new(stream: S) -> Self {
+        Self { stream, buf: BytesMut::new() }
+    }
+
+    /// Reads once; 0 means the peer closed.
+    pub async fn fill(&mut self) -> io::Result<usize> {
+        self.buf.reserve(READ_CHUNK);
+        self.stream.read_buf(&mut self.buf).await
+    }
+
+    /// [`Conn::fill`] for callers that poll.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.buf.reserve(READ_CHUNK);
+        let Self { stream, buf } = self;
+        let mut read = std::pin::pin!(stream.read_buf(buf));
+        let n = ready!(Pin::as_mut(&mut read).poll(cx))?;
+        Poll::Ready(Ok(n))
+    }
+
+    /// The next request head; `None` when the peer closed between two messages.
+    pub async fn read_request(&mut self, limits: &Limits) -> io::Result<Result<Option<RequestHead>, FramingError>> {
+        loop {
+            match parse_request(&mut self.buf, limits) {
+                Ok(Some(head)) => return Ok(Ok(Some(head))),
+                Ok(None) => {}
+                Err(e) => return Ok(Err(e)),
+            }
+            if self.fill().await? == 0 {
+                return Ok(if self.buf.is_empty() { Ok(None) } else { Err(FramingError::UnexpectedEof) });
+            }
+        }
+    }
+
+    /// The next response head; `None` when the peer closed before sending one.
+    pub async fn read_response(
+        &mut self,
+        limits: &Limits,
+        head_request: bool,
+    ) -> io::Result<Result<Option<ResponseHead>, FramingError>> {
+        loop {
+            match parse_response(&mut self.buf, limits, head_request) {
+                Ok(Some(head)) => return Ok(Ok(Some(head))),
+                Ok(None) => {}
+                Err(e) => return Ok(Err(e)),
+            }
+            if self.fill().await? == 0 {
+                return Ok(if self.buf.is_empty() { Ok(None) } else { Err(FramingError::UnexpectedEof) });
+            }
+        }
+    }
+
+    /// The next piece of a body; `None` at its end.
+    pub async fn read_body(
+        &mut self,
+        decoder: &mut BodyDecoder,
+    ) -> io::Result<Result<Option<bytes::Bytes>, FramingError>> {
+        loop {
+            match decoder.decode(&mut self.buf) {
+                Ok(Decoded::Data(data)) => return Ok(Ok(Some(data))),
+                Ok(Decoded::End) => return Ok(Ok(None)),
+                Ok(Decoded::NeedMore) => {}
+                Err(e) => return Ok(Err(e)),
+            }
+            if self.fill().await? == 0 {
+                return Ok(decoder.eof().map(|()| None));
+            }
+        }
+    }
+
+    /// Writes all bytes.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+}

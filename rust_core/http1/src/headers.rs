@@ -1,0 +1,125 @@
+//! A header section kept as the bytes it arrived in, with the places of its fields.
+//!
+//! No field is copied or lower-cased: a relay forwards most of them as they are, and looking one
+//! up in a dozen is a short linear scan.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Place of one field inside the raw bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Field {
+    pub(crate) name: (u32, u32),
+    pub(crate) value: (u32, u32),
+}
+
+/// Header fields in the order they came.
+#[derive(Debug, Clone, Default)]
+pub struct Headers {
+    pub(crate) raw: Bytes,
+    pub(crate) fields: Vec<Field>,
+}
+
+impl Headers {
+    /// Fields in order: name as sent, value without surrounding white space.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|f| (self.slice(f.name), self.slice(f.value)))
+    }
+
+    /// The first field with this name, whatever its case.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, v)| v)
+    }
+
+    /// The first field with this name, when it is UTF-8.
+    #[must_use]
+    pub fn get_str(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(|v| std::str::from_utf8(v).ok())
+    }
+
+    /// All fields with this name.
+    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, v)| v)
+    }
+
+    /// Whether any field with this name lists `token` (comma-separated, case-insensitive).
+    #[must_use]
+    pub fn lists(&self, name: &str, token: &str) -> bool {
+        self.get_all(name)
+            .any(|v| v.split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(token.as_bytes())))
+    }
+
+    /// Number of fields.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Whether there is no field.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    fn slice(&self, (from, to): (u32, u32)) -> &[u8] {
+        self.raw.get(from as usize..to as usize).unwrap_or_default()
+    }
+}
+
+/// Builds a [`Headers`] from fields that did not arrive over HTTP/1.
+#[derive(Debug, Default)]
+pub struct HeadersBuilder {
+    raw: BytesMut,
+    fields: Vec<Field>,
+}
+
+impl HeadersBuilder {
+    /// Adds a field; one whose name or value could not be sent over HTTP/1 is refused.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), crate::FramingError> {
+        if !is_token(name) {
+            return Err(crate::FramingError::HeaderName);
+        }
+        if !is_field_value(value) {
+            return Err(crate::FramingError::HeaderValue);
+        }
+        let at = |n: usize| u32::try_from(n).map_err(|_| crate::FramingError::HeadTooLarge);
+        let start = at(self.raw.len())?;
+        self.raw.put_slice(name);
+        let mid = at(self.raw.len())?;
+        self.raw.put_slice(value);
+        let end = at(self.raw.len())?;
+        self.fields.push(Field { name: (start, mid), value: (mid, end) });
+        Ok(())
+    }
+
+    /// The finished section.
+    #[must_use]
+    pub fn build(self) -> Headers {
+        Headers { raw: self.raw.freeze(), fields: self.fields }
+    }
+}
+
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut i = 0;
+    while i < 256 {
+        #[allow(clippy::indexing_slicing)] // evaluated at compile time
+        {
+            table[i] = matches!(i as u8, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#' | b'$' | b'%' | b'&'
+                | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~');
+        }
+        i += 1;
+    }
+    table
+};
+
+/// Whether the bytes are a `token` of RFC 9110, section 5.6.2.
+#[must_use]
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|b| TOKEN.get(usize::from(*b)).copied().unwrap_or(false))
+}
+
+/// Visible characters, space, tab and obs-text.
+pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
+    bytes.iter().all(|b| *b == b'\t' || (*b >= 0x20 && *b != 0x7f))
+}

@@ -1,0 +1,324 @@
+//! Watching an event stream: frames, deltas, their order, and whether the stream was complete.
+//!
+//! Lines are scanned, not parsed as JSON: the watcher must cost much less than what it watches.
+//! The event stream format is that of the HTML standard, section 9.2.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use memchr::memchr;
+use memchr::memmem;
+
+use crate::options::{Order, StreamOptions};
+
+/// Longest line kept when it comes in pieces.
+const MAX_LINE: usize = 16 * 1024 * 1024;
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+/// What is wrong with a stream; the names are those of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// The end marker is missing.
+    NotDone,
+    /// Something came after the end marker.
+    AfterDone,
+    /// Not as many deltas as expected.
+    DeltaCount,
+    /// A delta is missing, repeated or out of order.
+    Order,
+    /// No `usage` object.
+    Usage,
+    /// The stream carried an error.
+    Error,
+    /// A line is longer than is kept.
+    Line,
+}
+
+impl Flaw {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::NotDone => "sse_not_done",
+            Self::AfterDone => "sse_after_done",
+            Self::DeltaCount => "sse_delta_count",
+            Self::Order => "sse_order",
+            Self::Usage => "sse_no_usage",
+            Self::Error => "sse_error",
+            Self::Line => "sse_line_too_long",
+        }
+    }
+}
+
+/// The state of one stream.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    order: Order,
+    partial: Vec<u8>,
+    in_event: bool,
+    frames: u64,
+    deltas: u64,
+    digest: u64,
+    number: Option<usize>,
+    done: bool,
+    usage: bool,
+    flaw: Option<Flaw>,
+}
+
+/// A finished stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) frames: u64,
+    pub(crate) deltas: u64,
+    /// Hash of the deltas with their boundaries, in order.
+    pub(crate) digest: u64,
+}
+
+impl Watch {
+    pub(crate) fn new(order: Order) -> Self {
+        Self {
+            order,
+            partial: Vec::new(),
+            in_event: false,
+            frames: 0,
+            deltas: 0,
+            digest: FNV_OFFSET,
+            number: None,
+            done: false,
+            usage: false,
+            flaw: None,
+        }
+    }
+
+    /// Takes the next bytes and says how many deltas they completed.
+    pub(crate) fn feed(&mut self, mut data: &[u8]) -> u64 {
+        let before = self.deltas;
+        while let Some(end) = memchr(b'\n', data) {
+            let (line, rest) = data.split_at(end);
+            if self.partial.is_empty() {
+                self.line(line);
+            } else {
+                let mut whole = std::mem::take(&mut self.partial);
+                whole.extend_from_slice(line);
+                self.line(&whole);
+                whole.clear();
+                self.partial = whole;
+            }
+            data = rest.get(1..).unwrap_or_default();
+        }
+        if self.partial.len() + data.len() > MAX_LINE {
+            self.flaw = self.flaw.or(Some(Flaw::Line));
+            self.partial.clear();
+        } else {
+            self.partial.extend_from_slice(data);
+        }
+        self.deltas - before
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            self.frames += u64::from(self.in_event);
+            self.in_event = false;
+            return;
+        }
+        if let Some(name) = line.strip_prefix(b"event:") {
+            match name.trim_ascii() {
+                b"message_stop" => self.done = true,
+                b"error" => self.flaw = self.flaw.or(Some(Flaw::Error)),
+                _ => {}
+            }
+        } else if let Some(data) = line.strip_prefix(b"data:") {
+            self.in_event = true;
+            self.data(data.trim_ascii());
+        }
+    }
+
+    fn data(&mut self, data: &[u8]) {
+        if data == b"[DONE]" {
+            self.done = true;
+            return;
+        }
+        let text = text_of(data);
+        if let Some(text) = text {
+            if self.done {
+                self.flaw = self.flaw.or(Some(Flaw::AfterDone));
+            }
+            self.delta(text);
+        } else if data.starts_with(b"{\"error\"") {
+            self.flaw = self.flaw.or(Some(Flaw::Error));
+        }
+        self.usage = self.usage || value_of(data, b"\"usage\"").is_some_and(|v| v.first() == Some(&b'{'));
+    }
+
+    fn delta(&mut self, text: &[u8]) {
+        self.deltas += 1;
+        for byte in text.iter().chain(std::iter::once(&b'"')) {
+            self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
+        }
+        if self.order == Order::Numbered {
+            let number = number_of(text);
+            let follows = match (self.number, number) {
+                (Some(before), Some(now)) => (before + 1) % NUMBERS.len() == now,
+                (None, Some(_)) => true,
+                (_, None) => false,
+            };
+            if !follows {
+                self.flaw = self.flaw.or(Some(Flaw::Order));
+            }
+            self.number = number;
+        }
+    }
+
+    /// The stream has ended: what was seen, or the first thing that is wrong with it. `same_as` is the
+    /// reference of [`Order::Same`].
+    pub(crate) fn finish(self, expected: &StreamOptions, same_as: Option<Seen>) -> Result<Seen, Flaw> {
+        if let Some(flaw) = self.flaw {
+            return Err(flaw);
+        }
+        let seen = Seen { frames: self.frames, deltas: self.deltas, digest: self.digest };
+        if expected.done && !self.done {
+            return Err(Flaw::NotDone);
+        }
+        if expected.deltas.is_some_and(|n| n != self.deltas) {
+            return Err(Flaw::DeltaCount);
+        }
+        if self.order == Order::Same && same_as.is_some_and(|s| (s.deltas, s.digest) != (seen.deltas, seen.digest)) {
+            return Err(Flaw::Order);
+        }
+        if expected.usage && !self.usage {
+            return Err(Flaw::Usage);
+        }
+        Ok(seen)
+    }
+}
+
+/// The text of a delta: a non-empty `content` (OpenAI chat) or `text` (OpenAI completions, Anthropic messages).
+fn text_of(data: &[u8]) -> Option<&[u8]> {
+    string_of(data, b"\"content\"").or_else(|| string_of(data, b"\"text\""))
+}
+
+/// The characters, still escaped, of the first non-empty string under this key.
+fn string_of<'a>(data: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    let text = value_of(data, key)?.strip_prefix(b"\"")?;
+    let mut escaped = false;
+    let end = text.iter().position(|b| {
+        let ends = *b == b'"' && !escaped;
+        escaped = *b == b'\\' && !escaped;
+        ends
+    })?;
+    text.get(..end).filter(|t| !t.is_empty())
+}
+
+/// What follows the first `key:`.
+fn value_of<'a>(data: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    let mut rest = data;
+    while let Some(at) = memmem::find(rest, key) {
+        rest = rest.get(at + key.len()..)?;
+        if let Some(value) = rest.trim_ascii_start().strip_prefix(b":") {
+            return Some(value.trim_ascii_start());
+        }
+    }
+    None
+}
+
+/// The simulator's words and their numbers.
+static NUMBERS: LazyLock<HashMap<&'static [u8], usize>> = LazyLock::new(|| {
+    include_str!("../../simulator/src/words.txt").lines().enumerate().map(|(n, word)| (word.as_bytes(), n)).collect()
+});
+
+/// The number of the word that a delta begins with.
+fn number_of(text: &[u8]) -> Option<usize> {
+    let text = text.trim_ascii_start();
+    let end = text.iter().position(|b| !b.is_ascii_lowercase()).unwrap_or(text.len());
+    NUMBERS.get(text.get(..end)?).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHAT: &str = concat!(
+        ": keep-alive\n\n",
+        "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}],\"usage\":null}\n\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":\"time \\\"q\\\"\"}}]}\n\n",
+        "data: {\"choices\": [{\"delta\": {\"content\": \" river\"}}]}\r\n\r\n",
+        "data: {\"choices\":[],\"usage\":{\"total_tokens\":3}}\n\n",
+        "data: [DONE]\n\n",
+    );
+    const ANTHROPIC: &str = concat!(
+        "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"content\":[],\"usage\":{\"a\":1}}}\n\n",
+        "event: content_block_start\ndata: {\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
+        "event: content_block_delta\ndata: {\"delta\":{\"type\":\"text_delta\",\"text\":\"w1\"}}\n\n",
+        "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+    );
+
+    fn expected(order: Order) -> StreamOptions {
+        StreamOptions { deltas: None, order, done: true, usage: true }
+    }
+
+    fn watch(order: Order, text: &str, piece: usize) -> Watch {
+        let mut watch = Watch::new(order);
+        for piece in text.as_bytes().chunks(piece) {
+            watch.feed(piece);
+        }
+        watch
+    }
+
+    #[test]
+    fn a_stream_is_the_same_however_it_is_cut() {
+        let whole = watch(Order::Numbered, CHAT, CHAT.len()).finish(&expected(Order::Numbered), None).unwrap();
+        assert_eq!((whole.frames, whole.deltas), (5, 2));
+        for piece in 1..40 {
+            let cut = watch(Order::Numbered, CHAT, piece).finish(&expected(Order::Numbered), None).unwrap();
+            assert_eq!(cut, whole);
+        }
+    }
+
+    #[test]
+    fn anthropic_streams_are_understood() {
+        let seen = watch(Order::Any, ANTHROPIC, 7).finish(&expected(Order::Any), None).unwrap();
+        assert_eq!((seen.frames, seen.deltas), (4, 1));
+    }
+
+    #[test]
+    fn each_flaw_is_told_apart() {
+        let flaw = |text: &str, order, same_as| watch(order, text, 11).finish(&expected(order), same_as).unwrap_err();
+        let swapped = CHAT.replace("time", "that");
+        assert_eq!(flaw(&swapped, Order::Numbered, None), Flaw::Order);
+        let reference = watch(Order::Same, CHAT, 9).finish(&expected(Order::Same), None).unwrap();
+        assert_eq!(flaw(&swapped, Order::Same, Some(reference)), Flaw::Order);
+        assert_eq!(flaw(&CHAT.replace("[DONE]", "{}"), Order::Any, None), Flaw::NotDone);
+        assert_eq!(flaw(&CHAT.replace("\"usage\":{", "\"other\":{"), Order::Any, None), Flaw::Usage);
+        let late = format!("{CHAT}data: {{\"choices\":[{{\"delta\":{{\"content\":\"w3\"}}}}]}}\n\n");
+        assert_eq!(flaw(&late, Order::Any, None), Flaw::AfterDone);
+        let error = format!("data: {{\"error\":{{\"message\":\"m\"}}}}\n\n{CHAT}");
+        assert_eq!(flaw(&error, Order::Any, None), Flaw::Error);
+        let two = StreamOptions { deltas: Some(3), order: Order::Any, done: true, usage: true };
+        assert_eq!(watch(Order::Any, CHAT, 11).finish(&two, None).unwrap_err(), Flaw::DeltaCount);
+    }
+
+    #[test]
+    fn the_word_after_the_last_is_the_first() {
+        let turn = CHAT.replace("time", "essay").replace("river", "time");
+        assert!(watch(Order::Numbered, &turn, 11).finish(&expected(Order::Numbered), None).is_ok());
+        let unknown = CHAT.replace("river", "riverbed");
+        assert_eq!(watch(Order::Numbered, &unknown, 11).finish(&expected(Order::Numbered), None), Err(Flaw::Order));
+    }
+
+    #[test]
+    fn moved_boundaries_change_the_digest() {
+        let moved = CHAT.replace("time \\\"q\\\"", "time \\\"q").replace("\" river\"", "\"\\\" river\"");
+        let digest = |text: &str| watch(Order::Same, text, 64).finish(&expected(Order::Same), None).unwrap().digest;
+        assert_ne!(digest(CHAT), digest(&moved));
+    }
+
+    #[test]
+    fn a_line_without_end_is_bounded() {
+        let mut watch = Watch::new(Order::Any);
+        for _ in 0..17 {
+            watch.feed(&vec![b'x'; 1024 * 1024]);
+        }
+        assert!(watch.partial.len() <= MAX_LINE);
+        assert_eq!(watch.finish(&expected(Order::Any), None).unwrap_err(), Flaw::Line);
+    }
+}

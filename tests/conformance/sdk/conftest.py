@@ -1,0 +1,70 @@
+"""Clients of the official SDKs, aimed at each of the two doors."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack
+from typing import Any
+
+import anthropic
+import httpx
+import openai
+import pytest
+
+from tests.conftest import Gateway
+
+# The machine's proxy settings are no part of what is tested.
+_OPTIONS: dict[str, Any] = {"max_retries": 0, "timeout": 20.0}
+
+
+@pytest.fixture
+def client(door: Gateway) -> Iterator[openai.OpenAI]:
+    """The synchronous OpenAI client."""
+    with (
+        httpx.Client(trust_env=False) as http,
+        openai.OpenAI(base_url=f"{door.url}/v1", api_key=door.admin_key, http_client=http, **_OPTIONS) as made,
+    ):
+        yield made
+
+
+@pytest.fixture
+async def aclient(door: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
+    """The asynchronous OpenAI client."""
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        yield await stack.enter_async_context(
+            openai.AsyncOpenAI(base_url=f"{door.url}/v1", api_key=door.admin_key, http_client=http, **_OPTIONS)
+        )
+
+
+@pytest.fixture
+def client_of(door: Gateway) -> Iterator[Callable[..., openai.OpenAI]]:
+    """Makes OpenAI clients with other options."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> openai.OpenAI:
+            http = stack.enter_context(httpx.Client(trust_env=False))
+            given = {"base_url": f"{door.url}/v1", "api_key": door.admin_key, **_OPTIONS, **options}
+            return stack.enter_context(openai.OpenAI(http_client=http, **given))
+
+        yield make
+
+
+@pytest.fixture
+def claude(door: Gateway) -> Iterator[anthropic.Anthropic]:
+    """The synchronous Anthropic client."""
+    with (
+        httpx.Client(trust_env=False) as http,
+        anthropic.Anthropic(base_url=door.url, api_key=door.admin_key, http_client=http, **_OPTIONS) as made,
+    ):
+        yield made
+
+
+@pytest.fixture
+async def aclaude(door: Gateway) -> AsyncIterator[anthropic.AsyncAnthropic]:
+    """The asynchronous Anthropic client."""
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        yield await stack.enter_async_context(
+            anthropic.AsyncAnthropic(base_url=door.url, api_key=door.admin_key, http_client=http, **_OPTIONS)
+        )

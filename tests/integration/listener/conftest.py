@@ -1,0 +1,60 @@
+"""A gateway whose listener has small bounds, shared by tests that leave nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import Gateway
+
+BODY: dict[str, Any] = {"model": "sim", "max_tokens": 4, "messages": [{"role": "user", "content": "hello there"}]}
+
+CONFIG = """
+model_list:
+  - model_name: sim
+    litellm_params: {model: openai/gpt-sim, api_base: $SIMULATOR/v1, api_key: sk-upstream}
+penstock:
+  demo: false
+  listener: {%s}
+  upstream: {forward_headers: [x-sim-]}
+"""
+
+SMALL = "max_body_mb: 1, header_timeout: 600ms, body_timeout: 600ms, max_streams: 16, trusted_proxies: [127.0.0.9]"
+
+
+@pytest.fixture(scope="session")
+def port(tmp_path_factory: pytest.TempPathFactory, simulator_url: str) -> Iterator[Gateway]:
+    """The gateway."""
+    running = Gateway(tmp_path_factory.mktemp("listener"), simulator_url, config=CONFIG % SMALL)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+@pytest.fixture(autouse=True)
+def _stays_healthy(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test did to the shared gateway, it answers the next client."""
+    yield
+    if "port" in request.fixturenames:
+        gateway: Gateway = request.getfixturevalue("port")
+        assert gateway.process.process.poll() is None, "the gateway has ended"
+        with gateway.client() as client:
+            assert client.get("/_health/ready").status_code == 200
+            answer = client.post("/v1/chat/completions", headers=gateway.admin, json=BODY)
+            assert answer.json()["usage"]["completion_tokens"] == 4, answer.text
+
+
+@pytest.fixture
+def upstream_calls(port: Gateway) -> Callable[[], int]:
+    """How many requests the simulator received since the test began."""
+
+    def received() -> int:
+        totals = httpx.get(f"{port.simulator_url}/_sim/ledger?limit=1", trust_env=False).json()["totals"]
+        return int(totals["requests"])
+
+    before = received()
+    return lambda: received() - before
