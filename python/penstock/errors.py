@@ -154,6 +154,11 @@ def _unavailable(_: Request[Any, Any, Any], error: DatabaseUnavailable) -> Respo
     return _response(ApiError(503, "The database does not answer; try again.", headers={"retry-after": "1"}))
 
 
+def _too_deep(_: Request[Any, Any, Any], __: RecursionError) -> Response[Any]:
+    # Nothing here recurses but the JSON decoder, on what the client nested.
+    return _response(bad_request("Invalid JSON payload: it is nested too deeply", "request_body"))
+
+
 def _refusal(_: Request[Any, Any, Any], error: ApiError) -> Response[Any]:
     return _response(error)
 
@@ -166,5 +171,6 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     ValidationException: _validation,
     SerializationException: _serialization,
     HTTPException: _http,
+    RecursionError: _too_deep,
     Exception: _unexpected,
 }

@@ -21,6 +21,7 @@ Listener = Literal["native", "granian"]
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 4000
 DEFAULT_DATA_DIR = Path(".penstock")
+DEFAULT_GRACE_MS = 25_000
 
 
 class Flags(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,8 +59,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Print the master key at start even when it was generated earlier."""
     banner: bool = False
     """Print the address and a command to try, for people at a terminal."""
-    grace_ms: int = 30_000
-    """How long calls in flight may go on after the first signal to stop."""
+    grace_ms: int = DEFAULT_GRACE_MS
+    """How long calls in flight may go on after the first signal to stop; below the 30 s after which orchestrators kill."""
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -91,6 +92,7 @@ def prepare(flags: Flags, environment: Environment) -> Prepared:
         listener=flags.listener,
         show_key=flags.show_key,
         banner=flags.banner,
+        grace_ms=_first(listener.grace, DEFAULT_GRACE_MS),
     )
     return Prepared(settings, config, environment, loaded.problems)
 

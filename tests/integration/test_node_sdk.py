@@ -7,33 +7,26 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Protocol
 
 import pytest
+
+from tests.conftest import Gateway
 
 SUITE = Path(__file__).resolve().parent.parent / "node"
 NODE = shutil.which("node")
 
 
-class RunningGateway(Protocol):
-    """What this test needs of the ``gateway`` fixture."""
-
-    @property
-    def base_url(self) -> str: ...
-    @property
-    def admin_key(self) -> str: ...
-
-
 @pytest.mark.skipif(not (SUITE / "node_modules/openai").is_dir(), reason="run `npm ci` in tests/node")
 @pytest.mark.skipif(NODE is None, reason="node is not installed")
 @pytest.mark.timeout(180)
-def test_openai_node_sdk(gateway: RunningGateway) -> None:
+def test_openai_node_sdk(door: Gateway) -> None:
     """Every test of the Node suite passes against the public port."""
     assert NODE is not None
     variables = {
         **os.environ,
-        "PENSTOCK_URL": gateway.base_url.rstrip("/").removesuffix("/v1"),
-        "PENSTOCK_KEY": gateway.admin_key,
+        "PENSTOCK_URL": door.url,
+        "PENSTOCK_KEY": door.admin_key,
+        "PENSTOCK_SLOW_MODEL": "openai/sim/ttft=0,tps=20,tokens=400",
         "NO_COLOR": "1",
     }
     run = subprocess.run(

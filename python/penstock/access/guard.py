@@ -10,6 +10,7 @@ import ipaddress
 from typing import TYPE_CHECKING, Any
 
 from penstock.access.policy import Access, Caller, Role
+from penstock.access.routes import covers
 from penstock.errors import ApiError
 from penstock.keys.service import now_ms
 from penstock.persistence import DatabaseUnavailable
@@ -71,7 +72,7 @@ async def authenticate(connection: Connection, runtime: Runtime) -> Caller:
 
 def _check_in_force(key: VirtualKey, now: int, address: str) -> None:
     if key.blocked:
-        raise ApiError(401, "Authentication Error, this key is blocked.", param="key")
+        raise ApiError(403, "Authentication Error, this key is blocked.", type="auth_error", param="key")
     if key.expires_at is not None and key.expires_at <= now:
         raise ApiError(401, "Authentication Error, this key has expired.", type="expired_key", param="key")
     if key.allowed_cidrs and not _is_within(address, key.allowed_cidrs):
@@ -120,6 +121,8 @@ async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
         raise ApiError(401, "Authentication Error, No api key passed in.")
     if caller.role is not Role.MASTER and access is not Access.KEY:
         raise ApiError(403, f"Only the master key may call {connection.url.path}.", type="auth_error")
+    if caller.key is not None and not covers(caller.key.allowed_routes, handler.opt.get("group"), connection.url.path):
+        raise ApiError(403, f"This key may not call {connection.url.path}.", type="auth_error")
     connection.scope["state"]["caller"] = caller
 
 

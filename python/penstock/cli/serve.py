@@ -1,7 +1,7 @@
 """`penstock serve`: Granian, the app and the data plane in one process and one event loop.
 
 Signals: the first drains (readiness goes 503, calls in flight finish, usage is written), the second cuts what is
-left, the third ends the process as it is.
+left, the third ends the process as it is. SIGHUP reads the TLS files of the public port again.
 """
 
 from __future__ import annotations
@@ -157,10 +157,11 @@ class _Signals:
         return self._count > 1
 
     def install(self) -> None:
-        """Take SIGTERM and SIGINT on the running loop."""
+        """Take SIGTERM, SIGINT and SIGHUP on the running loop."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._received)
+        loop.add_signal_handler(signal.SIGHUP, self._runtime.certificates.reload)
 
     async def finished(self) -> None:
         """Wait until a drain that was begun is over."""

@@ -177,8 +177,9 @@ class Environment:
 
     @property
     def master_key(self) -> Secret | None:
-        """Admin key."""
-        return self.secret(*MASTER_KEY)
+        """Admin key. Set to nothing it is not absent but empty, and refused later: some deployment lost its secret."""
+        empty = Secret("") if any(name in self._variables for name in MASTER_KEY) else None
+        return self.secret(*MASTER_KEY) or empty
 
     @property
     def secret_key(self) -> Secret | None:

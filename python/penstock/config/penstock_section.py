@@ -57,6 +57,8 @@ class ListenerSettings(Section, frozen=True, kw_only=True):
     """Idle keep-alive connections are closed after this time, 75 s when absent."""
     write_timeout: Milliseconds | None = None
     """A client that takes no byte of its answer for so long is treated as gone, 60 s when absent."""
+    grace: Milliseconds | None = None
+    """How long calls in flight may go on after the first signal to stop, 25 s when absent."""
     max_connections: Positive | None = None
     """Open client connections, 65536 when absent."""
     max_streams: Positive | None = None

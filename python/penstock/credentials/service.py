@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -11,6 +12,7 @@ from penstock.audit import AuditTrail
 from penstock.credentials.models import CreateCredentialRequest, Credential, UpdateCredentialRequest
 from penstock.credentials.store import CredentialStore, SealedCredential
 from penstock.errors import ApiError, bad_request
+from penstock.nesting import DEEPEST, is_too_deep
 from penstock.persistence import Conflict
 
 Cipher = Callable[[bytes, bytes, bytes], bytes]
@@ -43,6 +45,7 @@ class CredentialService:
         if not request.credential_name or len(request.credential_name) > 256:
             raise bad_request("`credential_name` must have 1 to 256 characters", "credential_name")
         _check_values(request.credential_values)
+        _check_info(request.credential_info)
         now = _now()
         row = SealedCredential(
             credential_name=request.credential_name,
@@ -77,6 +80,7 @@ class CredentialService:
                 values = {**self._opened(row), **request.credential_values}
                 row.sealed_values, row.hints = self._sealed(name, values), _hints(values)
             if request.credential_info is not None:
+                _check_info(request.credential_info)
                 row.info = msgspec.json.encode(request.credential_info).decode()
             row.updated_at, row.updated_by = _now(), actor
             await self._store.replace(tx, row)
@@ -111,6 +115,11 @@ def _check_values(values: dict[str, str]) -> None:
     address = values.get("api_base")
     if address is not None and not address.startswith(("http://", "https://")):
         raise bad_request("`credential_values.api_base` must begin with http:// or https://", "credential_values")
+
+
+def _check_info(info: dict[str, Any]) -> None:
+    if is_too_deep(info):
+        raise bad_request(f"`credential_info` is nested more than {DEEPEST} levels deep", "credential_info")
 
 
 def _additional_data(name: str) -> bytes:

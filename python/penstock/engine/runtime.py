@@ -21,6 +21,7 @@ from penstock.credentials.service import CredentialService
 from penstock.credentials.store import CredentialStore
 from penstock.engine.assembly import database_path, local_secrets, lock_data_directory, with_credentials
 from penstock.engine.bridge import Bridge
+from penstock.engine.certificates import CertificateWatch
 from penstock.engine.hooks import EventPump
 from penstock.engine.snapshot import EngineOptions, SimulatorOptions, Snapshot
 from penstock.engine.usage import UsageWriter
@@ -96,6 +97,8 @@ class Runtime:
         self._simulator: Simulator | None = None
         self._pump = EventPump(engine, self.bridge.deliver, self.keys.answer_lookup)
         self._options = options
+        self.certificates = CertificateWatch(engine, options.tls if options.port is not None else None)
+        """Of the public port, when the data plane owns it."""
         self._lock = lock
         self._sync: asyncio.Task[None] | None = None
         self._drained = False
@@ -179,6 +182,7 @@ class Runtime:
             self.port = port
         self._pump.start()
         self.usage.start()
+        self.certificates.start()
         self._sync = asyncio.get_running_loop().create_task(self._synchronise(), name="key-sync")
 
     def announce(self) -> None:
@@ -212,6 +216,8 @@ class Runtime:
         self.engine.set_ready(False)
         logger.info("draining", extra={"event": "drain", "in_flight": self.status().in_flight, "grace_ms": grace_ms})
         finished = await asyncio.to_thread(self.engine.drain, grace_ms) and not self._was_cut
+        # Ends what is left with an error event and settles it, so that the flush after it has every record.
+        await asyncio.to_thread(self.engine.stop)
         await self._flush_everything()
         logger.info("drained", extra={"event": "drained", "complete": finished, "usage_written": self.usage.written})
         return finished
@@ -219,7 +225,7 @@ class Runtime:
     def cut(self) -> None:
         """End a drain that is under way: what is left is cut now, and settled."""
         self._was_cut = True
-        asyncio.get_running_loop().run_in_executor(None, self.engine.drain, 0)
+        asyncio.get_running_loop().run_in_executor(None, self.engine.stop)
 
     async def close(self) -> None:
         """Release everything. Idempotent; drains without grace when nobody has drained before."""
@@ -230,10 +236,10 @@ class Runtime:
         if self._sync is not None:
             self._sync.cancel()
             await asyncio.gather(self._sync, return_exceptions=True)
+        await self.certificates.stop()
         await self.usage.stop()
         await self._pump.stop()
         await self._flush_everything()
-        await asyncio.to_thread(self.engine.stop)
         if self._simulator is not None:
             await asyncio.to_thread(self._simulator.stop)
         await self.database.close()

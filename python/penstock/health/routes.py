@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Request, Response, get
+from litestar import HttpMethod, Request, Response, get, route
 from litestar.routes import HTTPRoute
 
 from penstock import __version__
 from penstock.access import Access
 from penstock.engine.current import CurrentRuntime
 from penstock.engine.routes import HOT_ROUTES
+
+_READ = [HttpMethod.GET, HttpMethod.HEAD]
 
 
 @get(["/health/liveliness", "/health/liveness"], access=Access.PUBLIC)
@@ -35,17 +37,17 @@ async def readiness(runtime: CurrentRuntime) -> Response[dict[str, Any]]:
     return Response(body, status_code=200 if healthy else 503)
 
 
-@get("/_health/live", access=Access.PUBLIC)
+@route("/_health/live", http_method=_READ, access=Access.PUBLIC)
 async def live() -> dict[str, str]:
     """The process answers."""
-    return {"status": "live"}
+    return {"status": "alive"}
 
 
-@get("/_health/ready", access=Access.PUBLIC)
+@route("/_health/ready", http_method=_READ, access=Access.PUBLIC)
 async def ready(runtime: CurrentRuntime) -> Response[dict[str, str]]:
     """200 while calls are taken, else 503."""
     return Response(
-        {"status": "ready" if runtime.is_ready else "draining"}, status_code=200 if runtime.is_ready else 503
+        {"status": "ready" if runtime.is_ready else "not ready"}, status_code=200 if runtime.is_ready else 503
     )
 
 
@@ -68,18 +70,18 @@ async def front_page() -> dict[str, Any]:
 async def routes(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """Every route of both planes."""
     listed = [
-        {"path": route.path_format, "methods": sorted(handler_methods), "name": route.path_format}
-        for route in request.app.routes
-        if isinstance(route, HTTPRoute)
-        for handler_methods in [{str(method) for method in route.methods} - {"OPTIONS"}]
+        {"path": known.path_format, "methods": sorted(handler_methods), "name": known.path_format}
+        for known in request.app.routes
+        if isinstance(known, HTTPRoute)
+        for handler_methods in [{str(method) for method in known.methods} - {"OPTIONS"}]
     ]
     hot = [
         {
-            "path": route.path + ("/{rest}" if route.subtree else ""),
-            "methods": sorted(route.methods),
-            "name": route.path,
+            "path": hot_route.path + ("/{rest}" if hot_route.subtree else ""),
+            "methods": sorted(hot_route.methods),
+            "name": hot_route.path,
         }
-        for route in HOT_ROUTES
+        for hot_route in HOT_ROUTES
     ]
     return {"routes": sorted(listed + hot, key=lambda entry: str(entry["path"]))}
 

@@ -16,6 +16,7 @@ from penstock.durations import parse_duration
 from penstock.errors import bad_request
 from penstock.keys.models import KEY_TYPE_ROUTES, STORED_ONLY, KeyFields, VirtualKey
 from penstock.money import nanos_from_dollars
+from penstock.nesting import DEEPEST, is_too_deep
 
 _LARGEST = 2**63 - 1
 _TEXTS = {"key_alias": "key_alias", "user_id": "user_id", "team_id": "team_id", "organization_id": "org_id"}
@@ -40,6 +41,7 @@ def apply(fields: KeyFields, key: VirtualKey, now: int) -> None:
         ApiError: 400 naming the field.
     """
     try:
+        _nesting(fields)
         _texts(fields, key)
         _limits(fields, key)
         _lists(fields, key)
@@ -55,6 +57,12 @@ def unenforced(fields: KeyFields) -> list[str]:
     """Fields that a caller may take for a protection although they are only stored."""
     names = [name for name in STORED_ONLY if name not in _HARMLESS]
     return [name for name in names if getattr(fields, name, UNSET) not in (UNSET, None, [], {}, False)]
+
+
+def _nesting(fields: KeyFields) -> None:
+    for name in fields.__struct_fields__:
+        if is_too_deep(getattr(fields, name)):
+            raise ValueError(f"`{name}` is nested more than {DEEPEST} levels deep")
 
 
 def _texts(fields: KeyFields, key: VirtualKey) -> None:

@@ -153,7 +153,7 @@ async def regenerate_named(
     return _generated(secret, changed, data)
 
 
-@get("/key/info", access=Access.KEY)
+@get("/key/info", access=Access.KEY, group="info_routes")
 async def info(
     request: AnyRequest,
     runtime: CurrentRuntime,

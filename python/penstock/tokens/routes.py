@@ -24,7 +24,7 @@ class TokenCountRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Counted together with `messages`."""
 
 
-@post("/utils/token_counter", access=Access.KEY, status_code=200)
+@post("/utils/token_counter", access=Access.KEY, group="openai_routes", status_code=200)
 async def token_counter(runtime: CurrentRuntime, data: JSONBody[TokenCountRequest]) -> dict[str, Any]:
     """Prompt tokens, equal to what admission would count for the same request."""
     from penstock import _core

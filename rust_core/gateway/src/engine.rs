@@ -262,12 +262,24 @@ impl Engine {
         Ok(address.map_or(0, |a| a.port()))
     }
 
-    /// Stops accepting and lets calls finish for `grace`; `true` when all did.
+    /// Stops accepting and lets calls finish for `grace`; what is left then is ended and settled. `true` when all
+    /// finished by themselves. A second call with a shorter grace overtakes the first.
     #[must_use]
     pub fn drain(&self, grace: Duration) -> bool {
         self.shared.ready.store(false, Ordering::Relaxed);
-        self.shared.stage.send_if_modified(|s| std::mem::replace(s, Stage::Draining) == Stage::Running);
-        self.idle_within(grace)
+        self.shared.stage.send_if_modified(|s| {
+            let running = *s == Stage::Running;
+            if running {
+                *s = Stage::Draining;
+            }
+            running
+        });
+        let finished = self.idle_within(grace);
+        if !finished {
+            self.shared.stage.send_replace(Stage::Ending);
+            let _ = self.idle_within(Duration::from_secs(3));
+        }
+        finished
     }
 
     fn idle_within(&self, grace: Duration) -> bool {

@@ -110,11 +110,22 @@ impl BodyDecoder {
                     } else if memchr(b'\r', buf).is_none_or(|cr| cr + 1 != lf) {
                         return Err(FramingError::BareLineEnd);
                     } else {
+                        crate::head::field_line(buf.get(..lf - 1).unwrap_or_default())?;
                         self.state = State::Trailers(seen + lf + 1);
                     }
                     buf.advance(lf + 1);
                 }
             }
+        }
+    }
+
+    /// Bytes of the body not decoded yet; `None` when only its end will tell.
+    #[must_use]
+    pub fn remaining(&self) -> Option<u64> {
+        match self.state {
+            State::Done => Some(0),
+            State::Sized(left) => Some(left),
+            _ => None,
         }
     }
 

@@ -182,17 +182,7 @@ fn fields(raw: &Bytes, mut at: usize, limits: &Limits) -> Result<Headers, Framin
             break;
         }
         let line = rest.get(..cr).unwrap_or_default();
-        if line.first().is_some_and(|b| *b == b' ' || *b == b'\t') {
-            return Err(FramingError::ObsFold);
-        }
-        let colon = memchr(b':', line).ok_or(FramingError::HeaderName)?;
-        let (name, value) = (line.get(..colon).unwrap_or_default(), line.get(colon + 1..).unwrap_or_default());
-        if !is_token(name) {
-            return Err(FramingError::HeaderName);
-        }
-        if !is_field_value(value) {
-            return Err(FramingError::HeaderValue);
-        }
+        let (colon, value) = field_line(line)?;
         if fields.len() >= limits.fields {
             return Err(FramingError::HeadTooLarge);
         }
@@ -204,6 +194,22 @@ fn fields(raw: &Bytes, mut at: usize, limits: &Limits) -> Result<Headers, Framin
         at += cr + 2;
     }
     Ok(Headers { raw: raw.clone(), fields })
+}
+
+/// Checks one field line without its line end; gives the place of the colon and what follows it.
+pub(crate) fn field_line(line: &[u8]) -> Result<(usize, &[u8]), FramingError> {
+    if line.first().is_some_and(|b| *b == b' ' || *b == b'\t') {
+        return Err(FramingError::ObsFold);
+    }
+    let colon = memchr(b':', line).ok_or(FramingError::HeaderName)?;
+    let (name, value) = (line.get(..colon).unwrap_or_default(), line.get(colon + 1..).unwrap_or_default());
+    if !is_token(name) {
+        return Err(FramingError::HeaderName);
+    }
+    if !is_field_value(value) {
+        return Err(FramingError::HeaderValue);
+    }
+    Ok((colon, value))
 }
 
 fn single_host(headers: &Headers, version: Version) -> Result<Option<&[u8]>, FramingError> {

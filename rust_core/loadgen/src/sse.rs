@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn the_word_after_the_last_is_the_first() {
-        let turn = CHAT.replace("time", "essay").replace("river", "time");
+        let turn = CHAT.replace("time", "monitor").replace("river", "time");
         assert!(watch(Order::Numbered, &turn, 11).finish(&expected(Order::Numbered), None).is_ok());
         let unknown = CHAT.replace("river", "riverbed");
         assert_eq!(watch(Order::Numbered, &unknown, 11).finish(&expected(Order::Numbered), None), Err(Flaw::Order));

@@ -71,7 +71,9 @@ def _openai(usage: dict[str, Any]) -> Tokens | None:
         usage.get("cached_tokens"),
         usage.get("num_cached_tokens"),
     )
-    return Tokens(prompt, completion, _number(cached), _number(asked.get("cache_write_tokens")), reasoning)
+    # A part is never more than the whole, although a recorded upstream says so.
+    read = min(_number(cached), prompt)
+    return Tokens(prompt, completion, read, _number(asked.get("cache_write_tokens")), reasoning)
 
 
 def anthropic(body: bytes, *, stream: bool) -> Tokens | None:

@@ -41,7 +41,9 @@ FOLDERS = {
 """Folders and the models of the gateway that stand for them."""
 
 # What follows the provider's own base path; Writer's chat is OpenAI's under another name.
-_ROUTE = re.compile(r"/(chat/completions|completions|embeddings|responses(?:/input_tokens)?|images/\w+|audio/\w+|ocr|moderations)(?:\?|$)")  # fmt: skip
+_ROUTE = re.compile(
+    r"/(chat/completions|completions|embeddings|responses(?:/input_tokens)?|images/\w+|audio/\w+|ocr|moderations)(?:\?|$)"
+)
 _CHAT = re.compile(r"/v1/chat$")
 
 
@@ -52,11 +54,9 @@ class Asked(msgspec.Struct, frozen=True):
     body: bytes
     content_type: str
     upstream: bytes | None
-    """The body that the upstream must get; None: the gateway adds to it, see `wants_added_usage`."""
-    names_model: bool
-    streams: bool
-    wants_usage: bool
-    hides_usage: bool
+    """The body that the upstream must get; None: the gateway adds to it, see `hides_usage`."""
+    wants_usage: bool = False
+    hides_usage: bool = False
     """The client did not ask for usage in its stream and the gateway does so on its own account."""
 
 
@@ -90,10 +90,10 @@ def asked(recording: Recording, *, compact: bool = False, without_usage: bool = 
     if recording.request_bytes is not None:
         named = re.search(rb'name="model"\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]*)\r\n', recording.request_bytes)
         if named is None:
-            return Asked(path, recording.request_bytes, recording.request_type, recording.request_bytes, False, False, False, False)  # fmt: skip
+            return Asked(path, recording.request_bytes, recording.request_type, recording.request_bytes)
         before, after = recording.request_bytes[: named.start(1)], recording.request_bytes[named.end(1) :]
         sent, upstream = (before + name.encode() + after for name in (model, UPSTREAM_MODEL))
-        return Asked(path, sent, recording.request_type, upstream, True, False, False, False)
+        return Asked(path, sent, recording.request_type, upstream)
     text = recording.request_text
     if not text:
         prompt = {"messages": [{"role": "user", "content": "Hi"}]} if "chat" in path else {"input": "Hi"}
@@ -110,7 +110,7 @@ def asked(recording: Recording, *, compact: bool = False, without_usage: bool = 
     streams = bool(fields.get("stream"))
     metered = path in {"/v1/chat/completions", "/v1/completions"} and model not in NO_STREAM_USAGE
     hides = streams and metered and not wants
-    return Asked(path, sent, "application/json", None if hides else upstream, True, streams, wants, hides)
+    return Asked(path, sent, "application/json", None if hides else upstream, wants, hides)
 
 
 def shown(recording: Recording, call: Asked) -> bytes:

@@ -29,7 +29,7 @@ class Recording(msgspec.Struct, frozen=True):
     request_text: str
     """JSON as stored; empty when there was none or when it was multipart."""
     request_bytes: bytes | None
-    """The raw multipart body, where it was kept."""
+    """The raw multipart body; one of the same parts where it was not kept."""
     request_type: str
     status: int
     content_type: str
@@ -53,14 +53,31 @@ class Recording(msgspec.Struct, frozen=True):
         return self.content_type.startswith("text/event-stream")
 
 
+def _form(parts: list[dict[str, Any]]) -> tuple[bytes, str]:
+    """A multipart body with these parts, whose files hold other bytes (at most 20 kB), and its content type."""
+    boundary, body = "--------a-boundary-of-the-tests", b""
+    for part in parts:
+        named = f'Content-Disposition: form-data; name="{part["name"]}"'
+        value = part.get("value", "").encode()
+        if "filename" in part:
+            named += f'; filename="{part["filename"]}"\r\nContent-Type: {part["content_type"]}'
+            value = (bytes(range(256)) * 80)[: part["bytes"]]
+        body += f"--{boundary}\r\n{named}\r\n\r\n".encode() + value + b"\r\n"
+    return body + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
+
+
 def _read(folder: Path) -> Recording:
     asked = json.loads((folder / "request.meta.json").read_bytes())
     answered = json.loads((folder / "response.meta.json").read_bytes())
     text = (folder / "request.json").read_text(encoding="utf-8") if (folder / "request.json").exists() else ""
     parsed = json.loads(text) if text else None
+    request_type = (asked.get("headers") or {}).get("content-type", "application/json")
+    raw = folder / "request.bin"
+    form = raw.read_bytes() if raw.exists() else None
     if not isinstance(parsed, dict) or "_multipart" in parsed:
         text = ""
-    raw = folder / "request.bin"
+    if form is None and parsed and "_multipart" in parsed:
+        form, request_type = _form(parsed["_multipart"] or [{"name": "model", "value": "lost"}])
     body = next(path for path in sorted(folder.glob("response.*")) if path.name != "response.meta.json")
     kind = answered.get("content_type") or ""
     if "/" not in kind:
@@ -72,8 +89,8 @@ def _read(folder: Path) -> Recording:
         path=asked["path"],
         method=asked["method"],
         request_text=text,
-        request_bytes=raw.read_bytes() if raw.exists() else None,
-        request_type=(asked.get("headers") or {}).get("content-type", "application/json"),
+        request_bytes=form,
+        request_type=request_type,
         status=answered["status"],
         content_type=kind,
         headers={name: value for name, value in headers.items() if name not in _FRAMING and "*" not in name + value},

@@ -38,13 +38,13 @@ NO_STREAM_USAGE = {"mistral", "perplexity"}
 
 
 def config() -> str:
-    groups = [
+    groups: list[tuple[str, str, dict[str, Any]]] = [
         (name, f"{prefix}/{UPSTREAM_MODEL}", {"api_base": "$SIMULATOR/v1", "api_key": "sk-upstream"})
         for name, prefix in PREFIXES.items()
     ]
     azure = {"api_base": "$SIMULATOR", "api_key": "sk-upstream", "api_version": "2024-12-01-preview"}
     groups.append(("azure", f"azure/{UPSTREAM_MODEL}", azure))
-    claude = {"api_base": "$SIMULATOR", "api_key": "sk-upstream"}
+    claude: dict[str, Any] = {"api_base": "$SIMULATOR", "api_key": "sk-upstream"}
     groups.append(("claude", f"anthropic/{UPSTREAM_MODEL}", claude))
     groups.append(("claude-drops", f"anthropic/{UPSTREAM_MODEL}", {**claude, "drop_params": True}))
     models = [

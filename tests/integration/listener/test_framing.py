@@ -154,7 +154,7 @@ def test_trailers_beyond_their_bound_are_refused(port: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_line", "host"),
+    "request_line, host",
     [
         ("GET http://gateway/_health/live HTTP/1.1", "gateway"),
         ("GET HTTP://GateWay:4000/_health/live HTTP/1.1", "gateway:4000"),

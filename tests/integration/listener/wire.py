@@ -9,10 +9,10 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-_PATIENCE_S = 15.0
+_PATIENCE_S = 6.0
 
 
 def pause(seconds: float) -> None:
@@ -172,7 +172,7 @@ class Wire:
         """Leave."""
         self.sock.close()
 
-    def __enter__(self) -> Wire:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -85,7 +85,7 @@ async def test_a_key_sees_only_itself_and_only_while_in_force(fake_app: FakeApp)
     for identifier in (other["key"], other["token"], "sk-nothing"):
         assert (await fake_app.client.get("/key/info", headers=me, params={"key": identifier})).status_code == 403
     await fake_app.client.post("/key/block", headers=fake_app.admin, json={"key": mine["key"]})
-    assert (await fake_app.client.get("/key/info", headers=me)).status_code == 401
+    assert (await fake_app.client.get("/key/info", headers=me)).status_code == 403
 
 
 async def test_a_key_is_held_to_its_addresses(fake_app: FakeApp) -> None:

@@ -98,6 +98,7 @@ impl Bridge {
 
 /// Runs one call on this thread.
 pub(crate) async fn serve(core: &Rc<Core>, call: Submitted) {
+    let head_only = &call.method[..] == b"HEAD";
     let head = RequestHead {
         method: call.method,
         target: call.target,
@@ -115,6 +116,7 @@ pub(crate) async fn serve(core: &Rc<Core>, call: Submitted) {
         body: (!call.body.is_empty()).then_some(call.body),
         pending: Vec::new(),
         handle: call.handle,
+        head_only,
         started: false,
         finished: false,
         sent: 0,
@@ -136,6 +138,7 @@ pub struct BridgeExchange {
     body: Option<Bytes>,
     pending: Vec<Bytes>,
     handle: Arc<Handle>,
+    head_only: bool,
     started: bool,
     finished: bool,
     pub(super) sent: u64,
@@ -151,21 +154,24 @@ impl BridgeExchange {
     }
 
     pub(super) async fn full(&mut self, status: u16, headers: &HeaderLines, body: Bytes) -> Result<(), Gone> {
-        self.start(status, headers);
+        self.start(status, headers, Some(body.len() as u64));
         self.queue(body);
         self.finish().await
     }
 
-    pub(super) fn start(&mut self, status: u16, headers: &HeaderLines) {
+    pub(super) fn start(&mut self, status: u16, headers: &HeaderLines, length: Option<u64>) {
         self.started = true;
-        let pairs: Vec<(String, String)> = headers.iter().map(|(n, v)| (latin1(n), latin1(v))).collect();
+        let mut pairs: Vec<(String, String)> = headers.iter().map(|(n, v)| (latin1(n), latin1(v))).collect();
+        if let Some(length) = length.filter(|_| status != 204 && status != 304) {
+            pairs.push(("content-length".to_owned(), length.to_string()));
+        }
         let payload = serde_json::json!({"status": status, "headers": pairs}).to_string();
         self.emit("call.head", Bytes::from(payload));
     }
 
     pub(super) fn queue(&mut self, data: Bytes) {
         self.sent += data.len() as u64;
-        if !data.is_empty() {
+        if !data.is_empty() && !self.head_only {
             self.pending.push(data);
         }
     }

@@ -66,7 +66,12 @@ fn put_head(core: &Core, head: &RequestHead, peer: Peer, out: &mut BytesMut, upg
             lower.starts_with(b"x-forwarded-") || lower == b"forwarded" || lower.starts_with(b"x-penstock-internal");
         let framing = lower == b"content-length" || lower == b"expect";
         let websocket = upgrade && (lower == b"upgrade" || lower == b"connection");
-        if !websocket && (internal || framing || is_hop_by_hop(&lower) || is_nominated(&head.headers, &lower)) {
+        if !websocket
+            && (internal
+                || framing
+                || is_hop_by_hop(&lower)
+                || (is_nominated(&head.headers, &lower) && lower != b"host"))
+        {
             continue;
         }
         penstock_http1::put_header(out, name, value);

@@ -115,7 +115,7 @@ impl Exchange<'_> {
             }
             Self::H2(x) => x.start(status, headers),
             Self::Bridge(x) => {
-                x.start(status, headers);
+                x.start(status, headers, length);
                 Ok(())
             }
         }

@@ -55,7 +55,7 @@ pub(super) async fn serve(core: &Rc<Core>, mut conn: Conn<Io>, peer: Peer) {
         let head = match next_head(core, &mut conn, &limits, &mut stage).await {
             Head::Request(head) => *head,
             Head::Refuse(error) => return refuse(conn, error.status(), error.message()).await,
-            Head::Slow => return refuse(conn, 408, "the request head took too long").await,
+            Head::Slow => return refuse_slow(conn).await,
             Head::Close => return,
         };
         let draining = *stage.borrow() != Stage::Running;
@@ -127,6 +127,11 @@ async fn next_head(
     }
 }
 
+/// Answers a request whose head did not come in time.
+pub(super) async fn refuse_slow(conn: Conn<Io>) {
+    refuse(conn, 408, "the request head took too long").await;
+}
+
 /// Answers a request that cannot be trusted to end where it says, and closes.
 async fn refuse(mut conn: Conn<Io>, status: u16, message: &'static str) {
     let failure = crate::errors::Failure::new(crate::errors::Kind::BadRequest, message);
@@ -192,7 +197,9 @@ impl H1Exchange<'_> {
     fn put_head(&mut self, status: u16, headers: &HeaderLines) {
         penstock_http1::put_status_line(&mut self.out, status);
         self.out.extend_from_slice(&headers.0);
-        if !self.decoder.is_done() && (self.expect_continue || self.conn.buf.len() > DISCARD) {
+        // An answer that leaves the body unread: a small rest is read away later, any other ends the connection.
+        let small = self.decoder.remaining().is_some_and(|n| n <= DISCARD as u64);
+        if !self.decoder.is_done() && (self.expect_continue || !small || status == 413) {
             self.keep_alive = false;
         }
         if !self.keep_alive {
@@ -203,10 +210,6 @@ impl H1Exchange<'_> {
     }
 
     pub(super) async fn full(&mut self, status: u16, headers: &HeaderLines, body: &[u8]) -> Result<(), Gone> {
-        if !self.decoder.is_done() {
-            // The body was refused unread; small remainders are read later, others end the connection.
-            self.keep_alive = self.keep_alive && !self.expect_continue;
-        }
         self.put_head(status, headers);
         if status != 204 && status != 304 {
             self.out.extend_from_slice(b"content-length: ");

@@ -94,9 +94,10 @@ async fn connection(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
     let Some(config) = tls else {
         let mut conn = Conn::new(Io::Tcp(tcp));
         return match preface(core, &mut conn).await {
-            Some(true) => h2::serve(core, conn, peer).await,
-            Some(false) => h1::serve(core, conn, peer).await,
-            None => {}
+            Opening::Http2 => h2::serve(core, conn, peer).await,
+            Opening::Http1 => h1::serve(core, conn, peer).await,
+            Opening::Slow => h1::refuse_slow(conn).await,
+            Opening::Nothing => {}
         };
     };
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&config));
@@ -106,26 +107,40 @@ async fn connection(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
     if http2 { h2::serve(core, conn, peer).await } else { h1::serve(core, conn, peer).await }
 }
 
-/// Whether the client starts with HTTP/2's preface; `None` when it left or said nothing in time.
-async fn preface(core: &Rc<Core>, conn: &mut Conn<Io>) -> Option<bool> {
-    let patience = Duration::from_millis(core.shared.options.idle_timeout_ms);
+/// How a plaintext connection begins.
+enum Opening {
+    Http1,
+    Http2,
+    /// Part of a preface or of a method, and then no more in time.
+    Slow,
+    Nothing,
+}
+
+/// Tells HTTP/2's preface from an HTTP/1 request. From the first byte on, the time for a request head runs.
+async fn preface(core: &Rc<Core>, conn: &mut Conn<Io>) -> Opening {
+    let options = &core.shared.options;
     let mut stage = core.shared.stage.subscribe();
+    let mut deadline = tokio::time::Instant::now() + Duration::from_millis(options.idle_timeout_ms);
     loop {
         let seen = conn.buf.len().min(h2::PREFACE.len());
         if seen > 0 && conn.buf.get(..seen) != h2::PREFACE.get(..seen) {
-            return Some(false);
+            return Opening::Http1;
         }
         if seen == h2::PREFACE.len() {
-            return Some(true);
+            return Opening::Http2;
         }
         let read = tokio::select! {
             biased;
-            read = tokio::time::timeout(patience, conn.fill()) => read,
-            _ = stage.wait_for(|s| *s != Stage::Running) => return None,
+            read = tokio::time::timeout_at(deadline, conn.fill()) => read,
+            _ = stage.wait_for(|s| *s != Stage::Running) => return Opening::Nothing,
         };
         match read {
             Ok(Ok(n)) if n > 0 => {}
-            _ => return None,
+            Err(_) if seen > 0 => return Opening::Slow,
+            _ => return Opening::Nothing,
+        }
+        if seen == 0 {
+            deadline = tokio::time::Instant::now() + Duration::from_millis(options.header_timeout_ms);
         }
     }
 }

@@ -28,8 +28,8 @@ pub(super) struct Who {
     pub(super) token: String,
 }
 
-/// Headers that may carry the key, in the order in which they are believed.
-const CREDENTIALS: [&str; 5] = ["authorization", "x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key"];
+/// Headers that may carry the key, in the order in which they are believed (the control plane's order too).
+const CREDENTIALS: [&str; 5] = ["x-litellm-api-key", "authorization", "x-api-key", "api-key", "x-goog-api-key"];
 
 fn credential(headers: &Headers) -> Option<&str> {
     CREDENTIALS.iter().find_map(|name| {

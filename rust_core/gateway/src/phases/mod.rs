@@ -23,6 +23,7 @@ use penstock_http1::RequestHead;
 
 pub(crate) use call::Call;
 
+use crate::auth::routes::RouteKind;
 use crate::engine::{Core, Stage};
 use crate::errors::{Failure, Kind};
 use crate::ledger::Outcome;
@@ -123,6 +124,13 @@ pub(crate) async fn models(
         Ok(who) => who,
         Err(failure) => return refuse(Api::OpenAi, exchange, &failure, lines).await,
     };
+    if let Some(key) = &who.key
+        && !key.allows_route("/v1/models", RouteKind::Info)
+        && !key.allows_route("/v1/models", RouteKind::OpenAi)
+    {
+        let failure = Failure::new(Kind::RouteDenied, "The API key may not use /v1/models.");
+        return refuse(Api::OpenAi, exchange, &failure, lines).await;
+    }
     let snapshot = core.shared.snapshot.load();
     let body: Option<Bytes> = match id {
         None => Some(crate::surfaces::models::list(&snapshot, who.key.as_deref())),

@@ -9,6 +9,7 @@ use crate::ledger::{Outcome, UsageRecord, UsageSource};
 use crate::limits::Actual;
 use crate::pricing;
 use crate::scan;
+use crate::surfaces::Surface;
 use crate::telemetry::{Labels, Sample};
 use crate::tokens;
 use crate::usage::Usage;
@@ -19,16 +20,21 @@ impl Call {
         if let Some(usage) = self.usage {
             return (usage, UsageSource::Upstream);
         }
+        if self.surface == Surface::CountTokens {
+            return (Usage::default(), UsageSource::None);
+        }
         let answered = (200..300).contains(&self.status) || self.outcome != Outcome::Error;
         if !answered || self.ttft_us.is_none() || self.deployment.is_none() {
             return (Usage::default(), UsageSource::None);
         }
+        let completion_only = self.surface == Surface::Passthrough;
         let encoding = self.deployment.as_ref().map_or(tokens::Encoding::O200kBase, |d| d.tokenizer);
         let prompt = self
             .prompt_tokens
             .unwrap_or_else(|| scan::object(&self.body).map_or(0, |json| tokens::count_prompt(&json, encoding) as u64));
         let completion = self.meter.count(encoding);
-        if prompt == 0 && completion == 0 {
+        // Most opaque routes use no tokens; only text that was generated says that a prompt was read.
+        if completion == 0 && (prompt == 0 || completion_only) {
             return (Usage::default(), UsageSource::None);
         }
         (Usage { prompt, completion, ..Usage::default() }, UsageSource::Counted)

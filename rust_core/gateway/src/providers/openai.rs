@@ -1,6 +1,7 @@
 //! OpenAI's wire, and Azure's paths for it.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{Asked, Prepared, Reading, spliced, unsupported, with_query};
 use crate::errors::Outcome;
@@ -42,7 +43,7 @@ pub fn prepare(deployment: &Deployment, asked: &Asked<'_>) -> Outcome<Prepared> 
 /// The path after `/v1/`, without the query.
 fn rest(target: &str) -> &str {
     let path = target.split_once('?').map_or(target, |(p, _)| p);
-    path.strip_prefix("/v1/").or_else(|| path.strip_prefix('/')).unwrap_or(path)
+    ["/v1/", "/v2/", "/"].iter().find_map(|prefix| path.strip_prefix(prefix)).unwrap_or(path)
 }
 
 fn azure_path(surface: Surface, deployment: &Deployment, asked: &Asked<'_>) -> String {
@@ -70,7 +71,7 @@ struct Details {
     reasoning_tokens: Option<u64>,
 }
 
-/// OpenAI's usage object in its dialects: chat, Responses, DeepSeek, xAI.
+/// OpenAI's usage object in its dialects: chat, Responses, DeepSeek, Mistral, Together, xAI.
 #[derive(Deserialize)]
 struct Report {
     prompt_tokens: Option<u64>,
@@ -83,6 +84,8 @@ struct Report {
     completion_tokens_details: Option<Details>,
     output_tokens_details: Option<Details>,
     prompt_cache_hit_tokens: Option<u64>,
+    num_cached_tokens: Option<u64>,
+    cached_tokens: Option<u64>,
 }
 
 impl Report {
@@ -104,27 +107,67 @@ impl Report {
         Some(Usage {
             prompt,
             completion,
-            cached: input.cached_tokens.or(self.prompt_cache_hit_tokens).unwrap_or(0).min(prompt),
+            cached: input
+                .cached_tokens
+                .or(self.prompt_cache_hit_tokens)
+                .or(self.num_cached_tokens)
+                .or(self.cached_tokens)
+                .unwrap_or(0)
+                .min(prompt),
             cache_write: input.cache_write_tokens.or(input.cache_creation_tokens).unwrap_or(0),
             reasoning: reasoning.min(completion),
         })
     }
 }
 
-/// The last usage object in a JSON text: a whole answer, or one SSE frame.
+/// Where providers put the usage of the whole call.
+#[derive(Deserialize)]
+struct Whole<'a> {
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+    #[serde(borrow)]
+    response: Option<Part<'a>>,
+    #[serde(borrow)]
+    x_groq: Option<Part<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Part<'a> {
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+}
+
+/// The usage of the call in a JSON text: a whole answer, one SSE frame, or the tail of a long one.
 ///
-/// The text is searched from its end, because usage comes last and answers are long. A string that
-/// merely says `"usage":` cannot be mistaken for it, as its quotes are escaped.
+/// A string that merely says `"usage":` cannot be mistaken for it, as its quotes are escaped. One
+/// object of that name needs no parsing of the rest; several (a breakdown by part) do.
 #[must_use]
 pub fn find_usage(text: &[u8]) -> Option<Usage> {
-    memchr::memmem::rfind_iter(text, b"\"usage\"").find_map(|at| {
-        let rest = text.get(at + 7..)?.trim_ascii_start();
-        let rest = rest.strip_prefix(b":")?.trim_ascii_start();
-        if rest.first() != Some(&b'{') {
-            return None;
-        }
-        serde_json::Deserializer::from_slice(rest).into_iter::<Report>().next()?.ok()?.usage()
-    })
+    let mut candidates = memchr::memmem::find_iter(text, b"\"usage\"").filter_map(|at| {
+        let rest = after_colon(text.get(at + 7..)?)?;
+        (rest.first() == Some(&b'{')).then_some(rest)
+    });
+    let first = candidates.next()?;
+    let Some(second) = candidates.next() else { return report(first) };
+    let whole = memchr::memchr(b'{', text).and_then(|at| text.get(at..));
+    match whole.and_then(|w| serde_json::Deserializer::from_slice(w).into_iter::<Whole<'_>>().next()) {
+        Some(Ok(whole)) => [whole.usage, whole.response.and_then(|p| p.usage), whole.x_groq.and_then(|p| p.usage)]
+            .into_iter()
+            .flatten()
+            .find_map(|raw| report(raw.get().as_bytes())),
+        // Only a tail: the last one is the best guess.
+        _ => candidates.last().or(Some(second)).and_then(report),
+    }
+}
+
+fn report(text: &[u8]) -> Option<Usage> {
+    serde_json::Deserializer::from_slice(text).into_iter::<Report>().next()?.ok()?.usage()
+}
+
+/// What follows a member's name: the value behind the colon, however it is spaced.
+#[must_use]
+pub fn after_colon(text: &[u8]) -> Option<&[u8]> {
+    Some(text.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start())
 }
 
 /// The generated text of a whole answer, when its usage is missing and must be counted.
@@ -168,6 +211,14 @@ mod tests {
         assert_eq!(find_usage(responses).unwrap().total(), 9);
         let embeddings = br#"{"data":[],"usage":{"prompt_tokens":5,"total_tokens":5}}"#;
         assert_eq!(find_usage(embeddings).unwrap(), Usage { prompt: 5, ..Usage::default() });
+    }
+
+    #[test]
+    fn the_usage_of_a_part_is_not_that_of_the_call() {
+        let groq = br#"{"usage": {"prompt_tokens":70,"completion_tokens":13},"usage_breakdown":{"models":[{"usage":{"prompt_tokens":29,"completion_tokens":6}}]}}"#;
+        assert_eq!(find_usage(groq).unwrap().total(), 83);
+        let frame = br#"data: {"x_groq":{"usage_breakdown":[{"usage":{"prompt_tokens":1,"completion_tokens":1}}],"usage":{"prompt_tokens":5,"completion_tokens":2}}}"#;
+        assert_eq!(find_usage(frame).unwrap().total(), 7);
     }
 
     #[test]

@@ -71,9 +71,10 @@ pub struct Body<'a> {
     pub stream_options: Option<Span>,
     /// `stream_options.include_usage`.
     pub include_usage: Option<bool>,
-    /// The bound on output tokens: `max_completion_tokens`, else `max_tokens`, else `max_output_tokens`.
+    /// The bound on output tokens: `max_completion_tokens`, else `max_tokens`, else `max_output_tokens`; one that is
+    /// not a non-negative integer counts as absent.
     pub max_tokens: Option<u64>,
-    /// How many answers are asked for; 1 when not said.
+    /// How many answers are asked for; 1 when not said, or not said in positive integers.
     pub n: u64,
     /// `user`, when it is a string.
     pub user: Option<Cow<'a, str>>,
@@ -196,13 +197,13 @@ pub fn object(body: &[u8]) -> Result<Body<'_>, ScanError> {
                 found.stream_options = span;
             }
             "max_completion_tokens" | "max_tokens" | "max_output_tokens" => {
-                let bound = value.as_u64().ok_or_else(|| wrong("a non-negative integer"))?;
-                // The three stand next to each other in KNOWN, the strongest first.
+                // What is no bound is the provider's to refuse, in its own words. The three stand next to each
+                // other in KNOWN, the strongest first.
                 if let Some(slot) = bounds.get_mut(number - 3) {
-                    *slot = Some(bound);
+                    *slot = value.as_u64();
                 }
             }
-            "n" => found.n = value.as_u64().filter(|&n| n > 0).ok_or_else(|| wrong("a positive integer"))?,
+            "n" => found.n = value.as_u64().unwrap_or(1).max(1),
             "user" => found.user = value.as_str(),
             "messages" => found.messages = span,
             "input" => found.input = span,

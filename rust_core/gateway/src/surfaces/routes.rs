@@ -74,7 +74,7 @@ pub fn route<'a>(method: &[u8], path: &'a str) -> Route<'a> {
     let known = PASSTHROUGH.iter().find(|(name, _)| *name == segment);
     match known {
         // `/v1/chat/completions` takes POST only; what lies below it are stored completions.
-        Some(("chat", _)) if !inner.starts_with("chat/completions") || method == b"OPTIONS" => Route::Control,
+        Some(("chat", _)) if inner != "chat/completions" && !inner.starts_with("chat/completions/") => Route::Control,
         Some(("audio" | "fine_tuning", _)) if !deeper => Route::Control,
         Some((_, template)) if matches!(method, b"GET" | b"POST" | b"DELETE" | b"PUT" | b"PATCH") => {
             Route::Call(Surface::Passthrough, template)
@@ -118,6 +118,7 @@ mod tests {
             (b"POST", "/v1/models"),
             (b"GET", "/v1/model/info"),
             (b"POST", "/v1//chat/completions"),
+            (b"POST", "/v1/chat/completionsx"),
         ] {
             assert_eq!(route(method, path), Route::Control, "{path}");
         }

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
+use crate::providers::openai;
 use crate::scan;
 use crate::tokens::{self, Encoding};
 
@@ -16,8 +17,7 @@ const KEEP: usize = 256 * 1024;
 
 /// Members of a delta that carry generated text.
 static KEYS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
-    ["\"content\":\"", "\"arguments\":\"", "\"reasoning_content\":\"", "\"text\":\"", "\"delta\":\"", "\"refusal\":\""]
-        .map(Finder::new)
+    ["\"content\"", "\"arguments\"", "\"reasoning_content\"", "\"text\"", "\"delta\"", "\"refusal\""].map(Finder::new)
 });
 
 /// The text generated so far.
@@ -34,11 +34,12 @@ impl Meter {
         for key in KEYS.iter() {
             let mut at = 0;
             while let Some(found) = key.find(frame.get(at..).unwrap_or_default()) {
-                let start = at + found + key.needle().len();
-                let rest = frame.get(start..).unwrap_or_default();
-                let end = string_end(rest);
-                self.escaped.extend_from_slice(rest.get(..end).unwrap_or_default());
-                at = start + end;
+                at += found + key.needle().len();
+                let value = openai::after_colon(frame.get(at..).unwrap_or_default());
+                let Some(text) = value.and_then(|v| v.strip_prefix(b"\"")) else { continue };
+                let end = string_end(text);
+                self.escaped.extend_from_slice(text.get(..end).unwrap_or_default());
+                at = frame.len() - text.len() + end;
             }
         }
         if self.escaped.len() > KEEP {
@@ -94,7 +95,7 @@ mod tests {
         let mut meter = Meter::default();
         meter.frame(br#"data: {"choices":[{"delta":{"role":"assistant","content":""}}]}"#);
         meter.frame(br#"data: {"choices":[{"delta":{"content":"Hello \"wor"}}]}"#);
-        meter.frame(br#"data: {"choices":[{"delta":{"content":"ld\" \u00e9"}}]}"#);
+        meter.frame(br#"data: {"choices": [{"delta": {"content": "ld\" \u00e9"}}]}"#);
         let expected = tokens::count(Encoding::O200kBase, "Hello \"world\" \u{e9}") as u64;
         assert_eq!(meter.count(Encoding::O200kBase), expected);
     }

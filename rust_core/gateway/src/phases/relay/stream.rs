@@ -27,8 +27,8 @@ const MAX_HELD: usize = 256 * 1024;
 const AFTERMATH: Duration = Duration::from_millis(500);
 
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
-static FINISH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\":\""));
-static NO_CHOICES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"choices\":[]"));
+static FINISH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
+static CHOICES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"choices\""));
 
 /// Reads frames on behalf of the client.
 enum Reader {
@@ -330,12 +330,12 @@ fn send(call: &mut Call, data: Bytes, exchange: &mut Option<&mut Exchange<'_>>) 
 fn openai_frame(call: &mut Call, frame: Bytes, hide_usage: bool, ended: &mut bool) -> Option<Bytes> {
     call.meter.frame(&frame);
     if !*ended {
-        *ended = FINISH.find(&frame).is_some() || is_done(&frame);
+        *ended = finishes(&frame) || is_done(&frame);
     }
     let Some(at) = USAGE.find(&frame) else { return Some(frame) };
     if let Some(usage) = openai::find_usage(&frame) {
         call.usage = Some(usage);
-        return if hide_usage && NO_CHOICES.find(&frame).is_some() { None } else { Some(frame) };
+        return if hide_usage && has_no_choices(&frame) { None } else { Some(frame) };
     }
     if !hide_usage { Some(frame) } else { Some(without_null_usage(&frame, at)) }
 }
@@ -355,6 +355,21 @@ fn without_null_usage(frame: &Bytes, at: usize) -> Bytes {
         .filter(|_| end <= frame.len())
     };
     cut().map_or_else(|| frame.clone(), Bytes::from)
+}
+
+/// Whether a choice says why it stopped.
+fn finishes(frame: &[u8]) -> bool {
+    FINISH.find_iter(frame).any(|at| {
+        let value = frame.get(at + FINISH.needle().len()..).and_then(openai::after_colon);
+        value.is_some_and(|v| v.starts_with(b"\""))
+    })
+}
+
+/// Whether the frame's list of choices is empty, as a usage chunk's is.
+fn has_no_choices(frame: &[u8]) -> bool {
+    let value =
+        CHOICES.find(frame).and_then(|at| frame.get(at + CHOICES.needle().len()..)).and_then(openai::after_colon);
+    value.and_then(|v| v.strip_prefix(b"[")).is_some_and(|v| v.trim_ascii_start().starts_with(b"]"))
 }
 
 fn is_done(frame: &[u8]) -> bool {

@@ -46,12 +46,19 @@ impl StreamTranslator {
         if !thinking.is_empty() {
             self.send(&Delta { thinking_blocks: Some(thinking), ..Delta::default() }, out);
         }
+        let annotations = std::mem::take(&mut self.annotations);
+        if !annotations.is_empty() {
+            self.send(&Delta { annotations: Some(annotations), ..Delta::default() }, out);
+        }
         let stop_reason = self.stop_reason.take();
         let refused = stop_reason.as_deref() == Some("refusal");
         if let Some(refusal) = refused.then(|| blocks::refusal_text(&self.stop_members)).flatten() {
             self.send(&Delta { refusal: Some(refusal), ..Delta::default() }, out);
         }
         let mut fields = Object::new();
+        if !self.citations.is_empty() {
+            fields.push("citations", &std::mem::take(&mut self.citations));
+        }
         if !self.others.is_empty() {
             fields.push("content_blocks", &std::mem::take(&mut self.others));
         }

@@ -1,7 +1,7 @@
 //! A Messages stream as chat completion chunks.
 //!
-//! Text, thinking and tool arguments go out as they come. Signed thinking and blocks that only Anthropic understands
-//! go out whole before the finish chunk: clients replay them, and should an intermediary restart the answer in the
+//! Text, thinking and tool arguments go out as they come. Citations, signed thinking and blocks that only Anthropic
+//! understands go out once, whole, at the end: clients that merge deltas cannot merge such lists, and replay them, and should an intermediary restart the answer in the
 //! same stream (a second `message_start`), those of the abandoned message must not be among them.
 
 mod end;
@@ -32,6 +32,8 @@ pub struct StreamTranslator {
     characters: usize,
     thinking: Vec<Raw>,
     others: Vec<Raw>,
+    annotations: Vec<Raw>,
+    citations: Vec<Raw>,
     stop_reason: Option<String>,
     stop_members: Object,
     finish_sent: bool,
@@ -55,6 +57,8 @@ impl StreamTranslator {
             characters: 0,
             thinking: Vec::new(),
             others: Vec::new(),
+            annotations: Vec::new(),
+            citations: Vec::new(),
             stop_reason: None,
             stop_members: Object::new(),
             finish_sent: false,
@@ -151,6 +155,8 @@ impl StreamTranslator {
             self.open.clear();
             self.thinking.clear();
             self.others.clear();
+            self.annotations.clear();
+            self.citations.clear();
             self.statements.clear();
             self.tally = Tally::default();
         }
@@ -239,11 +245,8 @@ impl StreamTranslator {
             Open::Text { start, citations } => {
                 let end = self.characters;
                 let found: Vec<Raw> = citations.iter().filter_map(|one| blocks::annotation(one, start, end)).collect();
-                let mut fields = Object::new();
-                fields.push("citations", &citations);
-                let annotations = (!found.is_empty()).then_some(found);
-                let delta = Delta { annotations, provider_specific_fields: Some(fields), ..Delta::default() };
-                self.send(&delta, out);
+                self.annotations.extend(found);
+                self.citations.extend(citations);
             }
             Open::Thinking { thinking, signature } => {
                 self.thinking.push(open::thinking_block(&thinking, &signature));
