@@ -29,6 +29,8 @@ model_list:
     litellm_params: {{model: anthropic/*, api_base: $SIMULATOR, api_key: {ANTHROPIC_KEY}}}
   - model_name: pinned
     litellm_params: {{model: openai/gpt-pinned, api_base: $SIMULATOR/v1, api_key: {OPENAI_KEY}}}
+  - model_name: same
+    litellm_params: {{model: openai/same, api_base: $SIMULATOR/v1, api_key: {OPENAI_KEY}}}
   - model_name: azure-pinned
     litellm_params: {{model: azure/dep-1, api_base: $SIMULATOR, api_version: "2024-10-21", api_key: {AZURE_KEY}}}
   - model_name: unreachable

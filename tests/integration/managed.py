@@ -39,15 +39,11 @@ model_list:
     model_info: {access_groups: [tier-b]}
   - model_name: wild/*
     litellm_params: {model: openai/*, api_base: $SIMULATOR/v1, api_key: unused-by-the-simulator}
+  - model_name: unreachable
+    litellm_params: {model: openai/sim, api_base: "http://127.0.0.1:9/v1", api_key: unused-by-the-simulator}
   - model_name: bounded
     litellm_params: {model: openai/sim, api_base: $SIMULATOR/v1, api_key: unused-by-the-simulator}
     model_info: {max_output_tokens: 64}
-  - model_name: paced
-    litellm_params: {model: openai/sim, api_base: $SIMULATOR/v1, api_key: unused-by-the-simulator, order: 1, rpm: 3}
-    model_info: {id: first-choice}
-  - model_name: paced
-    litellm_params: {model: openai/sim, api_base: $SIMULATOR/v1, api_key: unused-by-the-simulator, order: 2}
-    model_info: {id: second-choice}
 router_settings:
   num_retries: 0
   model_group_alias: {nick: priced}
@@ -57,6 +53,8 @@ penstock:
 """`$SIMULATOR` is replaced by :class:`tests.conftest.Gateway`."""
 
 QUESTION = [{"role": "user", "content": "hello world"}]
+ASKED = 9
+"""Prompt tokens of :data:`QUESTION`: two words in one message, by the simulator's count and by that of admission."""
 
 
 def cost_of_priced(prompt: int, completion: int, cached: int = 0, reasoning: int = 0) -> int:
@@ -131,13 +129,14 @@ class Managed:
 
     def simulated(self, answer: httpx.Response) -> dict[str, Any]:
         """What the simulator's own ledger says of the call behind an answer."""
-        seq = int(answer.headers["x-sim-seq"])
+        url = f"{self.gateway.simulator_url}/_sim/ledger"
+        call = answer.headers["x-penstock-call-id"]
 
         def entry() -> dict[str, Any] | None:
-            url = f"{self.gateway.simulator_url}/_sim/ledger"
-            page = httpx.get(url, params={"since": seq - 1, "limit": 5}, trust_env=False).json()
-            found = [dict(one) for one in page["entries"] if one["seq"] == seq]
-            return found[0] if found and found[0]["outcome"] != "open" else None
+            total = httpx.get(url, params={"limit": 1}, trust_env=False).json()["totals"]["requests"]
+            page = httpx.get(url, params={"since": max(0, total - 300), "limit": 300}, trust_env=False).json()
+            found = [dict(one) for one in page["entries"] if one["call_id"] == call]
+            return found[-1] if found and found[-1]["outcome"] != "open" else None
 
         return dict(until(entry, what="the simulator's entry"))
 

@@ -22,6 +22,10 @@ _INTERVAL_S = 1.0
 _Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
+class TlsUnusable(Exception):
+    """The TLS files of the public port cannot be used; the message names the file."""
+
+
 class CertificateWatch:
     """Keeps the TLS of the public port in step with its files. Without TLS it does nothing."""
 

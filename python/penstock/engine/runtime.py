@@ -21,7 +21,7 @@ from penstock.credentials.service import CredentialService
 from penstock.credentials.store import CredentialStore
 from penstock.engine.assembly import database_path, local_secrets, lock_data_directory, with_credentials
 from penstock.engine.bridge import Bridge
-from penstock.engine.certificates import CertificateWatch
+from penstock.engine.certificates import CertificateWatch, TlsUnusable
 from penstock.engine.hooks import EventPump
 from penstock.engine.snapshot import EngineOptions, SimulatorOptions, Snapshot
 from penstock.engine.usage import UsageWriter
@@ -173,11 +173,15 @@ class Runtime:
 
         Raises:
             OSError: the port cannot be bound.
+            TlsUnusable: its TLS files cannot be used.
         """
         if self._sync is not None:
             return
         await self.audit.skip_to_end()
-        port = self.engine.start()
+        try:
+            port = self.engine.start()
+        except ValueError as error:
+            raise TlsUnusable(f"penstock.listener.{error}") from error
         if self.settings.listener == "native":
             self.port = port
         self._pump.start()

@@ -19,7 +19,7 @@ from penstock.persistence import Database, DatabaseUnavailable, Transaction
 
 logger = logging.getLogger("penstock.usage")
 
-_BATCH = 2_000
+_BATCH = 512
 _INTERVAL_S = 0.15
 _FIRST_BACKOFF_S = 0.25
 _LONGEST_BACKOFF_S = 10.0

@@ -12,8 +12,9 @@ from penstock.persistence import Database, Row, Transaction, Value
 from penstock.spend.models import Cursor, LogFilter, Totals
 
 _COLUMNS = UsageRecord.__struct_fields__
-# SQLite and PostgreSQL both bound the parameters of one statement (32,766 and 65,535).
-_ROWS_PER_STATEMENT = 32_000 // len(_COLUMNS)
+# Few statement shapes, whatever the size of a batch: drivers keep every shape they prepared, and one of
+# thousands of parameters weighs megabytes. SQLite allows 32,766 parameters in a statement.
+_ROWS_PER_STATEMENT = (256, 32, 4, 1)
 
 
 def _encode(record: UsageRecord) -> list[Value]:
@@ -38,8 +39,11 @@ class SpendStore:
         """Write records; returns the event ids that were not in the ledger before."""
         row = f"({', '.join('?' * len(_COLUMNS))})"
         fresh: set[str] = set()
-        for start in range(0, len(records), _ROWS_PER_STATEMENT):
-            part = records[start : start + _ROWS_PER_STATEMENT]
+        start = 0
+        while start < len(records):
+            size = next(size for size in _ROWS_PER_STATEMENT if size <= len(records) - start)
+            part = records[start : start + size]
+            start += size
             inserted = await tx.fetch_all(
                 f"INSERT INTO usage ({', '.join(_COLUMNS)}) VALUES {', '.join([row] * len(part))}"
                 " ON CONFLICT (event_id) DO NOTHING RETURNING event_id",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -138,10 +140,6 @@ def test_the_master_key_is_refused_nowhere(managed: Managed) -> None:
     ],
 )
 def test_no_spelling_of_a_path_goes_around_the_guard(managed: Managed, path: str) -> None:
-    from urllib.parse import urlsplit
-
-    import http.client
-
     address = urlsplit(managed.gateway.url)
     for key in (None, managed.key()):
         connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)

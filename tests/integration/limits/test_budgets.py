@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from penstock import _core
-from tests.integration.managed import CONFIG, Managed, cost_of_priced, nanos, question, until
+from tests.integration.managed import ASKED, CONFIG, Managed, cost_of_priced, nanos, question, until
 
-COST = cost_of_priced(2, 4)
-"""What one call of the default question costs: the simulator counts words."""
+COST = cost_of_priced(ASKED, 4)
+"""What one call of the default question costs."""
 
 
 def worst_case(**body: Any) -> int:
@@ -90,7 +90,7 @@ def test_the_status_can_be_configured(start_managed: Callable[..., Managed], sec
 
 def test_two_hundred_parallel_calls_never_overspend(managed: Managed) -> None:
     body = {"max_tokens": 40}
-    cost, worst = cost_of_priced(2, 40), worst_case(**body)
+    cost, worst = cost_of_priced(ASKED, 40), worst_case(**body)
     budget = 20 * cost + cost // 2
     key = managed.key(max_budget=dollars(budget))
     sim = {"ttft": 30, "tokens": 40}

@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -106,8 +107,7 @@ def test_a_header_bomb_is_not_unpacked(port: Gateway) -> None:
             while client.fill():
                 received += client.buffer
                 client.buffer = b""
-    # Neither served (`:status 200` is one byte, 0x88) nor left open as if it were to be.
-    assert b"\x88" not in received[9:] or b'{"name"' not in received
+    assert b'"name"' not in received, "the front page was served"
     assert _status_of(port) == 200
 
 
@@ -121,8 +121,7 @@ def test_a_header_bomb_is_not_unpacked(port: Gateway) -> None:
 )
 def test_a_flood_that_wants_answers_and_reads_none_is_bounded(port: Gateway, frames: Callable[[int], bytes]) -> None:
     def resident() -> int:
-        with open(f"/proc/{port.pid}/statm") as statm:
-            return int(statm.read().split()[1]) * 4096
+        return int(Path(f"/proc/{port.pid}/statm").read_text().split()[1]) * 4096
 
     before = resident()
     with wire.connect(port.url, receive_buffer=4096) as client:
@@ -154,11 +153,3 @@ def test_frames_that_break_the_protocol_end_the_connection(port: Gateway, garbag
         client.send(_PREFACE + _frame(_SETTINGS, 0, b"") + garbage)
         client.rest()
     assert _status_of(port) == 200
-
-
-def test_a_preface_without_settings_is_not_waited_for(port: Gateway) -> None:
-    begun = time.monotonic()
-    with wire.connect(port.url) as client:
-        client.send(_PREFACE)
-        client.rest()
-    assert time.monotonic() - begun < 4
