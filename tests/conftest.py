@@ -60,7 +60,7 @@ class Process:
                             return dict(json.loads(line))
                         except ValueError:
                             continue
-        self.stop()
+        self.close()
         raise AssertionError(f"not ready:\n{self.output()}")
 
     def output(self) -> str:

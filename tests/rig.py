@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import httpx
 
@@ -56,6 +56,13 @@ def until(probe: Callable[[], T | None], what: str, seconds: float = 10) -> T:
         assert time.monotonic() < deadline, f"did not come about: {what}"
 
 
+class Answered(Protocol):
+    """What any HTTP client calls an answer."""
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
 @dataclass(frozen=True)
 class Received:
     """One request as it arrived at the simulator."""
@@ -91,7 +98,7 @@ class Sim:
         """The most recent request."""
         return self._received(self._client.get("/_sim/requests/last").json())
 
-    def of(self, answer: httpx.Response) -> Received:
+    def of(self, answer: Answered) -> Received:
         """The request whose answer this is."""
         return self._received(self._client.get(f"/_sim/requests/{answer.headers['x-sim-seq']}").json())
 

@@ -127,16 +127,20 @@ class Managed:
 
         return asyncio.run(work())
 
+    def simulator_totals(self) -> dict[str, int]:
+        """Sums of the simulator's ledger."""
+        url = f"{self.gateway.simulator_url}/_sim/ledger"
+        return dict(httpx.get(url, params={"limit": 1}, trust_env=False).json()["totals"])
+
     def simulated(self, answer: httpx.Response) -> dict[str, Any]:
         """What the simulator's own ledger says of the call behind an answer."""
-        url = f"{self.gateway.simulator_url}/_sim/ledger"
         call = answer.headers["x-penstock-call-id"]
 
         def entry() -> dict[str, Any] | None:
-            total = httpx.get(url, params={"limit": 1}, trust_env=False).json()["totals"]["requests"]
-            page = httpx.get(url, params={"since": max(0, total - 300), "limit": 300}, trust_env=False).json()
-            found = [dict(one) for one in page["entries"] if one["call_id"] == call]
-            return found[-1] if found and found[-1]["outcome"] != "open" else None
+            query = {"since": max(0, self.simulator_totals()["requests"] - 300), "limit": 300}
+            page = httpx.get(f"{self.gateway.simulator_url}/_sim/ledger", params=query, trust_env=False).json()
+            calls = [dict(one) for one in page["entries"] if one["call_id"] == call]
+            return calls[-1] if calls and calls[-1]["outcome"] != "open" else None
 
         return dict(until(entry, what="the simulator's entry"))
 

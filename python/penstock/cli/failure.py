@@ -13,6 +13,7 @@ def explained() -> Iterator[None]:
     """Turn the failures that an operator can put right into a message and exit status 1."""
     from penstock.access.master import WeakKey
     from penstock.config.problems import ConfigError, describe
+    from penstock.credentials.service import CredentialSealed
     from penstock.engine.certificates import TlsUnusable
     from penstock.errors import ApiError
     from penstock.persistence import DatabaseUnavailable, MigrationError
@@ -27,5 +28,5 @@ def explained() -> Iterator[None]:
         raise click.ClickException(error.message) from error
     except DatabaseUnavailable as error:
         raise click.ClickException(f"the database cannot be used: {error}") from error
-    except (WeakKey, MigrationError, TlsUnusable, OSError) as error:
+    except (WeakKey, MigrationError, CredentialSealed, TlsUnusable, OSError) as error:
         raise click.ClickException(str(error)) from error

@@ -21,6 +21,10 @@ Cipher = Callable[[bytes, bytes, bytes], bytes]
 _values = msgspec.json.Decoder(dict[str, str])
 
 
+class CredentialSealed(ValueError):
+    """A stored credential does not open; the message says which and what to do."""
+
+
 def mask(value: str) -> str:
     """Enough to recognise a value by, too little to use it."""
     return f"{value[:2]}****{value[-2:]}" if len(value) >= 16 else "****"
@@ -100,7 +104,7 @@ class CredentialService:
         """Every credential in the clear, for building deployments; never for an answer.
 
         Raises:
-            ValueError: a row was sealed under another key, or moved or changed since.
+            CredentialSealed: a row was sealed under another key, or moved or changed since.
         """
         return {row.credential_name: self._opened(row) for row in await self._store.all()}
 
@@ -108,7 +112,15 @@ class CredentialService:
         return self._seal(self._key, msgspec.json.encode(values), _additional_data(name))
 
     def _opened(self, row: SealedCredential) -> dict[str, str]:
-        return _values.decode(self._unseal(self._key, row.sealed_values, _additional_data(row.credential_name)))
+        try:
+            text = self._unseal(self._key, row.sealed_values, _additional_data(row.credential_name))
+        except ValueError as error:
+            raise CredentialSealed(
+                f"the stored credential `{row.credential_name}` cannot be opened: it was sealed under another key, or "
+                "changed since. Start with the PENSTOCK_SECRET_KEY (or the data directory's sealing.key) of that time, "
+                "or remove its row from the table `credentials`."
+            ) from error
+        return _values.decode(text)
 
 
 def _check_values(values: dict[str, str]) -> None:

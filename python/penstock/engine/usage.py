@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from penstock.engine.call_log import tell
 from penstock.engine.events import UsageRecord
 from penstock.persistence import Database, DatabaseUnavailable, Transaction
 
@@ -117,6 +118,7 @@ class UsageWriter:
         self._queue.ack_usage(len(records))
         self.last_seq = max(self.last_seq, records[-1].seq)
         self.written += len(fresh)
+        tell(fresh)
         return len(records)
 
     async def _run(self) -> None:

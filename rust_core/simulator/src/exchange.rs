@@ -199,6 +199,9 @@ impl<'c> Exchange<'c> {
             tokens += u64::from(is_token);
             if flush_each || self.scratch.out.len() >= WRITE_AT {
                 self.flush().await?;
+                if writing::has_left(self.conn).await {
+                    return Ok(CUT);
+                }
                 // A long unpaced stream must not starve the thread's other connections.
                 tokio::task::coop::consume_budget().await;
             }

@@ -113,6 +113,22 @@ fn a_client_that_leaves_is_cut_and_its_tokens_are_those_written() {
 }
 
 #[test]
+fn a_client_that_half_closes_gets_what_was_written_and_no_more() {
+    let sim = start();
+    let mut client = Client::new(&sim);
+    client.send(request("POST", PATH, "x-sim-tokens: 1000000\r\n", &chat(r#","stream":true"#)).as_bytes());
+    let mut all = vec![0; 1];
+    std::io::Read::read_exact(&mut client.stream, &mut all).unwrap();
+    client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    std::io::Read::read_to_end(&mut client.stream, &mut all).unwrap();
+    let entry = entry_of(&sim, 1);
+    assert_eq!(entry["outcome"], "cut");
+    let got = all.windows(13).filter(|w| w.starts_with(b"\"content\":\" ")).count();
+    assert_eq!(entry["tokens_sent"], got);
+    assert!(got < 1_000_000);
+}
+
+#[test]
 fn a_reader_that_stalls_holds_the_writer() {
     let sim = start();
     let mut client = Client::new(&sim);

@@ -148,6 +148,10 @@ class Replayer:
         )
         return Usage(tokens, more["usage_source"], more["outcome"], more["http_status"], more["stream"])
 
+    def settled(self) -> int:
+        """Calls settled since the gateway's start."""
+        return int(self.client.get("/global/spend", headers=self.gateway.admin).json()["calls"])
+
     def close(self) -> None:
         """Close the clients."""
         self.client.close()

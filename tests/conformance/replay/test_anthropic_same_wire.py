@@ -97,7 +97,12 @@ def test_anthropic_sdk_raises_what_the_upstream_said(replayer: Replayer, recordi
     assert raised.value.body == json.loads(recording.body)
 
 
-def test_stream_that_ends_early_gets_an_error_event_and_counted_usage(replayer: Replayer) -> None:
+@pytest.mark.parametrize(
+    "unfinished",
+    [b"", b'event: content_block_delta\ndata: {"type":"content_bl'],
+    ids=["between-events", "within-an-event"],
+)
+def test_stream_that_ends_early_gets_an_error_event_and_counted_usage(replayer: Replayer, unfinished: bytes) -> None:
     events: list[dict[str, Any]] = [
         {"type": "message_start", "message": {"id": "m", "role": "assistant", "usage": {"input_tokens": 11, "output_tokens": 1}}},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
@@ -105,11 +110,12 @@ def test_stream_that_ends_early_gets_an_error_event_and_counted_usage(replayer: 
     ]  # fmt: skip
     body = b"".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events)
     request = {"model": "claude", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
-    answer = replayer.post("/v1/messages", json.dumps(request).encode(), replayer.put(body, "text/event-stream"))
+    headers = replayer.put(body + unfinished, "text/event-stream")
+    answer = replayer.post("/v1/messages", json.dumps(request).encode(), headers)
     assert answer.content.startswith(body)
-    added = answer.content.removeprefix(body)
-    assert added.startswith(b"event: error\n")
-    assert json.loads(recordings.data_of(added))["type"] == "error"
+    last = recordings.frames(answer.content)[-1]
+    assert last.startswith(b"event: error\n")
+    assert json.loads(recordings.data_of(last))["type"] == "error"
     record = replayer.usage(answer.headers["x-penstock-call-id"])
     assert (record.outcome, record.source) == ("upstream_cut", "counted")
     assert record.tokens.prompt == 11

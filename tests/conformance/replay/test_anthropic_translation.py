@@ -55,6 +55,7 @@ def test_recorded_request_reaches_the_upstream_as_it_was(replayer: Replayer, rec
     received = replayer.received()
     assert received.target == "/v1/messages"
     assert received.header("x-api-key") == ["sk-upstream"]
+    assert received.header("authorization") == []
     assert received.header("anthropic-version")
     expected = chat_requests.normal({**recording.request, "model": UPSTREAM_MODEL})
     assert chat_requests.normal(received.json) == expected

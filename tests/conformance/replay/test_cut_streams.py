@@ -25,11 +25,10 @@ REFUSED = [one for one in openai_wire.every() if one.status >= 400 and one.reque
 def _first_finish(frames: list[bytes]) -> int:
     """The number of frames before one that says why the answer stops or that it does."""
     for number, frame in enumerate(frames):
-        data = recordings.data_of(frame)
-        if data.strip() == "[DONE]":
+        if recordings.data_of(frame).strip() == "[DONE]":
             return number
-        choices = json.loads(data).get("choices") if data else None
-        if any(choice.get("finish_reason") for choice in choices or []):
+        choices = [choice for event in recordings.events(frame) for choice in event.get("choices") or []]
+        if any(choice.get("finish_reason") for choice in choices):
             return number
     return len(frames)
 

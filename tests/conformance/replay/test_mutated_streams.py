@@ -102,29 +102,31 @@ def _assert_nothing_lost(sent: bytes, got: bytes) -> None:
 @_NEEDS
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_damaged_openai_streams_are_passed_on(replayer: Replayer, batch: int) -> None:
-    dice = random.Random(f"openai-{batch}")
+    dice, before = random.Random(f"openai-{batch}"), replayer.settled()
     for _ in range(CASES):
         recording = dice.choice(OPENAI)
         call = openai_wire.asked(recording)
         request = json.dumps({**json.loads(call.body), "stream": True, "stream_options": {"include_usage": True}})
         sent, got = _call(replayer, "/v1/chat/completions", request.encode(), recording, dice)
         _assert_nothing_lost(sent, got)
+    assert replayer.settled() == before + CASES
 
 
 @_NEEDS
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_damaged_anthropic_streams_are_passed_on(replayer: Replayer, batch: int) -> None:
-    dice = random.Random(f"anthropic-{batch}")
+    dice, before = random.Random(f"anthropic-{batch}"), replayer.settled()
     for _ in range(CASES):
         recording = dice.choice(ANTHROPIC)
         sent, got = _call(replayer, "/v1/messages", messages_wire.body(recording, "claude"), recording, dice)
         _assert_nothing_lost(sent, got)
+    assert replayer.settled() == before + CASES
 
 
 @_NEEDS
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_damaged_anthropic_streams_are_translated_or_end_in_an_error(replayer: Replayer, batch: int) -> None:
-    dice = random.Random(f"translated-{batch}")
+    dice, before = random.Random(f"translated-{batch}"), replayer.settled()
     request = {"model": "claude", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
     for _ in range(CASES):
         _, got = _call(replayer, "/v1/chat/completions", json.dumps(request).encode(), dice.choice(ANTHROPIC), dice)
@@ -132,6 +134,7 @@ def test_damaged_anthropic_streams_are_translated_or_end_in_an_error(replayer: R
         for chunk in chunks:
             assert json.loads(recordings.data_of(chunk))["object"] == "chat.completion.chunk"
         assert recordings.data_of(last) == "[DONE]" or json.loads(recordings.data_of(last))["error"]["message"]
+    assert replayer.settled() == before + CASES
 
 
 @_NEEDS

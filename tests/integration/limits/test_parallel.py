@@ -72,12 +72,14 @@ def test_a_slot_is_free_soon_after_its_client_has_gone(managed: Managed) -> None
 def test_a_slot_is_free_after_a_reset_before_the_first_byte(managed: Managed, stream: bool) -> None:
     key = managed.key(max_parallel_requests=1)
     body = msgspec.json.encode(question(stream=stream))
+    before = managed.simulator_totals()["requests"]
     address = urlsplit(managed.gateway.url)
     with socket.create_connection((address.hostname, address.port)) as client:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {address.netloc}\r\nAuthorization: Bearer {key}\r\n"
         head += f"x-sim-ttft: 20000\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         client.sendall(head.encode() + body)
-        until(lambda: managed.chat(key).status_code == 429, what="the call in flight")
+        until(lambda: managed.simulator_totals()["requests"] > before, what="the call upstream")
+        assert managed.chat(key).status_code == 429
         # Closing with unsent data discarded is an RST.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     until(lambda: managed.chat(key).status_code == 200, seconds=2, what="a free slot")

@@ -101,7 +101,7 @@ class H2Client:
     def _take(self, event: Any) -> None:
         match event:
             case h2.events.ResponseReceived():
-                self.streams[event.stream_id].headers = dict(event.headers)
+                self.streams[event.stream_id].headers = {str(name): str(value) for name, value in event.headers}
             case h2.events.DataReceived():
                 self.streams[event.stream_id].body += event.data
                 if self.greedy and event.flow_controlled_length:
@@ -111,7 +111,7 @@ class H2Client:
             case h2.events.StreamReset():
                 self.streams[event.stream_id].reset = int(event.error_code)
             case h2.events.ConnectionTerminated():
-                self.goaway = int(event.error_code)
+                self.goaway = int(event.error_code or 0)
             case h2.events.RemoteSettingsChanged():
                 self.settings |= {int(code): change.new_value for code, change in event.changed_settings.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 
@@ -91,6 +92,9 @@ def test_an_answer_is_streamed_as_the_app_writes_it(app: tuple[StandIn, str], fr
     standin, url = app
     told: list[Wire] = []
 
+    def reached(number: int) -> bool:
+        return len(told) > number
+
     def script(peer: Wire) -> None:
         standin.record(peer)
         field = "Transfer-Encoding: chunked\r\n" if framing == "chunked" else ""
@@ -99,7 +103,7 @@ def test_an_answer_is_streamed_as_the_app_writes_it(app: tuple[StandIn, str], fr
             event = f"data: {number}\n\n".encode()
             peer.send(b"%x\r\n%s\r\n" % (len(event), event) if framing == "chunked" else event)
             # The next event is written only once the client has this one.
-            wire.until(lambda number=number: len(told) > number)
+            wire.until(functools.partial(reached, number))
         peer.send(b"0\r\n\r\n" if framing == "chunked" else b"")
 
     standin.does(script)

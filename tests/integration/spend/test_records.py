@@ -138,7 +138,9 @@ def test_a_client_that_goes_leaves_one_record_with_what_was_used(managed: Manage
             client.post("/v1/chat/completions", headers=headers, json=question(), timeout=0.3)
     row = only(managed, key)
     told = row["metadata"]
-    assert (told["http_status"], told["outcome"], row["status"]) == (499, "client_disconnect", "failure")
+    # A client that has gone before the answer began got no status at all.
+    assert told["http_status"] == (200 if stream else 499)
+    assert (told["outcome"], row["status"]) == ("client_disconnect", "failure")
     if stream:
         assert row["completion_tokens"] >= 3
         assert row["spend"] > 0

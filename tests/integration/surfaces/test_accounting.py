@@ -50,9 +50,7 @@ def _post(gateway: Gateway, key: str, path: str, options: dict[str, Any]) -> htt
 
 
 @pytest.mark.parametrize("path, options", [pytest.param(*call, id=name) for name, *call in CALLS])
-def test_the_record_equals_the_providers_ledger(
-    door: Gateway, sim: Sim, path: str, options: dict[str, Any]
-) -> None:
+def test_the_record_equals_the_providers_ledger(door: Gateway, sim: Sim, path: str, options: dict[str, Any]) -> None:
     key = door.new_key(tags=["t-1"], user_id="u-1")
     answer = _post(door, key, path, options)
     (row,) = _rows(door, key, 1)

@@ -78,9 +78,7 @@ router_settings:
 
 
 @pytest.fixture(scope="module")
-def gateway(
-    tmp_path_factory: pytest.TempPathFactory, simulator_url: str
-) -> Iterator[Gateway]:
+def gateway(tmp_path_factory: pytest.TempPathFactory, simulator_url: str) -> Iterator[Gateway]:
     """One gateway with everything that this module looks at."""
     running = Gateway(tmp_path_factory.mktemp("config"), simulator_url, config=CONFIG)
     try:
@@ -232,7 +230,9 @@ def test_azures_addresses(ask: Ask, sim: Sim, model: str, target: str, credentia
     assert shown == [credential]
 
 
-def test_without_a_file_the_environment_is_enough(start_gateway: Callable[..., Gateway], sim: Sim, simulator_url: str) -> None:
+def test_without_a_file_the_environment_is_enough(
+    start_gateway: Callable[..., Gateway], sim: Sim, simulator_url: str
+) -> None:
     gateway = start_gateway(
         environment={
             "OPENAI_API_KEY": "sk-env",

@@ -16,7 +16,11 @@ from tests.rig import Sim, until
 STREAMS = [
     ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a b"}], "stream": True}, "openai/"),
     ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a b"}], "stream": True}, "anthropic/"),
-    ("/v1/messages", {"messages": [{"role": "user", "content": "a"}], "stream": True, "max_tokens": 90_000}, "anthropic/"),
+    (
+        "/v1/messages",
+        {"messages": [{"role": "user", "content": "a"}], "stream": True, "max_tokens": 90_000},
+        "anthropic/",
+    ),
     ("/v1/responses", {"input": "a b", "stream": True}, "openai/"),
 ]
 
@@ -144,3 +148,37 @@ def test_a_client_that_does_not_read_stops_the_upstream(
 
 def _resident_kb(pid: int) -> int:
     return int(_resident_mb(pid) * 1024)
+
+
+def test_a_download_that_is_not_read_stops_the_upstream(door: Gateway, sim: Sim) -> None:
+    content = bytes(1 << 20) * 24
+    with door.client(headers=door.admin) as client:
+        files = {"file": ("big.bin", content)}
+        uploaded = client.post("/v1/files", files=files, data={"purpose": "batch", "model": "pinned"}).json()
+        since = sim.mark()
+        with client.stream("GET", f"/v1/files/{uploaded['id']}/content") as answer:
+            next(answer.iter_raw(1_000))
+    ended = until(
+        lambda: (entry := _entry(sim, since)) and entry["outcome"] != "open" and entry, "the end of the upstream's call"
+    )
+    assert ended["outcome"] == "cut"
+
+
+def test_many_streams_at_once_are_each_whole(door: Gateway) -> None:
+    body = {"messages": [{"role": "user", "content": "a"}], "stream": True, "stream_options": {"include_usage": True}}
+    connections = [
+        _open(door, "/v1/chat/completions", {**body, "model": f"openai/sim/tps=200,tokens={20 + i % 7}"})
+        for i in range(100)
+    ]
+    try:
+        for i, connection in enumerate(connections):
+            received = b""
+            while b"data: [DONE]\n\n" not in received:
+                piece = connection.recv(65_536)
+                assert piece, received[-200:]
+                received += piece
+            assert b'"completion_tokens":%d,' % (20 + i % 7) in received
+            assert received.count(b'"content":" ') == 20 + i % 7
+    finally:
+        for connection in connections:
+            connection.close()

@@ -72,8 +72,23 @@ CALLS: list[tuple[str, str, str, dict[str, Any]]] = [
 ]
 
 # Of the connection, of the moment, or of the server software; all others must agree. (Lengths have a test of their own.)
-_FREE = {"date", "server", "connection", "transfer-encoding", "content-length",}
-_FREE |= {"x-penstock-call-id", "apim-request-id", "x-penstock-overhead-us", "x-request-id", "request-id", "x-sim-seq", "openai-processing-ms", "x-ratelimit-reset-requests"}
+_FREE = {
+    "date",
+    "server",
+    "connection",
+    "transfer-encoding",
+    "content-length",
+}
+_FREE |= {
+    "x-penstock-call-id",
+    "apim-request-id",
+    "x-penstock-overhead-us",
+    "x-request-id",
+    "request-id",
+    "x-sim-seq",
+    "openai-processing-ms",
+    "x-ratelimit-reset-requests",
+}
 _CHANGING = re.compile(
     r'sim\d{16}|"(created|created_at|completed_at|at|token|key_name|key_alias|last_used_at|info|spend)":("[^"]*"|[\d.]+)'
 )

@@ -13,13 +13,16 @@ REQUESTS: dict[str, bytes] = {
     "plain": b'{"model":"openai/m","messages":[]}',
     "white space": b' \n{\r\n\t"messages" :\t[ ] ,\n\n  "model"\t:\t"openai/m"  \n}\r\n ',
     "key order": b'{"z":1,"messages":[],"a":2,"model":"openai/m","b":3}',
-    "unicode escapes": b'{"model":"openai/m","messages":[{"role":"user","content":"\\u00e9\\uD83D\\uDE00 \xc3\xa9 \xf0\x9f\x98\x80 \\/ \\u0000"}]}',
+    "unicode escapes": b'{"model":"openai/m","messages":[{"role":"user",'
+    b'"content":"\\u00e9\\uD83D\\uDE00 \xc3\xa9 \xf0\x9f\x98\x80 \\/ \\u0000"}]}',
     "escapes in keys": b'{"mess\\u0061ges":[],"x\\n\\"y":1,"model":"openai/m"}',
-    "big numbers": b'{"seed":123456789012345678901234567890,"x":1e400,"y":-0.0,"z":1.10000000000000000001E-7,"model":"openai/m","messages":[]}',
+    "big numbers": b'{"seed":123456789012345678901234567890,"x":1e400,"y":-0.0,'
+    b'"z":1.10000000000000000001E-7,"model":"openai/m","messages":[]}',
     "unknown fields": b'{"model":"openai/m","messages":[],"guided_json":{"a":[null,true,{"b":[]}]},"vendor:x":"y"}',
     "unknown fields twice": b'{"x":1,"model":"openai/m","x":2,"messages":[],"x":{"x":3}}',
     "nulls and empties": b'{"model":"openai/m","messages":[],"stop":null,"tools":[],"metadata":{},"user":""}',
-    "models elsewhere": b'{"meta":{"model":"openai/m"},"messages":[{"role":"user","content":"\\"model\\":\\"openai/m\\""}],"model":"openai/m"}',
+    "models elsewhere": b'{"meta":{"model":"openai/m"},'
+    b'"messages":[{"role":"user","content":"\\"model\\":\\"openai/m\\""}],"model":"openai/m"}',
     "no bound taken away": b'{"model":"openai/m","messages":[],"max_tokens":7,"max_completion_tokens":7,"n":1,"logit_bias":{"50256":-100}}',
     "stream false": b'{"model":"openai/m","messages":[],"stream":false}',
     "deep": b'{"model":"openai/m","messages":[],"deep":' + b"[" * 100 + b"]" * 100 + b"}",
@@ -127,7 +130,10 @@ def test_a_stream_is_passed_on_byte_for_byte(door: Gateway, sim: Sim, name: str,
 def test_a_messages_stream_is_passed_on_byte_for_byte(door: Gateway, sim: Sim, separator: bytes) -> None:
     newline = separator[: len(separator) // 2]
     events = [
-        (b"message_start", b'{"type":"message_start","message":{"id":"m","usage":{"input_tokens":3,"output_tokens":1}}}'),
+        (
+            b"message_start",
+            b'{"type":"message_start","message":{"id":"m","usage":{"input_tokens":3,"output_tokens":1}}}',
+        ),
         (b"ping", b'{"type": "ping"}'),
         (b"content_block_delta", b'{"type":"content_block_delta","index":0,"delta":{"type":"new_delta","x":1e99}}'),
         (b"unheard_of", b'{"type":"unheard_of"}'),
@@ -158,7 +164,9 @@ def test_an_answer_compressed_anyway_keeps_its_bytes(door: Gateway, sim: Sim) ->
     packed = gzip.compress(b'{"choices":[]}')
     sim.record("packed", packed, "application/json", headers={"content-encoding": "gzip"})
     with door.client(headers=door.admin) as client:
-        request = client.build_request("POST", "/v1/chat/completions", json={"model": "openai/replay/packed", "messages": []})
+        request = client.build_request(
+            "POST", "/v1/chat/completions", json={"model": "openai/replay/packed", "messages": []}
+        )
         answer = client.send(request, stream=True)
         raw = b"".join(answer.iter_raw())
         answer.close()

@@ -127,3 +127,56 @@ def test_redirects_are_passed_on_and_not_followed(door: Gateway, sim: Sim) -> No
     with door.client(headers=door.admin) as client:
         answer = client.post("/v1/batches", json={"model": "openai/replay/moved"}, follow_redirects=False)
     assert answer.status_code == 307
+
+
+@pytest.mark.parametrize("content_type", [None, "application/json; charset=utf-8", "text/plain", "APPLICATION/JSON"])
+def test_the_content_type_of_a_call_is_not_looked_at(door: Gateway, content_type: str | None) -> None:
+    headers = {} if content_type is None else {"content-type": content_type}
+    with door.client(headers=door.admin) as client:
+        answer = client.post("/v1/chat/completions", content=json.dumps(CHAT).encode(), headers=headers)
+    assert answer.status_code == 200
+
+
+def test_a_compressed_request_is_refused_with_a_reason(door: Gateway, sim: Sim) -> None:
+    import gzip
+
+    since = sim.mark()
+    with door.client(headers=door.admin) as client:
+        answer = client.post(
+            "/v1/chat/completions",
+            content=gzip.compress(json.dumps(CHAT).encode()),
+            headers={"content-encoding": "gzip"},
+        )
+    assert answer.status_code in (400, 415)
+    assert answer.json()["error"]["message"]
+    assert sim.ledger(since) == []
+
+
+def test_expect_100_continue_is_honoured(door: Gateway) -> None:
+    import socket
+
+    place = urlsplit(door.url)
+    payload = json.dumps(CHAT).encode()
+    with socket.create_connection((str(place.hostname), place.port), timeout=20) as connection:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {door.admin_key}\r\n"
+        connection.sendall(f"{head}content-length: {len(payload)}\r\nexpect: 100-continue\r\n\r\n".encode())
+        assert connection.recv(4_096).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(payload)
+        assert connection.recv(4_096).startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_http_1_0_client_gets_a_plain_body(door: Gateway) -> None:
+    import socket
+
+    place = urlsplit(door.url)
+    payload = json.dumps({**CHAT, "stream": True}).encode()
+    with socket.create_connection((str(place.hostname), place.port), timeout=20) as connection:
+        head = f"POST /v1/chat/completions HTTP/1.0\r\nhost: g\r\nauthorization: Bearer {door.admin_key}\r\n"
+        connection.sendall(f"{head}content-length: {len(payload)}\r\n\r\n".encode() + payload)
+        received = b""
+        while piece := connection.recv(65_536):
+            received += piece
+    head_bytes, _, body = received.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head_bytes.lower()
+    assert body.startswith(b"data: ")
+    assert body.endswith(b"data: [DONE]\n\n")

@@ -32,7 +32,10 @@ def test_json_goes_before_header_and_query(door: Gateway, sim: Sim) -> None:
 
 
 def test_multipart(door: Gateway, sim: Sim) -> None:
-    form: dict[str, Any] = {"files": {"image": ("a.png", b"\x89PNG")}, "data": {"prompt": "x", "model": "openai/by-form"}}
+    form: dict[str, Any] = {
+        "files": {"image": ("a.png", b"\x89PNG")},
+        "data": {"prompt": "x", "model": "openai/by-form"},
+    }
     answer = _send(door, "POST", "/v1/images/edits", **form)
     assert answer.headers["x-penstock-model"] == "openai/*"
     assert b'name="model"\r\n\r\nby-form\r\n' in sim.of(answer).body
@@ -45,7 +48,9 @@ def test_header(door: Gateway, sim: Sim, name: str) -> None:
     assert sim.of(answer).values(name) == []
 
 
-@pytest.mark.parametrize("query", ["model=openai/by-query", "model=openai%2Fby-query", "limit=2&model=openai/by%2Dquery"])
+@pytest.mark.parametrize(
+    "query", ["model=openai/by-query", "model=openai%2Fby-query", "limit=2&model=openai/by%2Dquery"]
+)
 def test_query(door: Gateway, sim: Sim, query: str) -> None:
     answer = _send(door, "GET", f"/v1/files?{query}")
     assert answer.headers.get("x-penstock-model") == "openai/*", answer.text
@@ -80,6 +85,40 @@ def test_a_key_needs_the_model_wherever_it_is_named(door: Gateway, sim: Sim, met
         assert answer.status_code == 403, answer.text
         assert answer.json()["error"]["code"] == "model_not_allowed"
     assert sim.ledger(since) == []
+
+
+HIDDEN: dict[str, dict[str, Any]] = {
+    "twice": {
+        "content": b'{"model":"pinned","input":"a","model":"gpt-secret"}',
+        "headers": {"content-type": "application/json"},
+    },
+    "twice, escaped": {
+        "content": b'{"model":"pinned","input":"a","mod\\u0065l":"gpt-secret"}',
+        "headers": {"content-type": "application/json"},
+    },
+    "JSON by another name": {"content": b'{"model":"gpt-secret"}', "headers": {"content-type": "text/plain"}},
+    "JSON without a name": {"content": b'{"model":"gpt-secret"}'},
+    "JSON as a form": {
+        "content": b'{"model":"gpt-secret"}',
+        "headers": {"content-type": "application/x-www-form-urlencoded"},
+    },
+    "a form": {"data": {"model": "gpt-secret"}},
+    "multipart twice": {"files": [("model", (None, "pinned")), ("model", (None, "gpt-secret")), ("file", ("a", b"x"))]},
+    "multipart with a file name": {"files": [("model", ("x", b"gpt-secret")), ("file", ("a", b"x"))]},
+}
+
+
+@pytest.mark.parametrize("how", HIDDEN)
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/images/edits"])
+def test_a_model_cannot_be_slipped_past_the_permission(door: Gateway, sim: Sim, how: str, path: str) -> None:
+    """The provider must not read another model than the one that was checked."""
+    options = dict(HIDDEN[how])
+    headers = {"authorization": f"Bearer {door.new_key(models=['pinned'])}", **options.pop("headers", {})}
+    since = sim.mark()
+    answer = _send(door, "POST", path, headers=headers, **options)
+    if answer.status_code in (400, 403, 404, 415) and not sim.ledger(since):
+        return
+    assert b"gpt-secret" not in sim.last().body
 
 
 @pytest.mark.parametrize(

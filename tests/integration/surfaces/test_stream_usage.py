@@ -12,7 +12,12 @@ import pytest
 from tests.conftest import Gateway
 from tests.rig import CONFIG, Sim, until
 
-BODY: dict[str, Any] = {"model": "openai/m", "max_tokens": 3, "stream": True, "messages": [{"role": "user", "content": "a"}]}
+BODY: dict[str, Any] = {
+    "model": "openai/m",
+    "max_tokens": 3,
+    "stream": True,
+    "messages": [{"role": "user", "content": "a"}],
+}
 
 
 def _stream(gateway: Gateway, **fields: Any) -> httpx.Response:
@@ -22,7 +27,9 @@ def _stream(gateway: Gateway, **fields: Any) -> httpx.Response:
     return answer
 
 
-def _replayed(gateway: Gateway, sim: Sim, frames: list[bytes], separator: bytes = b"\n\n", **fields: Any) -> list[bytes]:
+def _replayed(
+    gateway: Gateway, sim: Sim, frames: list[bytes], separator: bytes = b"\n\n", **fields: Any
+) -> list[bytes]:
     sim.record("usage", separator.join([*frames, b""]), "text/event-stream")
     answer = _stream(gateway, model="openai/replay/usage", **fields)
     return answer.content.split(separator)[:-1]
@@ -97,8 +104,14 @@ def test_null_usage_is_taken_out_only_when_the_gateway_caused_it(door: Gateway, 
 @pytest.mark.parametrize(
     "null, left",
     [
-        (b'data: {"usage":null,"choices":[{"delta":{"content":"a"}}]}', b'data: {"choices":[{"delta":{"content":"a"}}]}'),
-        (b'data: {"choices":[{"delta":{"content":"a"}}], "usage" : null }', b'data: {"choices":[{"delta":{"content":"a"}}] }'),
+        (
+            b'data: {"usage":null,"choices":[{"delta":{"content":"a"}}]}',
+            b'data: {"choices":[{"delta":{"content":"a"}}]}',
+        ),
+        (
+            b'data: {"choices":[{"delta":{"content":"a"}}], "usage" : null }',
+            b'data: {"choices":[{"delta":{"content":"a"}}] }',
+        ),
         (
             b'data: {"choices":[{"delta":{"content":"usage"}}],"usage":null}',
             b'data: {"choices":[{"delta":{"content":"usage"}}]}',

@@ -63,5 +63,5 @@ async def test_a_sealed_value_does_not_open_in_another_row(fake_app: FakeApp) ->
     async with fake_app.runtime.database.transaction() as tx:
         await tx.execute("UPDATE credentials SET credential_name = 'moved'")
     service: CredentialService = fake_app.runtime.credentials
-    with pytest.raises(ValueError, match="wrong key"):
+    with pytest.raises(ValueError, match="sealed under another key"):
         await service.opened()

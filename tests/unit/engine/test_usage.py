@@ -111,7 +111,7 @@ async def test_a_budget_window_is_reset_exactly_once(fake_app: FakeApp) -> None:
     assert told["spend"] == 0
     assert told["budget_reset_at"] > NOW
     assert await fake_app.runtime.keys.sweep_windows() == 0
-    late, new = record(2, token, cost=7, started_at=NOW - 3_600_000), record(3, token, cost=9, started_at=NOW + 60_000)
+    late, new = record(2, token, cost=7, started_at=NOW - 3_600_000), record(3, token, cost=9, started_at=NOW + 3_600_000)
     fake_app.engine.usage = [late, new]
     await fake_app.runtime.usage.flush()
     found = await fake_app.runtime.keys.find(token)
@@ -124,7 +124,7 @@ async def test_settlement_begins_the_next_window_itself(fake_app: FakeApp) -> No
     await fake_app.runtime.usage.flush()
     async with fake_app.runtime.database.transaction() as tx:
         await tx.execute("UPDATE keys SET budget_reset_at = ?", (NOW - 10,))
-    fake_app.engine.usage = [record(2, key["token"], cost=9, started_at=NOW + 60_000)]
+    fake_app.engine.usage = [record(2, key["token"], cost=9, started_at=NOW + 3_600_000)]
     await fake_app.runtime.usage.flush()
     found = await fake_app.runtime.keys.find(key["token"])
     assert (found.spend, found.total_spend) == (9, 509)

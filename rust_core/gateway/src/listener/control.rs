@@ -150,7 +150,7 @@ async fn answer_head(app: &mut Conn<Io>, head_only: bool) -> Option<ResponseHead
     loop {
         let read = tokio::time::timeout(PATIENCE, app.read_response(&Limits::default(), head_only)).await;
         match read {
-            Ok(Ok(Ok(Some(head)))) if head.status == 100 => {}
+            Ok(Ok(Ok(Some(head)))) if head.status < 200 && head.status != 101 => {}
             Ok(Ok(Ok(head))) => return head,
             _ => return None,
         }
@@ -205,17 +205,17 @@ async fn pass_back(app: &mut Conn<Io>, answer: &ResponseHead, exchange: &mut Exc
     let _ = exchange.finish().await;
 }
 
-/// Relays a protocol upgrade (WebSocket): once the app agrees, bytes flow both ways until either side ends.
-pub(super) async fn upgrade(core: &Rc<Core>, head: RequestHead, exchange: H1Exchange<'_>, peer: Peer) {
-    let websocket = head.headers.get("upgrade").is_some_and(|u| u.eq_ignore_ascii_case(b"websocket"))
+/// Whether this asks for a WebSocket, the one protocol that connections are upgraded to.
+pub(super) fn is_websocket(head: &RequestHead) -> bool {
+    head.upgrade
+        && head.headers.get("upgrade").is_some_and(|u| u.eq_ignore_ascii_case(b"websocket"))
         && &head.method[..] == b"GET"
-        && head.framing == Framing::None;
+        && head.framing == Framing::None
+}
+
+/// Relays a WebSocket: once the app agrees, bytes flow both ways until either side ends. The connection ends with it.
+pub(super) async fn upgrade(core: &Rc<Core>, head: RequestHead, exchange: H1Exchange<'_>, peer: Peer) {
     let mut exchange = Exchange::H1(exchange);
-    if !websocket {
-        // Other upgrades are declined by answering the request as if it had not asked (RFC 9110, section 7.8).
-        return super::dispatch(core, RequestHead { keep_alive: false, upgrade: false, ..head }, &mut exchange, peer)
-            .await;
-    }
     let Ok(stream) = crate::upstream::control(&core.shared.options.control_socket).await else {
         let failure = Failure::new(Kind::HookFailed, "the control plane is not available; try again in a moment");
         return control_failure(&mut exchange, &failure).await;

@@ -72,10 +72,13 @@ pub(super) async fn serve(core: &Rc<Core>, mut conn: Conn<Io>, peer: Peer) {
             sent: 0,
             conn: &mut conn,
         });
-        if head.upgrade {
-            let Exchange::H1(x) = exchange else { return };
-            super::control::upgrade(core, head, x, peer).await;
-            return;
+        // Other upgrades are declined by answering as if nobody had asked (RFC 9110, section 7.8).
+        if super::control::is_websocket(&head) {
+            if let Exchange::H1(mut x) = exchange {
+                x.keep_alive = false;
+                super::control::upgrade(core, head, x, peer).await;
+            }
+            return linger(conn).await;
         }
         dispatch(core, head, &mut exchange, peer).await;
         let Exchange::H1(mut x) = exchange else { return };

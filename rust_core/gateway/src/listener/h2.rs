@@ -21,6 +21,9 @@ use crate::upstream::Io;
 /// What a client starts an HTTP/2 connection with (RFC 9113, section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How long a client may take to acknowledge a shutdown once its last call is over.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// A stream whose first bytes were read already.
 struct Rewound {
     first: BytesMut,
@@ -77,6 +80,8 @@ pub(super) async fn serve(core: &Rc<Core>, conn: Conn<Io>, peer: Peer) {
     let idle = Duration::from_millis(options.idle_timeout_ms);
     let mut quiet = Box::pin(tokio::time::sleep(idle));
     let mut leaving = false;
+    // A client that never acknowledges the shutdown is not waited for.
+    let mut patience = Box::pin(tokio::time::sleep(idle));
     loop {
         tokio::select! {
             biased;
@@ -94,10 +99,16 @@ pub(super) async fn serve(core: &Rc<Core>, conn: Conn<Io>, peer: Peer) {
             _ = stage.wait_for(|s| *s != Stage::Running), if !leaving => {
                 leaving = true;
                 connection.graceful_shutdown();
+                patience.as_mut().reset(tokio::time::Instant::now() + GOODBYE);
             }
             () = quiet.as_mut(), if open.is_empty() && !leaving => {
                 leaving = true;
                 connection.graceful_shutdown();
+                patience.as_mut().reset(tokio::time::Instant::now() + GOODBYE);
+            }
+            () = patience.as_mut(), if open.is_empty() && leaving => {
+                connection.abrupt_shutdown(Reason::NO_ERROR);
+                break;
             }
         }
     }
@@ -305,13 +316,9 @@ impl H2Exchange {
 
     /// An answer that was never finished must not look complete.
     fn close(&mut self) {
+        // One that is finished while the request goes on is reset by h2 itself, after its last frame.
         if !self.done {
             self.abort();
-        } else if !self.body.is_end_stream() {
-            // The rest of the request is not wanted (RFC 9113, section 8.1).
-            if let Some(stream) = &mut self.stream {
-                stream.send_reset(Reason::NO_ERROR);
-            }
         }
     }
 }

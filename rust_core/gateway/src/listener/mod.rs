@@ -19,8 +19,9 @@ use penstock_http1::{Conn, RequestHead};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::engine::{Core, Stage};
+use crate::errors::{Failure, Kind};
 use crate::phases;
-use crate::surfaces::{Route, route};
+use crate::surfaces::{Route, climbs, percent_decode, route};
 use crate::upstream::Io;
 use exchange::{Exchange, HeaderLines};
 
@@ -149,6 +150,10 @@ async fn preface(core: &Rc<Core>, conn: &mut Conn<Io>) -> Opening {
 async fn dispatch(core: &Rc<Core>, head: RequestHead, exchange: &mut Exchange<'_>, peer: Peer) {
     let Ok(target) = std::str::from_utf8(&head.target) else { return };
     let path = target.split_once('?').map_or(target, |(p, _)| p);
+    if climbs(path) {
+        let failure = Failure::new(Kind::BadRequest, "The path must not have `.` or `..` segments, encoded or not.");
+        return control_failure(exchange, &failure).await;
+    }
     match route(&head.method, path) {
         Route::Call(surface, template) => phases::serve(core, surface, template, head, exchange, peer).await,
         Route::Models => phases::models(core, &head, None, exchange, peer).await,
@@ -167,7 +172,7 @@ async fn dispatch(core: &Rc<Core>, head: RequestHead, exchange: &mut Exchange<'_
 }
 
 /// Answers with an error in OpenAI's shape.
-async fn control_failure(exchange: &mut Exchange<'_>, failure: &crate::errors::Failure) {
+async fn control_failure(exchange: &mut Exchange<'_>, failure: &Failure) {
     phases::refuse(crate::surfaces::Api::OpenAi, exchange, failure, HeaderLines::default()).await;
 }
 
@@ -175,24 +180,4 @@ async fn answer(exchange: &mut Exchange<'_>, status: u16, body: &'static [u8]) {
     let mut headers = HeaderLines::default();
     headers.add("content-type", b"application/json");
     let _ = exchange.full(status, &headers, Bytes::from_static(body)).await;
-}
-
-fn percent_decode(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(b) = bytes.next() {
-        let mut ahead = bytes.clone();
-        let hex = (b == b'%').then(|| Some((ahead.next()?, ahead.next()?))).flatten().and_then(|(h, l)| {
-            let digit = |d: u8| char::from(d).to_digit(16);
-            u8::try_from(digit(h)? * 16 + digit(l)?).ok()
-        });
-        match hex {
-            Some(decoded) => {
-                out.push(decoded);
-                bytes = ahead;
-            }
-            None => out.push(b),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }

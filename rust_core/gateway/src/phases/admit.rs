@@ -17,7 +17,7 @@ use crate::limits::{self, Demand, LimitDenied, LimitKind};
 use crate::listener::exchange::Exchange;
 use crate::pricing;
 use crate::scan;
-use crate::surfaces::{Surface, text_field};
+use crate::surfaces::{Surface, query_value, text_field};
 use crate::tokens;
 
 /// An identified caller.
@@ -192,7 +192,7 @@ fn read<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) -> Outcome<Req
         })?;
         call.stream = json.stream;
         call.wants_usage = json.include_usage == Some(true);
-        call.end_user = json.user.as_deref().map(str::to_owned);
+        call.end_user = json.user.as_deref().map(|user| bounded(user).to_owned());
         if let Some(model) = json.model_str() {
             call.model = model.into_owned();
             return Ok(Request { json: Some(json), place: Place::Json });
@@ -215,18 +215,21 @@ fn read<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) -> Outcome<Req
 /// The model of a request whose body names none: by header, by query, or the configured group.
 fn named_outside(call: &mut Call, head: &RequestHead) {
     let by_header = ["x-penstock-model", "x-litellm-model"].iter().find_map(|n| head.headers.get_str(n));
-    let target = std::str::from_utf8(&head.target).unwrap_or_default();
-    let query = target.split_once('?').map_or("", |(_, q)| q);
-    let by_query = query.split('&').find_map(|p| p.strip_prefix("model="));
-    let model = by_header.or(by_query).or(call.snapshot.settings.passthrough_group.as_deref());
-    call.model = model.unwrap_or_default().to_owned();
+    let by_query = || query_value(std::str::from_utf8(&head.target).unwrap_or_default(), "model");
+    let model = by_header.map(str::to_owned).or_else(by_query);
+    call.model = model.or_else(|| call.snapshot.settings.passthrough_group.clone()).unwrap_or_default();
+}
+
+/// Longest name of a client's own making that is kept in a record or shown in an error, in bytes.
+const NAME: usize = 256;
+
+/// As much of a client's name as is kept.
+pub(super) fn bounded(name: &str) -> &str {
+    name.get(..name.floor_char_boundary(NAME)).unwrap_or_default()
 }
 
 pub(super) fn unknown_model(model: &str) -> Failure {
-    let mut shown: String = model.chars().take(200).collect();
-    if shown.len() < model.len() {
-        shown.push_str("...");
-    }
+    let shown = bounded(model);
     let message = format!("The model `{shown}` does not exist here. `GET /v1/models` lists those your key may use.");
     Failure::new(Kind::ModelUnknown, message).param("model")
 }
@@ -234,7 +237,7 @@ pub(super) fn unknown_model(model: &str) -> Failure {
 fn resolve(call: &mut Call) -> Outcome<()> {
     if call.model.is_empty() {
         let message = "The request names no model, and no default is configured for this route: \
-            send `model` in the body, the `x-penstock-model` header, or set `penstock.passthrough_model`.";
+            send `model` in the body, the `x-penstock-model` header, or set `penstock.routing.passthrough_group`.";
         return Err(Failure::new(Kind::BadRequest, message).param("model"));
     }
     let own = call.key.as_ref().and_then(|k| k.record.aliases.get(&call.model).cloned());
@@ -244,8 +247,10 @@ fn resolve(call: &mut Call) -> Outcome<()> {
         let groups = found.as_ref().map_or(&[][..], |m| m.group.access_groups.as_slice());
         let by_group = found.as_ref().is_some_and(|m| key.may_use(&m.group.name, groups));
         if !by_group && !key.may_use(name, groups) {
-            let shown: String = call.model.chars().take(200).collect();
-            let message = format!("The API key may not use the model `{shown}`. `GET /v1/models` lists those it may.");
+            let message = format!(
+                "The API key may not use the model `{}`. `GET /v1/models` lists those it may.",
+                bounded(&call.model)
+            );
             return Err(Failure::new(Kind::ModelDenied, message).param("model"));
         }
     }

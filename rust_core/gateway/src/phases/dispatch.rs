@@ -93,6 +93,9 @@ pub(super) async fn dispatch(
             retries = call.snapshot.settings.retries;
             continue;
         };
+        if let (Some(_), Some(Duration::ZERO)) = (&last, time_left(call, &deployment)) {
+            break;
+        }
         tried.push(Arc::clone(&deployment));
         if call.attempts > 0 {
             retries = retries.saturating_sub(1);
@@ -154,6 +157,12 @@ fn plan(call: &Call) -> Vec<Arc<Group>> {
     groups
 }
 
+/// What is left of the bound on a call that is not streamed.
+fn time_left(call: &Call, deployment: &Deployment) -> Option<Duration> {
+    let total = deployment.total_timeout_ms.filter(|_| !call.stream)?;
+    Some(Duration::from_millis(total).saturating_sub(call.started.elapsed()))
+}
+
 /// The next deployment that is neither cooling down nor at its limits; it is held for the call.
 fn candidate(call: &mut Call, group: &Arc<Group>, tried: &mut Vec<Arc<Deployment>>) -> Option<Arc<Deployment>> {
     call.permit = None;
@@ -186,7 +195,7 @@ fn candidate(call: &mut Call, group: &Arc<Group>, tried: &mut Vec<Arc<Deployment
 /// Every deployment refused before it was asked.
 fn nobody(call: &Call) -> Failure {
     let now_ns = call.core.shared.now_ns();
-    let model: String = call.model.chars().take(200).collect();
+    let model = super::admit::bounded(&call.model);
     let deployments = call.group.iter().flat_map(|g| &g.deployments);
     let wait_ns = deployments.filter_map(|d| d.state.cooling(now_ns)).min();
     let message =
@@ -250,6 +259,10 @@ async fn attempt(
         Ok(prepared) => prepared,
         Err(failure) => return Attempt::Failed(failure),
     };
+    if !prepared.target.bytes().all(|b| b.is_ascii_graphic()) {
+        // Nothing a client sends may end the request line; what gets here is a defect of a provider.
+        return Attempt::Failed(Failure::new(Kind::Internal, "The provider's request target is malformed."));
+    }
     call.attempts += 1;
     let mut out = call.core.buffers.take();
     put_request(call, deployment, head, &prepared, &mut out);
@@ -325,7 +338,8 @@ async fn exchange_with(
     let streams = call.stream;
     let keepalive = deployment.keepalive_ms.filter(|_| streams).map(Duration::from_millis);
     let mut next_ping = keepalive.map(|k| Instant::now() + k);
-    let mut asked = std::pin::pin!(ask(&core, deployment, prepared, out));
+    let left = time_left(call, deployment);
+    let mut asked = std::pin::pin!(ask(&core, deployment, prepared, out, left));
     let asked = loop {
         let ping = async {
             match next_ping {
@@ -385,9 +399,11 @@ async fn ask(
     deployment: &Deployment,
     prepared: &Prepared,
     out: &BytesMut,
+    left: Option<Duration>,
 ) -> Result<(Lease, ResponseHead), Failure> {
-    let connect = Duration::from_millis(deployment.connect_timeout_ms);
-    let first_byte = Duration::from_millis(deployment.first_byte_timeout_ms);
+    let left = left.unwrap_or(Duration::MAX);
+    let connect = Duration::from_millis(deployment.connect_timeout_ms).min(left);
+    let first_byte = Duration::from_millis(deployment.first_byte_timeout_ms).min(left);
     let mut fresh = false;
     loop {
         let mut lease = core.pool.lease(&deployment.origin, connect, fresh).await.map_err(|e| {
@@ -414,7 +430,7 @@ async fn ask(
         let answer = match tokio::time::timeout(first_byte, round).await {
             Ok(answer) => answer,
             Err(_) => {
-                let ms = deployment.first_byte_timeout_ms;
+                let ms = first_byte.as_millis();
                 return Err(Failure::new(
                     Kind::UpstreamTimeout,
                     format!("The provider did not begin to answer within {ms} ms."),

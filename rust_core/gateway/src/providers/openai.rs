@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::{Asked, Prepared, Reading, spliced, unsupported, with_query};
 use crate::errors::Outcome;
 use crate::snapshot::{Deployment, Wire};
-use crate::surfaces::Surface;
+use crate::surfaces::{Surface, path_segment};
 use crate::usage::Usage;
 
 /// Azure's operations that live under a deployment; the others take the model from the body.
@@ -60,7 +60,7 @@ fn azure_path(surface: Surface, deployment: &Deployment, asked: &Asked<'_>) -> S
             rest
         }
     };
-    format!("{base}/openai/deployments/{}/{operation}", asked.model)
+    format!("{base}/openai/deployments/{}/{operation}", path_segment(asked.model))
 }
 
 #[derive(Deserialize, Default)]
@@ -158,6 +158,12 @@ pub fn find_usage(text: &[u8]) -> Option<Usage> {
         // Only a tail: the last one is the best guess.
         _ => candidates.last().or(Some(second)).and_then(report),
     }
+}
+
+/// The usage that one JSON object reports.
+#[must_use]
+pub fn find_usage_object(object: &[u8]) -> Option<Usage> {
+    if object.first() == Some(&b'{') { report(object) } else { None }
 }
 
 fn report(text: &[u8]) -> Option<Usage> {

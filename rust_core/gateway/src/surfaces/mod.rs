@@ -6,10 +6,12 @@
 pub mod models;
 mod multipart;
 mod routes;
+mod url;
 
 use crate::auth::routes::RouteKind;
 pub use multipart::text_field;
 pub use routes::{Route, route};
+pub use url::{climbs, path_segment, percent_decode, query_value};
 
 /// Whose dialect a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

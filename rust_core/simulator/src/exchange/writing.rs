@@ -1,6 +1,8 @@
 //! The socket side of an answer: flushing, counting what was taken, waiting for a deadline or a disconnect.
 
+use std::future::{Future, poll_fn};
 use std::io;
+use std::task::Poll;
 
 use penstock_http1::Conn;
 use tokio::io::AsyncWriteExt;
@@ -76,6 +78,15 @@ impl Exchange<'_> {
             () = gone(self.conn) => Err(io::ErrorKind::ConnectionAborted.into()),
         }
     }
+}
+
+/// Whether the client closed or reset, without waiting; a stream that is not paced never waits.
+pub(super) async fn has_left(conn: &mut Conn<TcpStream>) -> bool {
+    if conn.buf.len() >= READ_AHEAD {
+        return false;
+    }
+    let mut fill = std::pin::pin!(conn.fill());
+    poll_fn(|cx| Poll::Ready(matches!(fill.as_mut().poll(cx), Poll::Ready(Ok(0) | Err(_))))).await
 }
 
 /// Ends when the client closed or reset; what it pipelines meanwhile is kept.

@@ -1,6 +1,7 @@
 //! Relay: the answer passes from the upstream's socket to the client's, watched for usage.
 
 mod meter;
+mod openai_frame;
 mod stream;
 mod unary;
 

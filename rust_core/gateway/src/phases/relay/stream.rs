@@ -12,6 +12,7 @@ use memchr::memmem::Finder;
 use penstock_http1::Decoded;
 use tokio::time::Instant;
 
+use super::openai_frame;
 use crate::errors::{self, Failure, Kind, Outcome};
 use crate::ledger;
 use crate::listener::exchange::Exchange;
@@ -26,13 +27,20 @@ const MAX_HELD: usize = 256 * 1024;
 /// After the client has left: how long the upstream may take to notice, while what it had sent is still counted.
 const AFTERMATH: Duration = Duration::from_millis(500);
 
-static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
-static FINISH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
-static CHOICES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"choices\""));
+/// What shows that an answer on OpenAI's wire is whole.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// A choice's finish reason, or `[DONE]`.
+    Choice,
+    /// The last event of a Responses stream.
+    Response,
+    /// The end of the body.
+    Body,
+}
 
 /// Reads frames on behalf of the client.
 enum Reader {
-    OpenAi { hide_usage: bool, needs_end: bool },
+    OpenAi { hide_usage: bool, end: End },
     Anthropic(Box<anthropic::UsageWatch>),
     Translator(Box<anthropic::StreamTranslator>),
 }
@@ -171,7 +179,11 @@ impl Stream {
         let reader = match answer.reading {
             Reading::OpenAi => Reader::OpenAi {
                 hide_usage: answer.hide_usage,
-                needs_end: matches!(call.surface, Surface::Chat | Surface::Completions),
+                end: match call.surface {
+                    Surface::Chat | Surface::Completions => End::Choice,
+                    Surface::Passthrough if call.template == "/v1/responses" => End::Response,
+                    _ => End::Body,
+                },
             },
             Reading::Anthropic => Reader::Anthropic(Box::default()),
             Reading::AnthropicToChat => {
@@ -202,7 +214,7 @@ impl Stream {
                 Decoded::End => {
                     if !self.buffer.is_empty() {
                         let rest = self.buffer.split().freeze();
-                        self.frame(call, rest, &mut exchange)?;
+                        self.unterminated(call, rest, &mut exchange)?;
                     }
                     return Ok(true);
                 }
@@ -226,6 +238,24 @@ impl Stream {
         }
     }
 
+    /// What the body ends with when no blank line follows: an event if it makes the answer whole, else a torn one.
+    fn unterminated(&mut self, call: &mut Call, rest: Bytes, exchange: &mut Option<&mut Exchange<'_>>) -> Outcome<()> {
+        if matches!(self.reader, Reader::Translator(_)) {
+            return self.frame(call, rest, exchange);
+        }
+        self.frame(call, rest.clone(), &mut None)?;
+        if matches!(self.verdict(), Ended::Complete) {
+            let shown = match self.reader {
+                Reader::OpenAi { hide_usage, .. } => openai_frame::read(rest, hide_usage).shown,
+                _ => Some(rest),
+            };
+            if let Some(shown) = shown {
+                send(call, shown, exchange);
+            }
+        }
+        Ok(())
+    }
+
     /// Part of a frame too large to hold.
     fn part(&mut self, call: &mut Call, part: Bytes, exchange: &mut Option<&mut Exchange<'_>>) {
         const TAIL: usize = 16 * 1024;
@@ -239,19 +269,18 @@ impl Stream {
     fn frame(&mut self, call: &mut Call, frame: Bytes, exchange: &mut Option<&mut Exchange<'_>>) -> Outcome<()> {
         if std::mem::take(&mut self.oversized) {
             self.tail.extend_from_slice(&frame);
-            if matches!(self.reader, Reader::OpenAi { .. })
-                && let Some(usage) = openai::find_usage(&self.tail)
-            {
-                call.usage = Some(usage);
+            if let Reader::OpenAi { end, .. } = &self.reader {
+                call.usage = openai::find_usage(&self.tail).or(call.usage);
+                // The name of a huge event is in a part that is gone; nothing but a whole answer is that large.
+                self.ended |= *end == End::Response || openai_frame::ends(&self.tail);
             }
             self.tail.clear();
             send(call, frame, exchange);
             return Ok(());
         }
         match &mut self.reader {
-            Reader::OpenAi { hide_usage, .. } => {
-                let hide = *hide_usage;
-                if let Some(shown) = openai_frame(call, frame, hide, &mut self.ended) {
+            Reader::OpenAi { hide_usage, end } => {
+                if let Some(shown) = openai_frame(call, frame, *hide_usage, *end, &mut self.ended) {
                     send(call, shown, exchange);
                 }
             }
@@ -284,7 +313,7 @@ impl Stream {
     /// Whether a body that ended well held a whole answer.
     fn verdict(&self) -> Ended {
         let whole = match &self.reader {
-            Reader::OpenAi { needs_end, .. } => self.ended || !needs_end,
+            Reader::OpenAi { end, .. } => self.ended || *end == End::Body,
             Reader::Anthropic(watch) => watch.finished() || watch.error().is_some(),
             Reader::Translator(translator) => translator.finished(),
         };
@@ -327,53 +356,19 @@ fn send(call: &mut Call, data: Bytes, exchange: &mut Option<&mut Exchange<'_>>) 
 }
 
 /// Watches one frame of OpenAI's wire; `None` when it is not for the client.
-fn openai_frame(call: &mut Call, frame: Bytes, hide_usage: bool, ended: &mut bool) -> Option<Bytes> {
+fn openai_frame(call: &mut Call, frame: Bytes, hide_usage: bool, end: End, ended: &mut bool) -> Option<Bytes> {
     call.meter.frame(&frame);
-    if !*ended {
-        *ended = finishes(&frame) || is_done(&frame);
+    *ended = *ended
+        || match end {
+            End::Choice => openai_frame::ends(&frame),
+            End::Response => openai_frame::ends_response(&frame),
+            End::Body => true,
+        };
+    let seen = openai_frame::read(frame, hide_usage);
+    if seen.usage.is_some() {
+        call.usage = seen.usage;
     }
-    let Some(at) = USAGE.find(&frame) else { return Some(frame) };
-    if let Some(usage) = openai::find_usage(&frame) {
-        call.usage = Some(usage);
-        return if hide_usage && has_no_choices(&frame) { None } else { Some(frame) };
-    }
-    if !hide_usage { Some(frame) } else { Some(without_null_usage(&frame, at)) }
-}
-
-/// Without the `"usage":null` that providers add to each chunk when usage was asked for.
-fn without_null_usage(frame: &Bytes, at: usize) -> Bytes {
-    let cut = || {
-        let rest = frame.get(at + 7..)?;
-        let value = rest.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"null")?;
-        let end = frame.len() - value.len();
-        let before = frame.get(..at)?.trim_ascii_end();
-        // The comma before it goes too; a first member takes the comma after it.
-        Some(match before.strip_suffix(b",") {
-            Some(kept) => [kept, value].concat(),
-            None => [before, value.trim_ascii_start().strip_prefix(b",").unwrap_or(value).trim_ascii_start()].concat(),
-        })
-        .filter(|_| end <= frame.len())
-    };
-    cut().map_or_else(|| frame.clone(), Bytes::from)
-}
-
-/// Whether a choice says why it stopped.
-fn finishes(frame: &[u8]) -> bool {
-    FINISH.find_iter(frame).any(|at| {
-        let value = frame.get(at + FINISH.needle().len()..).and_then(openai::after_colon);
-        value.is_some_and(|v| v.starts_with(b"\""))
-    })
-}
-
-/// Whether the frame's list of choices is empty, as a usage chunk's is.
-fn has_no_choices(frame: &[u8]) -> bool {
-    let value =
-        CHOICES.find(frame).and_then(|at| frame.get(at + CHOICES.needle().len()..)).and_then(openai::after_colon);
-    value.and_then(|v| v.strip_prefix(b"[")).is_some_and(|v| v.trim_ascii_start().starts_with(b"]"))
-}
-
-fn is_done(frame: &[u8]) -> bool {
-    frame.strip_prefix(b"data:").is_some_and(|d| d.trim_ascii() == b"[DONE]")
+    seen.shown
 }
 
 /// Text deltas of Anthropic's wire, kept in case the final figures never come.

@@ -1,0 +1,128 @@
+//! What the gateway reads in one SSE frame of OpenAI's wire, and what of it the client may see.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use memchr::memmem::Finder;
+
+use crate::providers::openai;
+use crate::scan;
+use crate::sse;
+use crate::usage::Usage;
+
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+static FINISH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
+
+/// The member as providers write it into every chunk once usage was asked for.
+const NULL_USAGE: &[u8] = b",\"usage\":null}";
+
+/// One frame, read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// The call's usage.
+    pub(super) usage: Option<Usage>,
+    /// The frame for the client; `None` when it holds only what the gateway had asked for.
+    pub(super) shown: Option<Bytes>,
+}
+
+/// Reads a frame. `hide`: usage was asked for on the gateway's own account.
+pub(super) fn read(frame: Bytes, hide: bool) -> Seen {
+    if USAGE.find(&frame).is_none() {
+        return Seen { usage: None, shown: Some(frame) };
+    }
+    if hide && let Some(shown) = without_last_null(&frame) {
+        return Seen { usage: None, shown: Some(shown) };
+    }
+    let Some(event) = sse::parse(&frame) else { return Seen { usage: None, shown: Some(frame) } };
+    let Ok(data) = scan::object(&event.data) else {
+        return Seen { usage: openai::find_usage(&event.data), shown: Some(frame) };
+    };
+    let member = data.get("usage");
+    if let Some(usage) = member.and_then(|m| openai::find_usage_object(m.text())) {
+        let alone = data.get("choices").is_some_and(|c| c.is_array() && c.items().next().is_none());
+        return Seen { usage: Some(usage), shown: (!(hide && alone)).then_some(frame) };
+    }
+    let shown =
+        if hide && member.is_some_and(scan::Value::is_null) { without_null(&frame, &event, &data) } else { frame };
+    Seen { usage: openai::find_usage(&event.data), shown: Some(shown) }
+}
+
+/// The common case: the member stands last in the chunk, so the brace behind it closes the chunk itself.
+fn without_last_null(frame: &Bytes) -> Option<Bytes> {
+    let end = frame.trim_ascii_end().len();
+    let kept = frame.get(..end)?.strip_suffix(NULL_USAGE)?;
+    Some(Bytes::from([kept, b"}", frame.get(end..)?].concat()))
+}
+
+/// The frame without its chunk's `usage`; untouched when its data stand on several lines.
+fn without_null(frame: &Bytes, event: &sse::Event, data: &scan::Body<'_>) -> Bytes {
+    let at = memchr::memmem::find(frame, &event.data);
+    let Some((before, after)) = at.and_then(|at| Some((frame.get(..at)?, frame.get(at + event.data.len()..)?))) else {
+        return frame.clone();
+    };
+    let mut edit = data.edit();
+    edit.remove("usage");
+    Bytes::from([before, &edit.apply(), after].concat())
+}
+
+/// Whether a choice says why it stopped, or the stream says that it is over.
+pub(super) fn ends(frame: &[u8]) -> bool {
+    let finished = FINISH.find_iter(frame).any(|at| {
+        let value = frame.get(at + FINISH.needle().len()..).and_then(openai::after_colon);
+        value.is_some_and(|v| v.starts_with(b"\""))
+    });
+    finished || frame.trim_ascii_start().strip_prefix(b"data:").is_some_and(|d| d.trim_ascii() == b"[DONE]")
+}
+
+/// Whether this is one of the last events of a Responses stream.
+pub(super) fn ends_response(frame: &[u8]) -> bool {
+    const LAST: [&[u8]; 6] = [
+        b"\"response.completed\"",
+        b"\"response.incomplete\"",
+        b"\"response.failed\"",
+        b"\"response.cancelled\"",
+        b"\"error\"",
+        b"[DONE]",
+    ];
+    LAST.iter().any(|last| memchr::memmem::find(frame, last).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(frame: &'static str, hide: bool) -> Option<String> {
+        read(Bytes::from_static(frame.as_bytes()), hide).shown.map(|s| String::from_utf8(s.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn only_the_chunks_own_null_goes() {
+        assert_eq!(shown("data: {\"choices\":[1],\"usage\":null}\n\n", true).unwrap(), "data: {\"choices\":[1]}\n\n");
+        assert_eq!(
+            shown("data: {\"a\":\"usage\",\"usage\": null, \"b\":1}\r\n\r\n", true).unwrap(),
+            "data: {\"a\":\"usage\", \"b\":1}\r\n\r\n"
+        );
+        for untouched in [
+            "data: {\"choices\":[{\"delta\":{\"usage\":null,\"x\":1}}]}\n\n",
+            "data: {\"choices\":[{\"delta\":{\"content\":\"usage\"}}]}\n\n",
+            "data: {\"usage\"\ndata: : null}\n\n",
+        ] {
+            assert_eq!(shown(untouched, true).unwrap(), untouched);
+        }
+        assert_eq!(shown("data: {\"usage\":null}\n\n", false).unwrap(), "data: {\"usage\":null}\n\n");
+    }
+
+    #[test]
+    fn the_usage_chunk_is_hidden_only_when_we_asked() {
+        let chunk = "data: {\"choices\": [ ],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n\n";
+        assert_eq!(shown(chunk, true), None);
+        assert_eq!(shown(chunk, false).unwrap(), chunk);
+        let split = "data: {\"choices\":[],\ndata: \"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n\n";
+        assert_eq!(
+            read(Bytes::from_static(split.as_bytes()), true),
+            Seen { usage: Some(Usage { prompt: 1, completion: 2, ..Usage::default() }), shown: None }
+        );
+        let with_choice = "data: {\"choices\":[{}],\"usage\":{\"prompt_tokens\":1}}\n\n";
+        assert_eq!(shown(with_choice, true).unwrap(), with_choice);
+    }
+}
