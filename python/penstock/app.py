@@ -70,7 +70,10 @@ def create_app(runtime: Runtime | None = None) -> Litestar:
         app.state.runtime = running
         try:
             await running.start()
-            running.announce()
+            running.get_ready()
+            if runtime is None:
+                # The port is about to be opened by a server that says nothing to its app.
+                running.announce()
             yield
             await running.drain(running.settings.grace_ms)
         finally:

@@ -88,7 +88,9 @@ CHAT: dict[str, list[dict[str, Any]]] = {
         {"role": "tool", "tool_call_id": "call_1", "content": _words(5)},
     ],
     "a name": [{"role": "user", "name": "river", "content": _words(9)}],
-    "content parts": [{"role": "user", "content": [{"type": "text", "text": _words(5)}, {"type": "text", "text": _words(6)}]}],
+    "content parts": [
+        {"role": "user", "content": [{"type": "text", "text": _words(5)}, {"type": "text", "text": _words(6)}]}
+    ],
     "all words": [{"role": "user", "content": _words(1_000)}, {"role": "user", "content": _words(1_500, 500)}],
     "empty": [{"role": "user", "content": ""}],
 }
@@ -105,9 +107,13 @@ def test_prompts_of_its_words_cost_what_admission_counts(
 
 
 @pytest.mark.parametrize(
-    ("path", "fields", "told"),
+    "path, fields, told",
     [
-        ("/v1/messages", {"max_tokens": 9, "messages": CHAT["one message"], "system": _words(8)}, ("usage", "input_tokens")),
+        (
+            "/v1/messages",
+            {"max_tokens": 9, "messages": CHAT["one message"], "system": _words(8)},
+            ("usage", "input_tokens"),
+        ),
         ("/v1/messages/count_tokens", {"messages": CHAT["content parts"]}, ("input_tokens",)),
         ("/v1/completions", {"prompt": _words(12)}, ("usage", "prompt_tokens")),
         ("/v1/completions", {"prompt": [_words(2), _words(3, 9)]}, ("usage", "prompt_tokens")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from pathlib import Path
@@ -11,6 +12,12 @@ from tests.conftest import Gateway
 from tests.rig import Sim, until
 
 Row = dict[str, Any]
+logger = logging.getLogger("tests.faults")
+
+
+def note(text: str) -> None:
+    """Figures worth knowing, shown with `--log-cli-level=INFO`."""
+    logger.info(text)
 
 
 def rows_of(gateway: Gateway, key: str) -> list[Row]:
@@ -60,7 +67,7 @@ def idle(gateway: Gateway, seconds: float = 10) -> None:
 
 def descriptors(pid: int) -> int:
     """Open file descriptors of a process."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def resident_mb(pid: int) -> float:
@@ -104,10 +111,8 @@ def differences(rows: list[Row], entries: list[Row]) -> list[str]:
             theirs = (0, 0)
         if usage(row) != theirs:
             wrong.append(f"ours {usage(row)} {verdict(row)}, the simulator's {theirs}: {_short(entry)}")
-    for row in ours.values():
-        if usage(row) != (0, 0):
-            wrong.append(f"billed, although nothing was sent upstream: {row['request_id']} {usage(row)}")
-    return wrong
+    unsent = [row for row in ours.values() if usage(row) != (0, 0)]
+    return wrong + [f"billed, although nothing was sent upstream: {row['request_id']} {usage(row)}" for row in unsent]
 
 
 def _short(entry: Row) -> dict[str, Any]:

@@ -54,8 +54,7 @@ class Seen:
         """The text of all deltas."""
         found = []
         for event in self.events:
-            for choice in event.get("choices") or []:
-                found.append(choice["delta"].get("content") or "")
+            found += [choice["delta"].get("content") or "" for choice in event.get("choices") or []]
             if event.get("type") == "content_block_delta":
                 found.append(event["delta"].get("text", ""))
         return "".join(found)

@@ -40,7 +40,13 @@ def typed(answer: httpx.Response, surface: str) -> str:
 
 
 CUT = [{"fault": "reset_after:0"}, {"fault": "close_after:0"}, {"fault": "reset_after:1"}, {"fault": "truncate"}]
-SILENT = [{"fault": "hang_after:0"}, {"fault": "hang_after:1"}, {"ttft": "60000"}, {"slow_headers": "40"}]
+SILENT = [
+    {"fault": "hang_after:0"},
+    {"fault": "hang_after:1"},
+    {"ttft": "60000"},
+    {"slow_headers": "40"},
+    {"delay": "0", "ttft": "60000"},
+]
 
 
 @pytest.mark.parametrize("surface", ALL)
@@ -79,6 +85,15 @@ def test_a_stream_that_never_begins_is_a_504(hasty: Gateway, surface: str) -> No
     assert (verdict(row), usage(row)) == (("error", "none"), (0, 0))
 
 
+@pytest.mark.parametrize("surface", ALL)
+def test_a_stream_that_falls_silent_after_its_head_ends_in_an_error_event(hasty: Gateway, surface: str) -> None:
+    key = hasty.new_key()
+    seen = stream(hasty, key, surface, {"delay": "0", "ttft": "60000"})
+    assert (seen.status, seen.whole, len(seen.events), len(seen.errors)) == (200, True, 1, 1), seen.text
+    assert 0.45 < seen.seconds < 2
+    assert verdict(only_row(hasty, key))[0] == "upstream_cut"
+
+
 def test_half_of_a_json_body_on_another_wire_is_a_502(hasty: Gateway) -> None:
     key = hasty.new_key()
     answer, _ = call(hasty, key, "translated", {"fault": "bad_json"})
@@ -92,7 +107,7 @@ def test_a_json_body_that_is_none_on_the_same_wire_is_passed_on_and_not_free(has
     key = hasty.new_key()
     answer, _ = call(hasty, key, surface, {"fault": "bad_json", "tokens": "64"})
     assert answer.status_code == 200
-    with pytest.raises(ValueError, match="JSON|Unterminated|Expecting|delimiter"):
+    with pytest.raises(ValueError, match=r"JSON|Unterminated|Expecting|delimiter"):
         answer.json()
     row = only_row(hasty, key)
     assert verdict(row) == ("ok", "counted")
@@ -154,9 +169,7 @@ def test_a_connection_outlives_the_upstream_s_failures(hasty: Gateway) -> None:
     with hasty.client(limits=httpx.Limits(max_connections=1)) as client:
         sockets = set()
         for fault in ("reset_after:0", "truncate", "close_after:0", "hang_after:0"):
-            answer = client.post(
-                "/v1/chat/completions", headers={**headers, "x-sim-fault": fault}, json=body("sim")
-            )
+            answer = client.post("/v1/chat/completions", headers={**headers, "x-sim-fault": fault}, json=body("sim"))
             assert answer.status_code in (502, 504)
             sound = client.post("/v1/chat/completions", headers=headers, json=body("sim"))
             assert sound.status_code == 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import Gateway
-from tests.faults.accounts import idle, only_row, resident_mb, usage, verdict
+from tests.faults.accounts import idle, note, only_row, resident_mb, usage, verdict
 from tests.faults.streams import PROMPT_TOKENS, SURFACES, stream
 
 AFTER = {"chat": 3, "messages": 5, "translated": 5}
@@ -115,7 +115,7 @@ def test_a_huge_event_passes_in_bounded_memory(hasty: Gateway, surface: str) -> 
     assert seen.words.endswith("... river that")
     row = only_row(hasty, key)
     assert (verdict(row), usage(row)) == (("ok", "upstream"), (PROMPT_TOKENS, 3))
-    print(f"{surface}: {before:.0f} MB before, {grown:+.1f} MB after a 10 MB event")
+    note(f"{surface}: {before:.0f} MB before, {grown:+.1f} MB after a 10 MB event")
     # On the same wire the event goes on in pieces; translated it must be held, as bytes, text and translation.
     assert grown < (100 if surface == "translated" else 40)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.conftest import Gateway
-from tests.faults.accounts import Row, differences, gauge, idle, rows_of, settled, usage, verdict
+from tests.faults.accounts import Row, differences, gauge, idle, note, rows_of, settled, usage, verdict
+from tests.faults.conftest import CONFIG
 from tests.faults.raw import Client, ask
 from tests.faults.streams import PROMPT_TOKENS, SURFACES, body
 from tests.rig import Sim, until
@@ -37,7 +39,7 @@ def _promptly(entries: list[Row], left: dict[str, float]) -> None:
     """No answer goes on for longer than a second after its client left."""
     late = [_ended_ms(entry) - left[entry["call_id"]] for entry in entries if left.get(entry["call_id"])]
     assert late, "some clients knew their call"
-    print(f"the upstream knew after {sorted(late)[len(late) // 2]:.1f} ms (median), {max(late):.1f} ms (worst)")
+    note(f"the upstream knew after {sorted(late)[len(late) // 2]:.1f} ms (median), {max(late):.1f} ms (worst)")
     assert max(late) < PROMPTLY_S * 1000
 
 
@@ -72,11 +74,14 @@ async def test_500_clients_leave_in_mid_stream_at_random_points(patient: Gateway
     assert sum(entry["tokens_sent"] > 0 for entry in cut) > 150
     await asyncio.to_thread(idle, patient)
     rows = rows_of(patient, key)
-    print(f"{len(rows)} records, {len(entries)} upstream calls, {len(cut)} cut")
+    note(f"{len(rows)} records, {len(entries)} upstream calls, {len(cut)} cut")
     assert 450 <= len(rows) <= 500
     assert differences(rows, entries) == []
-    ours, theirs = sum(usage(row)[1] for row in rows), sum(
-        entry["completion_tokens"] if entry["outcome"] == "completed" else entry["tokens_sent"] for entry in entries
+    ours, theirs = (
+        sum(usage(row)[1] for row in rows),
+        sum(
+            entry["completion_tokens"] if entry["outcome"] == "completed" else entry["tokens_sent"] for entry in entries
+        ),
     )
     assert ours == theirs
 
@@ -88,7 +93,9 @@ async def test_clients_that_leave_just_as_the_answer_begins(patient: Gateway, si
     key, since = patient.new_key(), sim.mark()
     control = {"x-sim-ttft": "150", "x-sim-tps": "300", "x-sim-tokens": "300"}
     request = ask(path, key, body(model, stream=True), control)
-    leaving = [_stays_for(patient, request, choose.uniform(0.14, 0.18), reset=choose.random() < 0.3) for _ in range(100)]
+    leaving = [
+        _stays_for(patient, request, choose.uniform(0.14, 0.18), reset=choose.random() < 0.3) for _ in range(100)
+    ]
     await asyncio.gather(*leaving)
     await asyncio.to_thread(until, lambda: not any(e["outcome"] == "open" for e in sim.ledger(since)), "none open", 5)
     entries = settled(sim, since)
@@ -157,6 +164,29 @@ async def test_one_call_cut_at_a_known_word_is_billed_to_the_token(patient: Gate
     assert verdict(row) == ("client_disconnect", "counted")
     assert usage(row) == (PROMPT_TOKENS, entry["tokens_sent"])
     assert entry["prompt_tokens"] == PROMPT_TOKENS
+
+
+async def test_the_other_door_hands_on_that_clients_leave(start_gateway: Callable[..., Gateway], sim: Sim) -> None:
+    """Through Granian: forty streams and twenty unary calls that nobody waits for."""
+    gateway = start_gateway(listener="granian", config=CONFIG % (2, "60s", "60s"))
+    choose = random.Random(99)
+    key, since = gateway.new_key(), sim.mark()
+    path, model = SURFACES["chat"]
+    streams = [ask(path, key, body(model, stream=True), {"x-sim-tps": "50", "x-sim-tokens": "400"}) for _ in range(40)]
+    unary = [ask(path, key, body(model), {"x-sim-ttft": "20000"}) for _ in range(20)]
+    leaving = [_stays_for(gateway, r, choose.uniform(0.5, 1.2), reset=choose.random() < 0.3) for r in streams + unary]
+    results = await asyncio.gather(*leaving)
+    last = time.time() * 1000
+    await asyncio.to_thread(until, lambda: not any(e["outcome"] == "open" for e in sim.ledger(since)), "none open", 5)
+    entries = settled(sim, since)
+    assert len(entries) == 60
+    assert {entry["outcome"] for entry in entries} == {"cut"}
+    assert max(_ended_ms(entry) for entry in entries) < last + PROMPTLY_S * 1000
+    _promptly(entries, {call: left for call, left in results if call})
+    await asyncio.to_thread(idle, gateway)
+    rows = await asyncio.to_thread(rows_of, gateway, key)
+    assert {verdict(row)[0] for row in rows} == {"client_disconnect"}
+    assert differences(rows, entries) == []
 
 
 async def test_leaving_frees_what_the_call_held(patient: Gateway) -> None:

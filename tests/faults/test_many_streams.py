@@ -10,7 +10,18 @@ import pytest
 
 from penstock import _core
 from tests.conftest import Gateway
-from tests.faults.accounts import descriptors, differences, gauge, idle, resident_mb, rows_of, settled, usage, verdict
+from tests.faults.accounts import (
+    descriptors,
+    differences,
+    gauge,
+    idle,
+    note,
+    resident_mb,
+    rows_of,
+    settled,
+    usage,
+    verdict,
+)
 from tests.faults.streams import PROMPT_TOKENS, SURFACES, body
 from tests.rig import Sim, until
 
@@ -41,7 +52,9 @@ def test_a_thousand_paced_streams_at_once(patient: Gateway, sim: Sim, surface: s
             patient,
             key,
             path,
-            body(model, stream=True, stream_options={"include_usage": True}) if surface != "messages" else body(model, stream=True),
+            body(model, stream=True, stream_options={"include_usage": True})
+            if surface != "messages"
+            else body(model, stream=True),
             connections=STREAMS,
             requests=STREAMS,
             ramp_ms=300,
@@ -68,7 +81,7 @@ def test_a_thousand_paced_streams_at_once(patient: Gateway, sim: Sim, surface: s
     assert {(verdict(row), usage(row)) for row in rows} == {(("ok", "upstream"), (PROMPT_TOKENS, WORDS))}
     assert differences(rows, settled(sim, since)) == []
     after = resident_mb(patient.pid)
-    print(
+    note(
         f"{surface}: {before:.0f} MB before, {highest:.0f} MB with {STREAMS} streams "
         f"({(highest - before) * 1000 / STREAMS:.0f} kB each), {after:.0f} MB after; {left:+d} descriptors; "
         f"gap p99 {report['stream']['gap_us']['p99'] / 1000:.1f} ms"

@@ -7,7 +7,7 @@ from typing import Any
 
 from penstock import _core
 from tests.conftest import Gateway
-from tests.faults.accounts import gauge, idle, resident_mb
+from tests.faults.accounts import gauge, idle, note, resident_mb
 from tests.faults.streams import SURFACES, body
 from tests.rig import until
 
@@ -43,7 +43,7 @@ def test_twenty_thousand_unary_calls_leave_no_memory_behind(patient: Gateway) ->
     report = _calls(patient, key, "chat", CALLS)
     assert (report["requests"], report["errors"]) == (CALLS, 0)
     after = _rest(patient)
-    print(
+    note(
         f"{cold:.1f} MB at rest, {warm:.1f} MB after {CALLS} calls, {after:.1f} MB after {2 * CALLS}; "
         f"{report['rps']:.0f} calls/s"
     )

@@ -19,9 +19,7 @@ from tests.rig import Sim, until
 ALL = list(SURFACES)
 
 
-def call(
-    gateway: Gateway, token: str, surface: str = "chat", model: str | None = None, **sim: str
-) -> httpx.Response:
+def call(gateway: Gateway, token: str, surface: str = "chat", model: str | None = None, **sim: str) -> httpx.Response:
     """One unary call."""
     path, default = SURFACES[surface]
     headers = {"authorization": f"Bearer {token}", **{f"x-sim-{name}": value for name, value in sim.items()}}
@@ -35,7 +33,7 @@ def attempts(sim: Sim, since: int, answer: httpx.Response) -> list[dict[str, Any
 
 
 @pytest.mark.parametrize("surface", ALL)
-@pytest.mark.parametrize(("failures", "status"), [(1, 503), (2, 500), (2, 429), (1, 408), (2, 529)])
+@pytest.mark.parametrize("failures, status", [(1, 503), (2, 500), (2, 429), (1, 408), (2, 529)])
 def test_a_failure_that_passes_is_not_seen(
     patient: Gateway, sim: Sim, surface: str, failures: int, status: int
 ) -> None:
@@ -72,9 +70,7 @@ def test_nothing_is_retried_after_the_first_byte(patient: Gateway, sim: Sim, sur
 
 @pytest.mark.parametrize("surface", ALL)
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_what_is_wrong_with_the_request_is_never_retried(
-    patient: Gateway, sim: Sim, surface: str, status: int
-) -> None:
+def test_what_is_wrong_with_the_request_is_never_retried(patient: Gateway, sim: Sim, surface: str, status: int) -> None:
     key, since = patient.new_key(), sim.mark()
     answer = call(patient, key, surface, status=str(status))
     assert (answer.status_code, answer.headers["x-penstock-attempts"]) == (status, "1")
@@ -82,7 +78,9 @@ def test_what_is_wrong_with_the_request_is_never_retried(
     assert only_row(patient, key)["metadata"]["attempts"] == 1
 
 
-@pytest.mark.parametrize("control", [{"status": "500"}, {"status": "429"}, {"fault": "reset_after:0"}, {"fault": "truncate"}])
+@pytest.mark.parametrize(
+    "control", [{"status": "500"}, {"status": "429"}, {"fault": "reset_after:0"}, {"fault": "truncate"}]
+)
 def test_attempts_are_bounded_and_the_last_error_is_told(patient: Gateway, sim: Sim, control: dict[str, str]) -> None:
     key, since = patient.new_key(), sim.mark()
     answer = call(patient, key, **control)
@@ -169,7 +167,10 @@ def test_when_all_are_down_the_last_error_is_told(router: Gateway) -> None:
     assert answer.json()["error"]["code"] == "upstream_unreachable"
     assert answer.headers["x-penstock-attempts"] == "3"
     # From then on they cool down: refused at once, and told when to come again.
-    codes = {(answer.status_code, answer.json()["error"]["code"]) for answer in (call(router, key, model="down") for _ in range(6))}
+    codes = {
+        (answer.status_code, answer.json()["error"]["code"])
+        for answer in (call(router, key, model="down") for _ in range(6))
+    }
     assert codes <= {(502, "upstream_unreachable"), (429, "no_deployment_available")}
     last = call(router, key, model="down")
     assert last.json()["error"]["code"] == "no_deployment_available"

@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from tests.conftest import Gateway
-from tests.faults.accounts import differences, gauge, idle, resident_mb, rows_of, settled, verdict
+from tests.faults.accounts import differences, gauge, idle, note, resident_mb, rows_of, settled, verdict
 from tests.faults.raw import Client, ask
 from tests.faults.streams import SURFACES, body, stream
 from tests.rig import Sim, until
 
-STALLED = 50
+STALLED = 30
 
 
 @pytest.mark.parametrize("surface", list(SURFACES))
@@ -45,7 +45,7 @@ async def test_readers_that_stall_hold_the_upstream_and_cost_no_memory(
     calls = {row["request_id"] for row in rows}
     entries = await asyncio.to_thread(settled, sim, since, calls)
     sent = sum(entry["tokens_sent"] for entry in entries)
-    print(f"{surface}: {grown:+.1f} MB with {STALLED} stalled readers, {sent} tokens were written")
+    note(f"{surface}: {grown:+.1f} MB with {STALLED} stalled readers, {sent} tokens were written")
     assert grown < 60
     assert {entry["outcome"] for entry in entries} == {"cut"}
     assert len(entries) == len(rows) == STALLED

@@ -8,14 +8,14 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from tests.conftest import Gateway
-from tests.faults.accounts import Row, gauge, idle, rows_of, usage, verdict
+from tests.faults.accounts import Row, gauge, idle, note, rows_of, usage, verdict
 from tests.faults.conftest import CONFIG
 from tests.faults.raw import Client, ask
 from tests.faults.streams import PROMPT_TOKENS, body
@@ -64,7 +64,7 @@ def test_calls_go_on_while_another_writer_locks_the_store(start_gateway: Start) 
                 answered.append(answer.headers["x-penstock-call-id"])
             assert gauge(gateway, "penstock_usage_queue_records") == len(answered), "all wait in the queue"
         until(lambda: gauge(gateway, "penstock_usage_queue_records") == 0, "the queue is written", 20)
-    print(f"{len(answered)} calls while the store was locked, the slowest took {slowest * 1000:.0f} ms")
+    note(f"{len(answered)} calls while the store was locked, the slowest took {slowest * 1000:.0f} ms")
     assert slowest < 1
     rows = rows_of(gateway, key)
     assert _ids(rows) == sorted(answered + before)
@@ -128,9 +128,7 @@ async def test_a_restart_under_load_loses_nothing_and_repeats_nothing(start_gate
                 assert answer.status_code == 503, answer.text
 
     async def streamed() -> None:
-        request = ask(
-            "/v1/chat/completions", key, body("sim", stream=True), {"x-sim-tokens": "20", "x-sim-tps": "50"}
-        )
+        request = ask("/v1/chat/completions", key, body("sim", stream=True), {"x-sim-tokens": "20", "x-sim-tps": "50"})
         while not over.is_set():
             try:
                 client = await Client.connect(target[0])
@@ -138,10 +136,8 @@ async def test_a_restart_under_load_loses_nothing_and_repeats_nothing(start_gate
                 await asyncio.sleep(0)
                 continue
             client.writer.write(request)
-            try:
+            with suppress(AssertionError, OSError):
                 await client.read_until(b"0\r\n\r\n")
-            except (AssertionError, OSError):
-                pass
             if client.call_id:
                 begun.add(client.call_id)
                 if b"data: [DONE]" in client.received:
@@ -174,7 +170,7 @@ async def test_a_restart_under_load_loses_nothing_and_repeats_nothing(start_gate
     lost = {call: told for call, told in complete.items() if recorded.get(call) != told}
     assert lost == {}, "what a client got whole is recorded, with the usage that it was told"
     assert begun <= recorded.keys(), "also what was cut"
-    print(f"{len(complete)} calls complete, {len(rows)} recorded, {len(begun - complete.keys())} cut by the restart")
+    note(f"{len(complete)} calls complete, {len(rows)} recorded, {len(begun - complete.keys())} cut by the restart")
     assert {verdict(row)[0] for row in rows if row["request_id"] in complete} == {"ok"}
 
 
@@ -191,7 +187,9 @@ def test_keys_and_spend_survive_the_restart(start_gateway: Start, tmp_path: Path
     with first.client() as client, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: _call(client, key), range(40)))
     assert {answer.status_code for answer in answers} == {200}
-    expected = sum(json.loads(answer.content)["usage"]["completion_tokens"] * 2e-6 + PROMPT_TOKENS * 1e-6 for answer in answers)
+    expected = sum(
+        json.loads(answer.content)["usage"]["completion_tokens"] * 2e-6 + PROMPT_TOKENS * 1e-6 for answer in answers
+    )
     first.close()
     second = start_gateway(
         config=QUIET, arguments=["--data-dir", str(data)], environment={"PENSTOCK_MASTER_KEY": first.admin_key}

@@ -150,7 +150,7 @@ def question(**body: Any) -> dict[str, Any]:
     return {"model": "priced", "max_tokens": 4, "messages": QUESTION, **body}
 
 
-def nanos(dollars: float) -> int:
+def nanos(dollars: float | str) -> int:
     """An amount as an endpoint shows it, in nano-dollars, exactly."""
     return int(Decimal(str(dollars)) * 1_000_000_000)
 

@@ -15,6 +15,7 @@ import socket
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 import msgspec
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("penstock")
 
 _IMMEDIATE_EXIT = 130
+_PORT_INTERVAL_S = 0.01
 
 
 def run(flags: Flags, workers: int) -> None:
@@ -96,9 +98,9 @@ async def _serve(prepared: Prepared) -> None:
         # What exists now lives as long as the process; the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        banner = asyncio.get_running_loop().create_task(_show_banner(runtime))
+        announcing = asyncio.get_running_loop().create_task(_announce(runtime))
         await server.serve()
-        banner.cancel()
+        announcing.cancel()
         await signals.finished()
     finally:
         await runtime.close()
@@ -106,12 +108,27 @@ async def _serve(prepared: Prepared) -> None:
         raise SystemExit(_IMMEDIATE_EXIT)
 
 
-async def _show_banner(runtime: Runtime) -> None:
+async def _announce(runtime: Runtime) -> None:
     from penstock.cli.banner import show
 
-    await runtime.announced.wait()
+    await runtime.ready.wait()
+    if runtime.settings.listener == "granian":
+        await _until_open(urlsplit(runtime.address).hostname, runtime.port)
+    runtime.announce()
     if runtime.settings.banner:
         show(runtime)
+
+
+async def _until_open(host: str | None, port: int) -> None:
+    """Wait for the port, which Granian opens some time after the app is ready and does not tell."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except OSError:
+            await asyncio.sleep(_PORT_INTERVAL_S)
+        else:
+            writer.close()
+            return
 
 
 def _server(app: Litestar, prepared: Prepared) -> Server:

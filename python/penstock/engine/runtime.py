@@ -80,7 +80,8 @@ class Runtime:
         self.port = prepared.settings.port
         """The public port, known once :meth:`start` returned."""
         self.is_ready = False
-        self.announced = asyncio.Event()
+        self.ready = asyncio.Event()
+        """Calls are taken, as soon as the public port is open."""
         self.usage = UsageWriter(engine, database)
         self.audit = AuditTrail(database)
         source = KeySource(_core.generate_key, self.digest)
@@ -169,7 +170,7 @@ class Runtime:
     async def start(self) -> None:
         """Open the public port (unless another listener owns it) and begin the background work. Idempotent.
 
-        The port answers 503 to readiness until :meth:`announce`.
+        The port answers 503 to readiness until :meth:`get_ready`.
 
         Raises:
             OSError: the port cannot be bound.
@@ -189,15 +190,18 @@ class Runtime:
         self.certificates.start()
         self._sync = asyncio.get_running_loop().create_task(self._synchronise(), name="key-sync")
 
-    def announce(self) -> None:
-        """Be ready, and say so."""
+    def get_ready(self) -> None:
+        """Take calls. Whoever opens the public port calls :meth:`announce` then."""
         if self._environment.redis_url is not None:
             logger.warning(
                 "REDIS_URL has no effect in this version: limits are kept in this process", extra={"event": "redis"}
             )
         self.engine.set_ready(True)
         self.is_ready = True
-        self.announced.set()
+        self.ready.set()
+
+    def announce(self) -> None:
+        """Say that the public port answers."""
         logger.info(
             "listening",
             extra={

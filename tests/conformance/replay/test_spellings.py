@@ -112,7 +112,12 @@ def _assert_understood(replayer: Replayer, recording: Recording, spelling: str) 
         call.path, call.body, replayer.put(body, "text/event-stream", split=[50] * (len(body) // 50))
     )
     if call.hides_usage:
-        assert _visible(answer.content) == _without_usage(_visible(body))
+        found = _visible(answer.content)
+        if spelling == "indented":
+            # `"usage": null` may stay there: it says nothing, and taking it out of several lines is not worth a risk.
+            assert not any(isinstance(event, dict) and event.get("usage") for event in found)
+            found = _without_usage(found)
+        assert found == _without_usage(_visible(body))
     else:
         assert answer.content == body
     record = replayer.usage(answer.headers["x-penstock-call-id"])

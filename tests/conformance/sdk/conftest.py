@@ -10,7 +10,7 @@ import anthropic
 import openai
 import pytest
 
-from tests.conftest import Gateway
+from tests.conftest import NO_TLS, Gateway
 
 # The machine's proxy settings are no part of what is tested.
 _OPTIONS: dict[str, Any] = {"max_retries": 0, "timeout": 20.0}
@@ -20,7 +20,7 @@ _OPTIONS: dict[str, Any] = {"max_retries": 0, "timeout": 20.0}
 def client(door: Gateway) -> Iterator[openai.OpenAI]:
     """The synchronous OpenAI client."""
     with (
-        openai.DefaultHttpxClient(trust_env=False) as http,
+        openai.DefaultHttpxClient(trust_env=False, verify=NO_TLS) as http,
         openai.OpenAI(base_url=f"{door.url}/v1", api_key=door.admin_key, http_client=http, **_OPTIONS) as made,
     ):
         yield made
@@ -30,7 +30,7 @@ def client(door: Gateway) -> Iterator[openai.OpenAI]:
 async def aclient(door: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
     """The asynchronous OpenAI client."""
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(openai.DefaultAsyncHttpxClient(trust_env=False))
+        http = await stack.enter_async_context(openai.DefaultAsyncHttpxClient(trust_env=False, verify=NO_TLS))
         yield await stack.enter_async_context(
             openai.AsyncOpenAI(base_url=f"{door.url}/v1", api_key=door.admin_key, http_client=http, **_OPTIONS)
         )
@@ -42,7 +42,7 @@ def client_of(door: Gateway) -> Iterator[Callable[..., openai.OpenAI]]:
     with ExitStack() as stack:
 
         def make(**options: Any) -> openai.OpenAI:
-            http = stack.enter_context(openai.DefaultHttpxClient(trust_env=False))
+            http = stack.enter_context(openai.DefaultHttpxClient(trust_env=False, verify=NO_TLS))
             given = {"base_url": f"{door.url}/v1", "api_key": door.admin_key, **_OPTIONS, **options}
             return stack.enter_context(openai.OpenAI(http_client=http, **given))
 
@@ -53,7 +53,7 @@ def client_of(door: Gateway) -> Iterator[Callable[..., openai.OpenAI]]:
 def claude(door: Gateway) -> Iterator[anthropic.Anthropic]:
     """The synchronous Anthropic client."""
     with (
-        anthropic.DefaultHttpxClient(trust_env=False) as http,
+        anthropic.DefaultHttpxClient(trust_env=False, verify=NO_TLS) as http,
         anthropic.Anthropic(base_url=door.url, api_key=door.admin_key, http_client=http, **_OPTIONS) as made,
     ):
         yield made
@@ -63,7 +63,7 @@ def claude(door: Gateway) -> Iterator[anthropic.Anthropic]:
 async def aclaude(door: Gateway) -> AsyncIterator[anthropic.AsyncAnthropic]:
     """The asynchronous Anthropic client."""
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(anthropic.DefaultAsyncHttpxClient(trust_env=False))
+        http = await stack.enter_async_context(anthropic.DefaultAsyncHttpxClient(trust_env=False, verify=NO_TLS))
         yield await stack.enter_async_context(
             anthropic.AsyncAnthropic(base_url=door.url, api_key=door.admin_key, http_client=http, **_OPTIONS)
         )

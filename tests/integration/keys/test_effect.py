@@ -98,7 +98,7 @@ def test_no_call_gets_through_after_the_answer_to_a_revocation(managed: Managed)
         revoked = threading.Event()
 
         def hammer(key: str = key, revoked: threading.Event = revoked) -> list[int]:
-            after = []
+            after: list[int] = []
             while len(after) < 10:
                 begun_after = revoked.is_set()
                 status = managed.chat(key).status_code

@@ -67,7 +67,15 @@ SHOWN_AS_SENT: dict[str, Any] = {
 INFO_ALWAYS = {
     *("token", "key_name", "key_alias", "spend", "max_budget", "expires", "models", "aliases", "config", "user_id"),
     *("team_id", "max_parallel_requests", "metadata", "tpm_limit", "rpm_limit", "budget_duration", "budget_reset_at"),
-    *("allowed_cache_controls", "soft_budget", "permissions", "model_max_budget", "blocked", "created_at", "updated_at"),
+    *(
+        "allowed_cache_controls",
+        "soft_budget",
+        "permissions",
+        "model_max_budget",
+        "blocked",
+        "created_at",
+        "updated_at",
+    ),
     *("litellm_budget_table", "organization_id", "created_by", "updated_by", "allowed_routes", "budget_id", "tags"),
 }
 
@@ -115,7 +123,7 @@ def test_info_is_found_by_key_and_by_token_and_shows_no_secret(managed: Managed)
     for identifier in (made["key"], made["token"]):
         answer = managed.get("/key/info", key=identifier).json()
         assert answer["key"] == identifier
-        assert INFO_ALWAYS <= set(answer["info"])
+        assert set(answer["info"]) >= INFO_ALWAYS
         assert made["key"] not in str(answer["info"])
     own = managed.client.get("/key/info", headers={"x-api-key": made["key"]}).json()
     assert own["info"]["token"] == made["token"]
@@ -276,12 +284,18 @@ def test_lists_come_in_pages_that_hold_every_key_once(managed: Managed) -> None:
     query = {"user_id": user, "return_full_object": True, "sort_by": "key_alias", "sort_order": "asc"}
     whole = managed.get("/key/list", **query).json()["keys"]
     assert [entry["key_alias"] for entry in whole] == names
-    assert INFO_ALWAYS <= set(whole[0])
+    assert set(whole[0]) >= INFO_ALWAYS
     one = managed.get("/key/list", key_alias=names[0], return_full_object=True).json()["keys"]
     assert [entry["key_alias"] for entry in one] == names[:1]
     assert managed.get("/key/list", key_hash=one[0]["token"]).json()["keys"] == [one[0]["token"]]
     assert managed.get("/key/list", team_id="nobody").json()["keys"] == []
-    for field, value in (("page", 0), ("size", 101), ("size", "x"), ("sort_by", "token; DROP TABLE keys"), ("page", -1)):
+    for field, value in (
+        ("page", 0),
+        ("size", 101),
+        ("size", "x"),
+        ("sort_by", "token; DROP TABLE keys"),
+        ("page", -1),
+    ):
         refused = managed.get("/key/list", **{field: value})
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, field)
 

@@ -38,9 +38,7 @@ def test_every_route_is_documented_and_every_documented_route_is_there(managed: 
     listed = {
         (method, route["path"]) for route in managed.get("/routes").json()["routes"] for method in route["methods"]
     }
-    hot = {
-        path for _, path in listed if any(path.removesuffix("/{rest}") == hot.path for hot in HOT_ROUTES)
-    }
+    hot = {path for _, path in listed if any(path.removesuffix("/{rest}") == hot.path for hot in HOT_ROUTES)}
     documented = {(method, path) for method, path in operations(managed)}
     undocumented = {(method, path) for method, path in listed if path not in hot} - documented
     assert not undocumented

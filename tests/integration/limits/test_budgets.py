@@ -62,7 +62,9 @@ def test_the_refusal_is_lite_llms(managed: Managed) -> None:
     assert (error["type"], error["code"], error["param"]) == ("budget_exceeded", "budget_exceeded", None)
     assert error["message"].startswith("Budget has been exceeded! Current cost: $0, Max budget: $0.0000")
     assert "retry-after" not in refused.headers, "a budget without windows never comes back"
-    answer = managed.client.post("/v1/messages", headers={"x-api-key": key}, json=question(model="claude", max_tokens=500))
+    answer = managed.client.post(
+        "/v1/messages", headers={"x-api-key": key}, json=question(model="claude", max_tokens=500)
+    )
     assert answer.status_code == 422
     assert answer.json()["error"]["type"] == "billing_error"
     assert managed.chat(managed.key(max_budget=dollars(worst_case()))).status_code == 200, "just enough is enough"
@@ -161,9 +163,7 @@ def test_spend_given_when_the_key_is_made_counts(managed: Managed) -> None:
     assert managed.chat(key).status_code == 422
 
 
-def test_a_budget_outlives_a_restart(
-    start_managed: Callable[..., Managed], simulator_url: str
-) -> None:
+def test_a_budget_outlives_a_restart(start_managed: Callable[..., Managed], simulator_url: str) -> None:
     from tests.conftest import Gateway
 
     first = start_managed()

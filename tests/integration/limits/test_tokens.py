@@ -126,7 +126,7 @@ def test_used_up_tokens_are_refused_until_the_promised_moment(managed: Managed) 
     assert refused.headers["retry-after"] == "1"
     while managed.chat(key).status_code == 429:
         assert time.monotonic() < answered + promised + 0.25, "the promise was broken"
-    assert time.monotonic() >= sent + promised, "admitted before its time"
+    assert time.monotonic() >= sent + promised - 0.001, "admitted before its time"
     # What was refused for tokens was not counted as a request: one, its debt's end, and the refused in between.
     assert int(managed.chat(key).headers["x-ratelimit-remaining-requests"]) >= 1_000 - 4
 

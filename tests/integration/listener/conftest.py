@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.conftest import Gateway
+from tests.integration.listener import wire
 
 BODY: dict[str, Any] = {"model": "sim", "max_tokens": 4, "messages": [{"role": "user", "content": "hello there"}]}
 
@@ -42,10 +42,11 @@ def _stays_healthy(request: pytest.FixtureRequest) -> Iterator[None]:
     if "port" in request.fixturenames:
         gateway: Gateway = request.getfixturevalue("port")
         assert gateway.process.process.poll() is None, "the gateway has ended"
-        with gateway.client() as client:
-            assert client.get("/_health/ready").status_code == 200
-            answer = client.post("/v1/chat/completions", headers=gateway.admin, json=BODY)
-            assert answer.json()["usage"]["completion_tokens"] == 4, answer.text
+        with wire.connect(gateway.url) as client:
+            ready = client.send("GET /_health/ready HTTP/1.1\r\nHost: gateway\r\n\r\n").answer()
+            assert ready.status == 200
+            answer = client.send(wire.chat(gateway.admin_key, BODY)).answer()
+            assert answer.json()["usage"]["completion_tokens"] == 4, answer
 
 
 @pytest.fixture
@@ -53,8 +54,9 @@ def upstream_calls(port: Gateway) -> Callable[[], int]:
     """How many requests the simulator received since the test began."""
 
     def received() -> int:
-        totals = httpx.get(f"{port.simulator_url}/_sim/ledger?limit=1", trust_env=False).json()["totals"]
-        return int(totals["requests"])
+        with wire.connect(port.simulator_url) as client:
+            page = client.send("GET /_sim/ledger?limit=1 HTTP/1.1\r\nHost: simulator\r\n\r\n").answer().json()
+        return int(page["totals"]["requests"])
 
     before = received()
     return lambda: received() - before

@@ -78,6 +78,17 @@ def _refuses(gateway: Gateway) -> bool:
         return probe.connect_ex((host, int(port))) != 0
 
 
+def _in_flight(gateway: Gateway) -> int:
+    with gateway.client() as client:
+        lines = client.get("/metrics", headers=gateway.admin).text.splitlines()
+    return sum(round(float(line.rsplit(" ", 1)[1])) for line in lines if "in_flight" in line and line[0] != "#")
+
+
+def _get(gateway: Gateway, request: str) -> wire.Message:
+    with wire.connect(gateway.url) as client:
+        return client.send(request).answer()
+
+
 class Call:
     """A streamed call whose first frame has come."""
 
@@ -102,16 +113,14 @@ class Call:
 
 
 def test_a_gateway_is_ready_within_two_seconds(installation: Installation, record_property: Any) -> None:
-    took = []
-    for _ in range(3):
-        begun = time.monotonic()
-        gateway = installation.start()
-        took.append(time.monotonic() - begun)
-        with gateway.client() as client:
-            assert client.get("/_health/ready").status_code == 200
-        gateway.close()
-    record_property("started_to_ready_s", min(took))
-    assert min(took) < 2, took
+    begun = time.monotonic()
+    gateway = installation.start()
+    took = time.monotonic() - begun
+    # Not the time for which a busy machine ran something else.
+    waited = int(Path(f"/proc/{gateway.pid}/schedstat").read_text().split()[1]) / 1e9
+    record_property("started_to_ready_s", round(took, 3))
+    assert _get(gateway, _READY).status == 200
+    assert took - waited < 2, (took, waited)
 
 
 def test_a_stream_finishes_within_the_grace_and_the_process_ends_well(installation: Installation) -> None:
@@ -134,21 +143,11 @@ def test_readiness_is_503_from_the_signal_on(installation: Installation) -> None
     with wire.connect(gateway.url) as client:
         # Sent before the signal, answered after it: the second request waits for the first.
         client.send(slow + _READY.encode() + _LIVE.encode())
-        wire.until(lambda: '"in_flight":1' in _metrics_of(gateway) or _in_flight(gateway) == 1, 5)
+        wire.until(lambda: _in_flight(gateway) == 1, 5)
         _term(gateway)
         answers = client.answers()
     assert [answer.status for answer in answers][:2] == [200, 503]
     assert gateway.process.wait() == 0
-
-
-def _metrics_of(gateway: Gateway) -> str:
-    with gateway.client() as client:
-        return client.get("/metrics", headers=gateway.admin).text
-
-
-def _in_flight(gateway: Gateway) -> int:
-    lines = [line for line in _metrics_of(gateway).splitlines() if "in_flight" in line and not line.startswith("#")]
-    return round(sum(float(line.rsplit(" ", 1)[1]) for line in lines))
 
 
 @pytest.mark.parametrize("claude", [False, True], ids=["chat", "messages"])

@@ -10,6 +10,7 @@ pytest.importorskip("penstock._core", reason="the extension is not built: `make 
 
 from tests.conftest import Gateway
 from tests.integration.listener import wire
+from tests.integration.listener.conftest import BODY
 from tests.integration.listener.standin import StandIn, engine, socket_path
 from tests.integration.listener.wire import Message
 
@@ -48,9 +49,9 @@ def test_the_request_reaches_the_app_as_it_was(app: tuple[StandIn, str]) -> None
         "x-own: 2",
         "Cookie: a=b; c=d",
         "Authorization: Bearer k",
-        line="PATCH /a/%2e%2e/b?q=%20&q HTTP/1.1",
+        line="PATCH /a/%2Fx//b;c=d?q=%20&q=../.. HTTP/1.1",
     )
-    assert request.start == "PATCH /a/%2e%2e/b?q=%20&q HTTP/1.1"
+    assert request.start == "PATCH /a/%2Fx//b;c=d?q=%20&q=../.. HTTP/1.1"
     assert request.all("x-own") == ["1", "2"]
     assert request.all("host") == ["gateway.example:4000"]
     assert request.get("cookie") == "a=b; c=d"
@@ -183,3 +184,13 @@ def test_a_key_s_addresses_are_judged_by_what_a_trusted_proxy_says_and_by_nobody
     assert status(_TRUSTED) == 403
     assert status("127.0.0.2", "10.9.1.1") == 403
     assert status("127.0.0.1", "10.9.1.1") == 403
+
+
+@pytest.mark.parametrize(
+    "path", ["//v1/chat/completions", "/v1//chat/completions", "/v1/chat/completions/", "/v1/chat//completions"]
+)
+def test_a_hot_route_spelled_otherwise_is_no_way_round_a_key_s_addresses(port: Gateway, path: str) -> None:
+    key = port.new_key(allowed_cidrs=["10.9.0.0/16"])
+    with wire.connect(port.url) as client:
+        answer = client.send(wire.chat(key, BODY, "X-Forwarded-For: 10.9.1.1", path=path)).answer()
+    assert answer.status in (403, 404)

@@ -153,7 +153,7 @@ def test_an_unknown_caller_s_body_is_not_waited_for(client: H2Client, port: Gate
     number = client.open("POST", "/v1/chat/completions", end=False, extra=[("authorization", "Bearer sk-unknown")])
     stream = client.answer(number)
     assert stream.status == 401
-    assert json.loads(stream.body)["error"]["code"] == "malformed_api_key"
+    assert json.loads(stream.body)["error"]["type"] == "auth_error"
     assert client.answer(client.open("GET", "/_health/live")).status == 200
 
 

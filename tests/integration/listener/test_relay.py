@@ -33,12 +33,40 @@ def app() -> Iterator[tuple[StandIn, str]]:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PATCH"])
-@pytest.mark.parametrize("path", ["/no/such/route", "/v1/no-such-route", "/key/", "/v1", "/%00", "/key/generate/../x"])
+@pytest.mark.parametrize("path", ["/no/such/route", "/v1/no-such-route", "/key/", "/v1", "/%00", "/key.generate"])
 def test_unknown_routes_get_litellm_s_404(port: Gateway, method: str, path: str) -> None:
     with wire.connect(port.url) as client:
         answer = client.send(f"{method} {path} HTTP/1.1\r\nHost: gateway\r\n\r\n").answer()
     assert answer.status == 404
     assert answer.json() == {"detail": "Not Found"}
+
+
+@pytest.mark.parametrize(
+    "path, says",
+    [
+        ("/_health/live", {"status": "alive"}),
+        ("/_health/ready", {"status": "ready"}),
+        ("/health/liveliness", "I'm alive!"),
+        ("/health/liveness", "I'm alive!"),
+        ("/health/readiness", None),
+    ],
+)
+def test_health_needs_no_key(port: Gateway, path: str, says: object) -> None:
+    with wire.connect(port.url) as client:
+        answer = client.send(f"GET {path}?x=1 HTTP/1.1\r\nHost: gateway\r\n\r\n").answer()
+    assert answer.status == 200
+    assert answer.get("content-type") == "application/json"
+    assert answer.json() == says or (says is None and answer.json()["status"] == "healthy")
+
+
+@pytest.mark.parametrize(
+    "path", ["/key/generate/../x", "/v1/./models", "/key/%2e%2E/x", "/..", "/v1/chat/..%2fcompletions"]
+)
+def test_dot_segments_are_refused_before_anybody_could_resolve_them(port: Gateway, path: str) -> None:
+    with wire.connect(port.url) as client:
+        answer = client.send(f"GET {path} HTTP/1.1\r\nHost: gateway\r\n\r\n").answer()
+    assert answer.status in (400, 404)
+    assert set(answer.json()) <= {"error", "detail"}
 
 
 def test_a_large_admin_body_arrives_whole(port: Gateway) -> None:

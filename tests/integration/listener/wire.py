@@ -98,11 +98,16 @@ class Wire:
 
     def take(self, count: int) -> bytes:
         """Exactly so many bytes."""
-        while len(self.buffer) < count:
+        pieces, have = [self.buffer], len(self.buffer)
+        while have < count:
+            self.buffer = b""
             if not self.fill():
-                raise Broken(f"wanted {count} bytes, got {self.buffer[:300]!r}")
-        taken, self.buffer = self.buffer[:count], self.buffer[count:]
-        return taken
+                raise Broken(f"wanted {count} bytes, got {have}: {b''.join(pieces)[:300]!r}")
+            pieces.append(self.buffer)
+            have += len(self.buffer)
+        whole = b"".join(pieces)
+        self.buffer = whole[count:]
+        return whole[:count]
 
     def take_line(self, end: bytes = b"\r\n") -> bytes:
         """Up to ``end``, which is taken too and not returned."""

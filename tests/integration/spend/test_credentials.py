@@ -50,9 +50,8 @@ def test_a_credential_is_used_at_once_and_shown_masked_only(
     assert managed.chat(managed.gateway.admin_key, model="stored").status_code == 200
     assert last_authorization(managed) == f"Bearer {second}", "only the value given was replaced"
 
-    answers = [made.text, changed.text]
-    for path in ("/credentials", "/model/info", "/v2/model/info", "/model_group/info", "/metrics", "/spend/logs"):
-        answers.append(managed.get(path).text)
+    paths = ("/credentials", "/model/info", "/v2/model/info", "/model_group/info", "/metrics", "/spend/logs")
+    answers = [made.text, changed.text, *(managed.get(path).text for path in paths)]
     shown = managed.get("/credentials").json()["credentials"]
     assert [(one["credential_name"], one["credential_info"]) for one in shown] == [
         ("from-the-store", {"description": "d"})
@@ -114,8 +113,10 @@ def test_names_are_taken_once_and_unknown_ones_are_not_found(managed: Managed) -
     for status in (200, 400):
         answer = managed.post("/credentials", credential_name=name, credential_values={"api_key": "k" * 20})
         assert answer.status_code == status
-    for method in ("PATCH", "DELETE"):
-        body = {"json": {"credential_values": {}}} if method == "PATCH" else {}
-        answer = managed.client.request(method, "/credentials/no-such", headers=managed.admin, **body)
+    changes: dict[str, object] = {"credential_values": {}}
+    for answer in (
+        managed.client.patch("/credentials/no-such", headers=managed.admin, json=changes),
+        managed.client.delete("/credentials/no-such", headers=managed.admin),
+    ):
         assert (answer.status_code, answer.json()["error"]["param"]) == (404, "credential_name")
     assert managed.client.delete(f"/credentials/{name}", headers=managed.admin).status_code == 200

@@ -8,6 +8,7 @@ import json
 import secrets
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,10 @@ def traffic(managed: Managed, planted: Planted) -> None:
     )
     faults: list[dict[str, str]] = [
         *({"x-sim-replay": f"planted-{name}"} for name in ("answer", "error", "failure", "nonsense")),
-        *({"x-sim-fault": fault} for fault in ("reset_after:0", "reset_after:2", "bad_json", "truncate", "malformed:1")),
+        *(
+            {"x-sim-fault": fault}
+            for fault in ("reset_after:0", "reset_after:2", "bad_json", "truncate", "malformed:1")
+        ),
         {"x-sim-status": "401"},
         {},
     ]
@@ -184,15 +188,19 @@ def files(data: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in data.iterdir() if file.name not in ("pepper", "sealing.key")}
 
 
+def _has_banner(process: Process) -> bool:
+    return "curl " in process.output()
+
+
 def test_a_generated_master_key_is_in_its_own_file_and_in_the_first_banner_only(
     tmp_path: Path, start_process: Callable[..., Process]
 ) -> None:
     data = tmp_path / "data"
-    outputs = []
+    outputs, master = [], ""
     for _ in range(2):
         process = start_process("serve", "--port", "0", "--data-dir", str(data), "--log-level", "debug")
         url = process.wait_ready()["address"]
-        until(lambda process=process: "curl " in process.output(), what="the banner")
+        until(partial(_has_banner, process), what="the banner")
         master = (data / "master.key").read_text().strip()
         headers = {"authorization": f"Bearer {master}"}
         body = {"model": "demo", "messages": [{"role": "user", "content": "hello"}]}

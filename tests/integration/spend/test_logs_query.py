@@ -103,5 +103,9 @@ def test_what_a_call_would_cost_is_what_it_costs(managed: Managed) -> None:
     assert nanos(asked.json()["cost"]) == nanos(managed.info(key)["spend"])
     prompt = managed.post("/spend/calculate", model="priced", messages=QUESTION).json()["cost"]
     assert nanos(prompt) == cost_of_priced(ASKED, 0)
-    for body in ({}, {"model": "priced"}, {"model": "nothing", "messages": QUESTION}, {"completion_response": {}}):
+    unusable: list[dict[str, Any]] = [
+        *({}, {"model": "priced"}),
+        *({"model": "nothing", "messages": QUESTION}, {"completion_response": {}}),
+    ]
+    for body in unusable:
         assert managed.post("/spend/calculate", **body).status_code == 400

@@ -133,9 +133,10 @@ def test_a_client_that_goes_leaves_one_record_with_what_was_used(managed: Manage
             pieces.close()
     else:
         # No answer within this time: the client hangs up.
-        with pytest.raises(httpx.ReadTimeout), managed.gateway.client() as client:
-            headers = {"x-api-key": key, "x-sim-ttft": "20000"}
-            client.post("/v1/chat/completions", headers=headers, json=question(), timeout=0.3)
+        headers = {"x-api-key": key, "x-sim-ttft": "20000"}
+        url = f"{managed.gateway.url}/v1/chat/completions"
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(url, headers=headers, json=question(), timeout=0.3, trust_env=False)
     row = only(managed, key)
     told = row["metadata"]
     # A client that has gone before the answer began got no status at all.
@@ -214,7 +215,8 @@ def test_nothing_is_lost_or_doubled_across_a_graceful_restart(
 @pytest.mark.parametrize("field", ["user", "model"])
 def test_long_names_in_a_request_are_not_kept_whole(managed: Managed, field: str) -> None:
     key = managed.key()
-    managed.chat(key, **{field: "u" * 1_000_000})
+    body: dict[str, Any] = {field: "u" * 1_000_000}
+    managed.chat(key, **body)
     row = only(managed, key)
     assert len(row["end_user"]) <= 1_024
     assert len(row["metadata"]["requested_model"]) <= 1_024

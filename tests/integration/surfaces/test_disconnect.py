@@ -66,9 +66,7 @@ def test_leaving_in_the_middle_of_a_stream_cancels_the_upstream(
 ) -> None:
     since = sim.mark()
     with _open(door, path, {**body, "model": f"{prefix}sim/tps=100,tokens=90000"}) as connection:
-        received = b""
-        while b" that" not in received:
-            received += connection.recv(65_536)
+        _read_until(connection, b" that")
     ended = until(
         lambda: (entry := _entry(sim, since)) and entry["outcome"] != "open" and entry, "the end of the upstream's call"
     )
@@ -98,24 +96,22 @@ def test_the_usage_of_a_cut_stream_is_what_was_sent(door: Gateway, sim: Sim) -> 
     with socket.create_connection((str(place.hostname), place.port), timeout=20) as connection:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {key}\r\n"
         connection.sendall(f"{head}content-length: {len(payload)}\r\n\r\n".encode() + payload)
-        received = b""
-        while b" from" not in received:
-            received += connection.recv(65_536)
-    until(lambda: (e := _entry(sim, since)) and e["outcome"] == "cut", "the cut")
+        _read_until(connection, b" from")
+    cut = until(lambda: (e := _entry(sim, since)) and e["outcome"] == "cut" and e, "the cut")
 
     def logged() -> list[dict[str, Any]]:
         with door.client(headers=door.admin) as client:
             return list(client.get("/spend/logs", params={"api_key": key}).json())
 
     row = until(logged, "the usage record")[0]
-    assert row["completion_tokens"] > 0
+    assert 6 <= row["completion_tokens"] <= cut["tokens_sent"]
 
 
 @pytest.mark.parametrize("path, body, prefix", STREAMS[:1])
 def test_a_client_that_does_not_read_stops_the_upstream(
     door: Gateway, sim: Sim, path: str, body: dict[str, Any], prefix: str
 ) -> None:
-    """64 MiB are on offer; the buffers between are allowed a quarter of it."""
+    """64 MiB are on offer; the buffers in between are allowed a quarter of it."""
     since = sim.mark()
     before = _resident_mb(door.pid)
     tokens, size = 16_384, 4_096
@@ -123,31 +119,16 @@ def test_a_client_that_does_not_read_stops_the_upstream(
     with _open(door, path, {**body, "model": model}, receive_buffer=16_384) as connection:
         assert connection.recv(1_000)
         until(lambda: _entry(sim, since), "the call's arrival upstream")
-        sent = -1
-
-        def stalled() -> bool:
-            # Two looks a quarter of a second apart that see the same: nothing moves any more.
-            nonlocal sent
-            former, sent = sent, _resident_kb(door.pid)
-            with socket.socket() as pause:
-                pause.settimeout(0.25)
-                pause.bind(("127.0.0.1", 0))
-                pause.listen()
-                with pytest.raises(TimeoutError):
-                    pause.accept()
-            return former == sent
-
-        until(stalled, "a standstill", seconds=20)
+        # Long enough for all of it, were it taken: a call is some hundred times smaller and slower to set up.
+        with door.client(headers=door.admin) as client:
+            for _ in range(300):
+                assert client.get("/v1/models").status_code == 200
         grown = _resident_mb(door.pid) - before
         entry = _entry(sim, since)
         assert entry is not None
         assert entry["outcome"] == "open", "the upstream was drained although nobody read"
         assert grown < tokens * size / (1 << 20) / 4
     until(lambda: (e := _entry(sim, since)) and e["outcome"] == "cut", "the cut")
-
-
-def _resident_kb(pid: int) -> int:
-    return int(_resident_mb(pid) * 1024)
 
 
 def test_a_download_that_is_not_read_stops_the_upstream(door: Gateway, sim: Sim) -> None:

@@ -71,13 +71,12 @@ CALLS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("key info", "GET", "/key/info", NOTHING),
 ]
 
-# Of the connection, of the moment, or of the server software; all others must agree. (Lengths have a test of their own.)
+# Of the connection, of the moment, or of the server software; all others must agree.
 _FREE = {
     "date",
     "server",
     "connection",
     "transfer-encoding",
-    "content-length",
 }
 _FREE |= {
     "x-penstock-call-id",

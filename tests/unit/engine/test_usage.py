@@ -111,7 +111,10 @@ async def test_a_budget_window_is_reset_exactly_once(fake_app: FakeApp) -> None:
     assert told["spend"] == 0
     assert told["budget_reset_at"] > NOW
     assert await fake_app.runtime.keys.sweep_windows() == 0
-    late, new = record(2, token, cost=7, started_at=NOW - 3_600_000), record(3, token, cost=9, started_at=NOW + 3_600_000)
+    late, new = (
+        record(2, token, cost=7, started_at=NOW - 3_600_000),
+        record(3, token, cost=9, started_at=NOW + 3_600_000),
+    )
     fake_app.engine.usage = [late, new]
     await fake_app.runtime.usage.flush()
     found = await fake_app.runtime.keys.find(token)

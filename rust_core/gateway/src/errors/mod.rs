@@ -51,6 +51,8 @@ pub enum Kind {
     BodyTooLarge,
     /// The client was too slow to send its request.
     RequestTimeout,
+    /// The client left before its request was complete.
+    ClientGone,
     /// Too many requests per minute.
     RateRequests,
     /// Too many tokens per minute.
@@ -109,6 +111,7 @@ impl Kind {
             Self::RouteUnsupported => row(400, "invalid_request_error", "unsupported_route", Client),
             Self::BodyTooLarge => row(413, "invalid_request_error", "request_too_large", Client),
             Self::RequestTimeout => row(408, "invalid_request_error", "request_timeout", Client),
+            Self::ClientGone => row(499, "invalid_request_error", "client_disconnect", Client),
             Self::RateRequests => row(429, "requests", "rate_limit_exceeded", Gateway),
             Self::RateTokens => row(429, "tokens", "rate_limit_exceeded", Gateway),
             Self::RateParallel => row(429, "max_parallel_requests", "rate_limit_exceeded", Gateway),

@@ -256,10 +256,11 @@ impl H1Exchange<'_> {
     }
 
     pub(super) fn queue(&mut self, data: &[u8]) {
-        self.sent += data.len() as u64;
-        if self.head_only {
+        // After a write that was given up midway nothing more would land in its place.
+        if self.head_only || self.answer == Answer::Broken {
             return;
         }
+        self.sent += data.len() as u64;
         match self.answer {
             Answer::Chunked => penstock_http1::put_chunk(&mut self.out, data),
             _ => self.out.extend_from_slice(data),
@@ -267,6 +268,9 @@ impl H1Exchange<'_> {
     }
 
     pub(super) async fn flush(&mut self) -> Result<(), Gone> {
+        if self.answer == Answer::Broken {
+            return Err(Gone);
+        }
         if self.out.is_empty() {
             return Ok(());
         }
@@ -307,6 +311,9 @@ impl H1Exchange<'_> {
     }
 
     pub(super) async fn finish(&mut self) -> Result<(), Gone> {
+        if self.answer == Answer::Broken {
+            return Err(Gone);
+        }
         if self.answer == Answer::Chunked && !self.head_only {
             penstock_http1::put_last_chunk(&mut self.out);
         }

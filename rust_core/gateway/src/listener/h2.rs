@@ -128,6 +128,7 @@ async fn call(core: &Rc<Core>, request: http::Request<RecvStream>, respond: Send
         head_only,
         started: false,
         done: false,
+        broken: false,
         body_timeout: Duration::from_millis(options.body_timeout_ms),
         write_timeout: Duration::from_millis(options.write_timeout_ms),
         sent: 0,
@@ -196,6 +197,7 @@ pub struct H2Exchange {
     head_only: bool,
     started: bool,
     done: bool,
+    broken: bool,
     body_timeout: Duration,
     write_timeout: Duration,
     pub(super) sent: u64,
@@ -253,8 +255,8 @@ impl H2Exchange {
     }
 
     pub(super) fn queue(&mut self, data: Bytes) {
-        self.sent += data.len() as u64;
-        if !self.head_only {
+        if !self.head_only && !self.broken {
+            self.sent += data.len() as u64;
             self.pending.extend_from_slice(&data);
         }
     }
@@ -268,6 +270,10 @@ impl H2Exchange {
     }
 
     async fn write(&mut self, mut data: Bytes, end: bool) -> Result<(), Gone> {
+        // Stays set when this write is given up midway: nothing more would land in its place.
+        if std::mem::replace(&mut self.broken, true) {
+            return Err(Gone);
+        }
         let stream = self.stream.as_mut().ok_or(Gone)?;
         while data.has_remaining() {
             stream.reserve_capacity(data.len());
@@ -281,11 +287,15 @@ impl H2Exchange {
             stream.send_data(piece, last).map_err(|_| Gone)?;
             self.done = last;
         }
+        self.broken = false;
         Ok(())
     }
 
     pub(super) async fn finish(&mut self) -> Result<(), Gone> {
         self.flush().await?;
+        if self.broken {
+            return Err(Gone);
+        }
         if !self.done {
             let stream = self.stream.as_mut().ok_or(Gone)?;
             stream.send_data(Bytes::new(), true).map_err(|_| Gone)?;

@@ -131,6 +131,9 @@ pub(super) async fn identify(call: &mut Call, head: &RequestHead) -> Outcome<()>
         return Err(Failure::new(Kind::RouteDenied, format!("The API key may not use {}.", call.template)));
     }
     if core.shared.ledger.is_full() {
+        // No record either: it would have to wait in the same queue.
+        call.token.clear();
+        core.shared.metrics.refused(core.thread, "overloaded");
         return Err(Failure::new(Kind::Overloaded, "Usage records cannot be stored at the moment; try again shortly.")
             .retry_after(2000));
     }
@@ -184,8 +187,9 @@ pub(super) fn admit<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) ->
 
 fn read<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) -> Outcome<Request<'a>> {
     let content_type = head.headers.get_str("content-type").unwrap_or_default();
-    let is_json = call.surface.needs_model() || content_type.to_ascii_lowercase().contains("json");
-    if is_json && !(body.is_empty() && call.surface == Surface::Passthrough) {
+    // What begins like a JSON object is read as one whatever it is called: the provider may read it so too.
+    let is_json = call.surface.needs_model() || body.trim_ascii_start().starts_with(b"{");
+    if is_json {
         let json = scan::object(body).map_err(|e| {
             let failure = Failure::new(Kind::BadRequest, format!("Invalid JSON payload: {e}"));
             failure.param(e.param().unwrap_or("request_body"))
@@ -204,9 +208,16 @@ fn read<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) -> Outcome<Req
         named_outside(call, head);
         return Ok(Request { json: Some(json), place: Place::Outside });
     }
-    if let Some((model, place)) = text_field(content_type, body, "model") {
-        call.model = model.to_owned();
-        return Ok(Request { json: None, place: Place::Part(place) });
+    if content_type.to_ascii_lowercase().starts_with("multipart/form-data") {
+        let named = text_field(content_type, body, "model")
+            .map_err(|why| Failure::new(Kind::BadRequest, format!("The multipart body {why}.")).param("model"))?;
+        if let Some((model, place)) = named {
+            call.model = model.to_owned();
+            return Ok(Request { json: None, place: Place::Part(place) });
+        }
+    } else if content_type.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded") && !body.is_empty() {
+        let message = "A urlencoded body is not served here: send JSON or multipart/form-data.";
+        return Err(Failure::new(Kind::BadRequest, message).param("content-type"));
     }
     named_outside(call, head);
     Ok(Request { json: None, place: Place::Outside })

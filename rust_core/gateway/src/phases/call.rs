@@ -11,7 +11,7 @@ use penstock_http1::RequestHead;
 use super::relay::Meter;
 use crate::auth::record::Key;
 use crate::engine::Core;
-use crate::errors::Failure;
+use crate::errors::{Failure, Kind};
 use crate::ledger::Outcome;
 use crate::limits::deployment::Permit;
 use crate::limits::{Rates, Reservation, SlotGuard};
@@ -87,6 +87,10 @@ pub(crate) struct Call {
     pub(crate) outcome: Outcome,
     /// Code of the error it ended with.
     pub(crate) error_code: Option<String>,
+    /// A provider began a good answer: it is paid for what it generated, whoever got it.
+    pub(crate) answered: bool,
+    /// The answer is an event stream that was begun: an error can be told as an event.
+    pub(crate) events: bool,
     /// What the provider reported.
     pub(crate) usage: Option<Usage>,
     /// Generated text, in case it reports nothing.
@@ -137,6 +141,8 @@ impl Call {
             status: 499,
             outcome: Outcome::ClientDisconnect,
             error_code: None,
+            answered: false,
+            events: false,
             usage: None,
             meter: Meter::default(),
             ttft_us: None,
@@ -153,9 +159,21 @@ impl Call {
 
     /// Notes the error the call ends with.
     pub(crate) fn fail(&mut self, failure: &Failure) {
+        if failure.kind == Kind::ClientGone {
+            self.client_gone();
+            return;
+        }
         self.outcome = Outcome::Error;
         self.status = failure.status();
         self.error_code = Some(failure.code().to_owned());
+    }
+
+    /// Notes that the client left; a status that it saw stands.
+    pub(crate) fn client_gone(&mut self) {
+        self.outcome = Outcome::ClientDisconnect;
+        if self.ttft_us.is_none() {
+            self.status = 499;
+        }
     }
 
     /// Notes the first byte of the answer.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use penstock_http1::{BodyDecoder, Limits, RequestHead, ResponseHead};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Call;
@@ -24,6 +26,10 @@ use crate::upstream::Lease;
 const ERROR_BODY: usize = 256 * 1024;
 /// Longest wait on an upstream's `Retry-After` while the client waits.
 const PATIENCE_MS: u64 = 5_000;
+/// A connection that breaks so soon after a request was written was closed before the request arrived.
+const IDLE_CLOSE: Duration = Duration::from_millis(10);
+/// After the client has left: how long the upstream may take to notice, while what it had sent is still counted.
+pub(super) const AFTERMATH: Duration = Duration::from_millis(500);
 /// Client header fields that are always sent on.
 const FORWARDED: [&str; 10] = [
     "accept",
@@ -104,6 +110,7 @@ pub(super) async fn dispatch(
         match attempt(call, &deployment, head, request, exchange).await {
             Attempt::Answered(answer) => {
                 deployment.state.ok(started_ns);
+                call.answered = (200..300).contains(&answer.head.status);
                 return Ok(Some(answer));
             }
             Attempt::ClientGone => return Ok(None),
@@ -339,7 +346,9 @@ async fn exchange_with(
     let keepalive = deployment.keepalive_ms.filter(|_| streams).map(Duration::from_millis);
     let mut next_ping = keepalive.map(|k| Instant::now() + k);
     let left = time_left(call, deployment);
-    let mut asked = std::pin::pin!(ask(&core, deployment, prepared, out, left));
+    let gone = Notify::new();
+    let mut left_early = false;
+    let mut asked = std::pin::pin!(ask(&core, deployment, prepared, out, left, &gone));
     let asked = loop {
         let ping = async {
             match next_ping {
@@ -350,7 +359,15 @@ async fn exchange_with(
         tokio::select! {
             biased;
             asked = &mut asked => break asked,
-            () = exchange.closed() => return Attempt::ClientGone,
+            () = exchange.closed() => {
+                // The upstream is told, and what it had begun to send by then is still counted.
+                gone.notify_one();
+                left_early = true;
+                match tokio::time::timeout(AFTERMATH, &mut asked).await {
+                    Ok(asked) => break asked,
+                    Err(_) => return Attempt::ClientGone,
+                }
+            }
             () = ping => {
                 if !exchange.started() {
                     let mut lines = HeaderLines::default();
@@ -361,6 +378,7 @@ async fn exchange_with(
                         return Attempt::ClientGone;
                     }
                     call.status = 200;
+                    call.events = true;
                 }
                 exchange.queue(Bytes::from_static(b": keep-alive\n\n"));
                 if exchange.flush().await.is_err() {
@@ -371,6 +389,8 @@ async fn exchange_with(
         }
     };
     let (mut lease, head) = match asked {
+        Ok((_, head)) if left_early && head.status >= 400 => return Attempt::ClientGone,
+        Err(_) if left_early => return Attempt::ClientGone,
         Ok(answered) => answered,
         Err(failure) => return Attempt::Failed(failure),
     };
@@ -400,6 +420,7 @@ async fn ask(
     prepared: &Prepared,
     out: &BytesMut,
     left: Option<Duration>,
+    gone: &Notify,
 ) -> Result<(Lease, ResponseHead), Failure> {
     let left = left.unwrap_or(Duration::MAX);
     let connect = Duration::from_millis(deployment.connect_timeout_ms).min(left);
@@ -412,14 +433,27 @@ async fn ask(
             Failure::new(kind, format!("The provider could not be reached: {}.", describe(&e)))
         })?;
         let reused = lease.reused;
+        let mut written: Option<Instant> = None;
         let round = async {
             let mut sent = lease.conn.write(out).await;
             if sent.is_ok() && prepared.body.len() > 32 * 1024 {
                 sent = lease.conn.write(&prepared.body).await;
             }
             // An upstream that refuses early answers although it did not take the whole request.
+            written = Some(Instant::now());
+            let mut told = false;
+            let limits = Limits::default();
             let answer = loop {
-                match lease.conn.read_response(&Limits::default(), false).await {
+                let read = tokio::select! {
+                    biased;
+                    read = lease.conn.read_response(&limits, false) => read,
+                    () = gone.notified(), if !told => {
+                        told = true;
+                        let _ = lease.conn.stream.shutdown().await;
+                        continue;
+                    }
+                };
+                match read {
                     Ok(Ok(Some(head))) if head.status < 200 && head.status != 101 => {}
                     other => break other,
                 }
@@ -439,8 +473,8 @@ async fn ask(
         };
         match answer {
             Ok(Ok(Some(head))) => return Ok((lease, head)),
-            // It closed an idle connection just as it was taken into use.
-            Ok(Ok(None)) | Err(_) if reused => fresh = true,
+            // It closed an idle connection just as it was taken into use. One that took its time had taken the request.
+            Ok(Ok(None)) | Err(_) if reused && written.is_none_or(|at| at.elapsed() < IDLE_CLOSE) => fresh = true,
             Ok(Ok(None)) => {
                 return Err(Failure::new(
                     Kind::UpstreamProtocol,

@@ -75,10 +75,14 @@ async fn end(call: &mut Call, exchange: &mut Exchange<'_>) {
         Failure::new(Kind::ShuttingDown, "the gateway is shutting down; send the request again").retry_after(1000);
     call.outcome = Outcome::Shutdown;
     call.error_code = Some(failure.code().to_owned());
+    if exchange.started() && !call.events {
+        return exchange.abort();
+    }
     if !exchange.started() {
         call.status = failure.status();
     }
-    refuse(call.surface.api(), exchange, &failure, HeaderLines::default()).await;
+    let lines = headers::of_failure(call, &failure);
+    refuse(call.surface.api(), exchange, &failure, lines).await;
 }
 
 /// Answers with an error; as an event when a stream was begun.
@@ -107,7 +111,7 @@ pub(crate) fn body_failure(error: BodyError, limit: usize) -> Failure {
         }
         BodyError::Timeout => Failure::new(Kind::RequestTimeout, "the request body took too long to arrive"),
         BodyError::Framing(e) => Failure::new(Kind::BadRequest, e.message()),
-        BodyError::Gone => Failure::new(Kind::BadRequest, "the request body was not complete"),
+        BodyError::Gone => Failure::new(Kind::ClientGone, "the client left before the request body was complete"),
     }
 }
 

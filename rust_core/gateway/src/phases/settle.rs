@@ -23,8 +23,7 @@ impl Call {
         if self.surface == Surface::CountTokens {
             return (Usage::default(), UsageSource::None);
         }
-        let answered = (200..300).contains(&self.status) || self.outcome != Outcome::Error;
-        if !answered || self.ttft_us.is_none() || self.deployment.is_none() {
+        if !self.answered {
             return (Usage::default(), UsageSource::None);
         }
         let completion_only = self.surface == Surface::Passthrough;

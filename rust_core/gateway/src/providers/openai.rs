@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::{Asked, Prepared, Reading, spliced, unsupported, with_query};
 use crate::errors::Outcome;
+use crate::scan;
 use crate::snapshot::{Deployment, Wire};
 use crate::surfaces::{Surface, path_segment};
 use crate::usage::Usage;
@@ -174,6 +175,12 @@ fn report(text: &[u8]) -> Option<Usage> {
 #[must_use]
 pub fn after_colon(text: &[u8]) -> Option<&[u8]> {
     Some(text.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start())
+}
+
+/// Whether a whole answer is an error object although its status says otherwise.
+#[must_use]
+pub fn is_error_body(body: &[u8]) -> bool {
+    scan::object(body).is_ok_and(|o| o.get("error").is_some_and(scan::Value::is_object) && o.get("choices").is_none())
 }
 
 /// The generated text of a whole answer, when its usage is missing and must be counted.

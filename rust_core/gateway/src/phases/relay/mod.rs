@@ -12,7 +12,6 @@ pub(crate) use meter::Meter;
 use super::Call;
 use super::dispatch::Answer;
 use crate::errors::Outcome;
-use crate::ledger;
 use crate::listener::exchange::Exchange;
 
 /// Answers up to this size are read whole, so that their cost can be told in a header.
@@ -32,9 +31,4 @@ pub(super) async fn relay(call: &mut Call, answer: Box<Answer>, exchange: &mut E
         return unary::whole(call, *answer, exchange).await;
     }
     unary::opaque(call, *answer, exchange, Vec::new()).await
-}
-
-/// The client left: the upstream is told to stop by half-closing, and what it had sent already is still counted.
-fn client_gone(call: &mut Call) {
-    call.outcome = ledger::Outcome::ClientDisconnect;
 }

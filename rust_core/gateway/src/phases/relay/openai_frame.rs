@@ -74,6 +74,14 @@ pub(super) fn ends(frame: &[u8]) -> bool {
     finished || frame.trim_ascii_start().strip_prefix(b"data:").is_some_and(|d| d.trim_ascii() == b"[DONE]")
 }
 
+/// Whether the provider says in this frame that it failed.
+pub(super) fn is_error(frame: &[u8]) -> bool {
+    let data = frame.trim_ascii_start().strip_prefix(b"data:").map(<[u8]>::trim_ascii_start);
+    let member = data.and_then(|d| d.strip_prefix(b"{")).map(<[u8]>::trim_ascii_start);
+    let value = member.and_then(|m| m.strip_prefix(b"\"error\"")).and_then(openai::after_colon);
+    value.is_some_and(|v| v.starts_with(b"{"))
+}
+
 /// Whether this is one of the last events of a Responses stream.
 pub(super) fn ends_response(frame: &[u8]) -> bool {
     const LAST: [&[u8]; 6] = [

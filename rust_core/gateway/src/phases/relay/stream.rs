@@ -16,7 +16,7 @@ use super::openai_frame;
 use crate::errors::{self, Failure, Kind, Outcome};
 use crate::ledger;
 use crate::listener::exchange::Exchange;
-use crate::phases::dispatch::Answer;
+use crate::phases::dispatch::{AFTERMATH, Answer};
 use crate::phases::{Call, headers};
 use crate::providers::{Reading, anthropic, openai};
 use crate::sse::{self, Frames};
@@ -24,8 +24,6 @@ use crate::surfaces::Surface;
 
 /// A frame that grows beyond this is passed on in pieces, not held.
 const MAX_HELD: usize = 256 * 1024;
-/// After the client has left: how long the upstream may take to notice, while what it had sent is still counted.
-const AFTERMATH: Duration = Duration::from_millis(500);
 
 /// What shows that an answer on OpenAI's wire is whole.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,6 +51,7 @@ struct Stream {
     tail: Vec<u8>,
     oversized: bool,
     ended: bool,
+    errored: bool,
     out: Vec<u8>,
 }
 
@@ -71,9 +70,11 @@ pub(super) async fn events(call: &mut Call, mut answer: Answer, exchange: &mut E
             _ => headers::of_answer(call, &answer.head),
         };
         if exchange.start(answer.head.status, &lines, None).is_err() {
-            call.outcome = ledger::Outcome::ClientDisconnect;
+            call.client_gone();
+            aftermath(call, &mut stream, answer).await;
             return Ok(());
         }
+        call.events = true;
     }
     let ended = pump(call, &mut stream, &mut answer, exchange).await;
     stream.report(call);
@@ -85,8 +86,13 @@ pub(super) async fn events(call: &mut Call, mut answer: Answer, exchange: &mut E
             call.outcome =
                 if exchange.finish().await.is_ok() { ledger::Outcome::Ok } else { ledger::Outcome::ClientDisconnect };
         }
+        Ended::ToldError => {
+            call.outcome = ledger::Outcome::UpstreamCut;
+            call.error_code = Some("upstream_error".to_owned());
+            let _ = exchange.finish().await;
+        }
         Ended::ClientGone => {
-            call.outcome = ledger::Outcome::ClientDisconnect;
+            call.client_gone();
             aftermath(call, &mut stream, answer).await;
         }
         Ended::Broken(failure) => {
@@ -102,6 +108,8 @@ pub(super) async fn events(call: &mut Call, mut answer: Answer, exchange: &mut E
 enum Ended {
     Complete,
     ClientGone,
+    /// The provider said in the stream that it failed; the client has its words.
+    ToldError,
     Broken(Failure),
 }
 
@@ -158,9 +166,7 @@ async fn pump(call: &mut Call, stream: &mut Stream, answer: &mut Answer, exchang
 async fn aftermath(call: &mut Call, stream: &mut Stream, mut answer: Answer) {
     use tokio::io::AsyncWriteExt;
     let _ = tokio::time::timeout(AFTERMATH, async {
-        if answer.lease.conn.stream.shutdown().await.is_err() {
-            return;
-        }
+        let _ = answer.lease.conn.stream.shutdown().await;
         loop {
             if !matches!(stream.take(call, &mut answer, None), Ok(false)) {
                 return;
@@ -199,6 +205,7 @@ impl Stream {
             tail: Vec::new(),
             oversized: false,
             ended: false,
+            errored: false,
             out: Vec::new(),
         }
     }
@@ -259,6 +266,9 @@ impl Stream {
     /// Part of a frame too large to hold.
     fn part(&mut self, call: &mut Call, part: Bytes, exchange: &mut Option<&mut Exchange<'_>>) {
         const TAIL: usize = 16 * 1024;
+        if !self.oversized {
+            self.glean(call, part.get(..TAIL.min(part.len())).unwrap_or_default());
+        }
         self.tail.extend_from_slice(part.get(part.len().saturating_sub(TAIL)..).unwrap_or_default());
         if self.tail.len() > 2 * TAIL {
             self.tail.drain(..self.tail.len() - TAIL);
@@ -266,20 +276,32 @@ impl Stream {
         send(call, part, exchange);
     }
 
+    /// Looks for usage at either end of a frame too large to hold.
+    fn glean(&mut self, call: &mut Call, text: &[u8]) {
+        match &mut self.reader {
+            Reader::OpenAi { .. } => call.usage = openai::find_usage(text).or(call.usage),
+            Reader::Anthropic(watch) => watch.fragment(text),
+            Reader::Translator(_) => {}
+        }
+    }
+
     fn frame(&mut self, call: &mut Call, frame: Bytes, exchange: &mut Option<&mut Exchange<'_>>) -> Outcome<()> {
         if std::mem::take(&mut self.oversized) {
             self.tail.extend_from_slice(&frame);
+            let tail = std::mem::take(&mut self.tail);
+            self.glean(call, &tail);
             if let Reader::OpenAi { end, .. } = &self.reader {
-                call.usage = openai::find_usage(&self.tail).or(call.usage);
                 // The name of a huge event is in a part that is gone; nothing but a whole answer is that large.
-                self.ended |= *end == End::Response || openai_frame::ends(&self.tail);
+                self.ended |= *end == End::Response || openai_frame::ends(&tail);
             }
-            self.tail.clear();
             send(call, frame, exchange);
             return Ok(());
         }
         match &mut self.reader {
             Reader::OpenAi { hide_usage, end } => {
+                if *end == End::Choice && !self.ended {
+                    self.errored |= openai_frame::is_error(&frame);
+                }
                 if let Some(shown) = openai_frame(call, frame, *hide_usage, *end, &mut self.ended) {
                     send(call, shown, exchange);
                 }
@@ -312,9 +334,16 @@ impl Stream {
 
     /// Whether a body that ended well held a whole answer.
     fn verdict(&self) -> Ended {
+        let errored = match &self.reader {
+            Reader::Anthropic(watch) => watch.error().is_some(),
+            _ => self.errored,
+        };
+        if errored && !self.ended {
+            return Ended::ToldError;
+        }
         let whole = match &self.reader {
             Reader::OpenAi { end, .. } => self.ended || *end == End::Body,
-            Reader::Anthropic(watch) => watch.finished() || watch.error().is_some(),
+            Reader::Anthropic(watch) => watch.finished(),
             Reader::Translator(translator) => translator.finished(),
         };
         if whole {

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use penstock_http1::Framing;
+use tokio::io::AsyncWriteExt;
 
-use super::{WHOLE, client_gone};
+use super::WHOLE;
 use crate::errors::{Failure, Kind, Outcome};
 use crate::ledger;
 use crate::listener::exchange::Exchange;
 use crate::phases::Call;
-use crate::phases::dispatch::Answer;
+use crate::phases::dispatch::{AFTERMATH, Answer};
 use crate::phases::headers;
 use crate::providers::{Reading, anthropic, openai};
 
-/// Bytes at the end of an opaque answer in which usage is looked for.
+/// Bytes at either end of an opaque answer in which usage is looked for.
 const TAIL: usize = 16 * 1024;
 /// A translated answer must be held whole; no provider's is near this.
 const TRANSLATED: usize = 64 << 20;
@@ -67,19 +68,13 @@ pub(super) async fn whole(call: &mut Call, mut answer: Answer, exchange: &mut Ex
             Read::Piece(None) => break,
             Read::Broken(failure) => return Err(failure),
             Read::ClientGone => {
-                client_gone(call);
+                call.client_gone();
+                aftermath(call, answer, pieces).await;
                 return Ok(());
             }
         }
     }
-    let body = match pieces.len() {
-        1 => pieces.pop().unwrap_or_default(),
-        _ => {
-            let mut joined = BytesMut::with_capacity(size);
-            pieces.iter().for_each(|p| joined.extend_from_slice(p));
-            joined.freeze()
-        }
-    };
+    let body = join(pieces);
     call.first_byte();
     call.status = answer.head.status;
     let (body, translated) = understand(call, &answer, body)?;
@@ -96,13 +91,48 @@ pub(super) async fn whole(call: &mut Call, mut answer: Answer, exchange: &mut Ex
     }
     let status = answer.head.status;
     give_back(answer);
-    if exchange.full(status, &lines, body).await.is_ok() {
-        call.outcome = ledger::Outcome::Ok;
-    } else {
+    if exchange.full(status, &lines, body).await.is_err() {
         // The provider did its work: the usage stands, whoever got it.
-        client_gone(call);
+        call.client_gone();
+    } else if call.error_code.is_some() {
+        call.outcome = ledger::Outcome::Error;
+    } else {
+        call.outcome = ledger::Outcome::Ok;
     }
     Ok(())
+}
+
+fn join(mut pieces: Vec<Bytes>) -> Bytes {
+    if pieces.len() == 1 {
+        return pieces.pop().unwrap_or_default();
+    }
+    let mut joined = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+    pieces.iter().for_each(|p| joined.extend_from_slice(p));
+    joined.freeze()
+}
+
+/// The client has gone: the upstream is told by a half-close, and an answer that was on its way is still counted.
+async fn aftermath(call: &mut Call, mut answer: Answer, mut pieces: Vec<Bytes>) {
+    let mut size: usize = pieces.iter().map(Bytes::len).sum();
+    let whole = tokio::time::timeout(AFTERMATH, async {
+        let _ = answer.lease.conn.stream.shutdown().await;
+        while let Ok(Ok(piece)) = answer.lease.conn.read_body(&mut answer.decoder).await {
+            let Some(piece) = piece else { return true };
+            size += piece.len();
+            pieces.push(piece);
+            if size > WHOLE {
+                return false;
+            }
+        }
+        false
+    })
+    .await;
+    let body = join(pieces);
+    if whole == Ok(true) {
+        let _ = understand(call, &answer, body);
+    } else {
+        call.meter.frame(&body);
+    }
 }
 
 /// Usage of a whole answer, and the answer in the client's dialect.
@@ -113,20 +143,33 @@ fn understand(call: &mut Call, answer: &Answer, body: Bytes) -> Outcome<(Bytes, 
             if call.usage.is_none() {
                 call.meter.text(&openai::generated_text(&body));
             }
+            if call.usage.is_none() && openai::is_error_body(&body) {
+                // Some providers answer 200 and say in the body that they failed.
+                call.answered = false;
+                call.error_code = Some("upstream_error".to_owned());
+            }
             Ok((body, false))
         }
         Reading::Anthropic => {
             let mut watch = anthropic::UsageWatch::default();
             watch.body(&body);
             call.usage = watch.usage();
+            if call.usage.is_none() {
+                call.meter.text(&anthropic::generated_text(&body));
+            }
             Ok((body, false))
         }
         Reading::AnthropicToChat => {
             let context = anthropic::ResponseContext { model: &call.model, created: call.started_ms / 1000 };
-            let (translated, usage) = anthropic::response(&body, &context).map_err(|e| {
+            let (translated, _) = anthropic::response(&body, &context).map_err(|e| {
                 Failure::new(Kind::UpstreamProtocol, format!("The provider's answer could not be read: {e}."))
             })?;
-            call.usage = Some(usage);
+            let mut watch = anthropic::UsageWatch::default();
+            watch.body(&body);
+            call.usage = watch.usage();
+            if call.usage.is_none() {
+                call.meter.text(&anthropic::generated_text(&body));
+            }
             Ok((Bytes::from(translated), true))
         }
     }
@@ -154,27 +197,27 @@ pub(super) async fn opaque(
     call.status = answer.head.status;
     call.first_byte();
     if exchange.start(answer.head.status, &lines, length).is_err() {
-        client_gone(call);
+        call.client_gone();
         return Ok(());
     }
-    let mut tail = BytesMut::new();
+    let mut ends = Ends::default();
     for piece in already {
-        remember(&mut tail, &piece);
+        ends.see(&piece);
         exchange.queue(piece);
     }
     loop {
         if exchange.flush().await.is_err() {
-            client_gone(call);
+            call.client_gone();
             return Ok(());
         }
         match read(call, &mut answer, exchange).await {
             Read::Piece(Some(piece)) => {
-                remember(&mut tail, &piece);
+                ends.see(&piece);
                 exchange.queue(piece);
             }
             Read::Piece(None) => break,
             Read::ClientGone => {
-                client_gone(call);
+                call.client_gone();
                 return Ok(());
             }
             Read::Broken(failure) => {
@@ -185,22 +228,39 @@ pub(super) async fn opaque(
             }
         }
     }
-    call.usage = match answer.reading {
-        Reading::OpenAi => openai::find_usage(&tail),
-        _ => None,
-    };
+    for text in [&ends.head[..], &ends.tail[..]] {
+        match answer.reading {
+            Reading::OpenAi => call.usage = openai::find_usage(text).or(call.usage),
+            _ => {
+                let mut watch = anthropic::UsageWatch::default();
+                watch.fragment(text);
+                call.usage = watch.usage().or(call.usage);
+            }
+        }
+    }
     give_back(answer);
     if exchange.finish().await.is_ok() {
         call.outcome = ledger::Outcome::Ok;
     } else {
-        client_gone(call);
+        call.client_gone();
     }
     Ok(())
 }
 
-fn remember(tail: &mut BytesMut, piece: &[u8]) {
-    tail.extend_from_slice(piece);
-    if tail.len() > 4 * TAIL {
-        let _ = tail.split_to(tail.len() - TAIL);
+/// The two ends of a long answer: usage stands first or last.
+#[derive(Default)]
+struct Ends {
+    head: Vec<u8>,
+    tail: BytesMut,
+}
+
+impl Ends {
+    fn see(&mut self, piece: &[u8]) {
+        let room = TAIL.saturating_sub(self.head.len()).min(piece.len());
+        self.head.extend_from_slice(piece.get(..room).unwrap_or_default());
+        self.tail.extend_from_slice(piece);
+        if self.tail.len() > 4 * TAIL {
+            let _ = self.tail.split_to(self.tail.len() - TAIL);
+        }
     }
 }

@@ -32,4 +32,4 @@ pub use relay::prepare;
 pub use request::{Translated, request};
 pub use response::{ResponseContext, response};
 pub use stream::StreamTranslator;
-pub use watch::UsageWatch;
+pub use watch::{UsageWatch, generated_text};

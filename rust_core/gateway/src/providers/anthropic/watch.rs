@@ -78,6 +78,16 @@ fn length(text: Option<&str>) -> u64 {
     text.map_or(0, |text| text.len() as u64)
 }
 
+/// The text, thinking and tool arguments of a whole body, when its usage is missing and must be counted.
+#[must_use]
+pub fn generated_text(body: &[u8]) -> String {
+    let Ok(body) = serde_json::from_slice::<Body<'_>>(body) else { return String::new() };
+    let parts = body.content.iter().flat_map(|block| {
+        [block.text.as_deref(), block.thinking.as_deref(), block.input.map(RawValue::get)].into_iter().flatten()
+    });
+    parts.collect::<Vec<_>>().join("\n")
+}
+
 impl UsageWatch {
     /// A watch that has seen nothing.
     pub fn new() -> Self {
@@ -132,6 +142,18 @@ impl UsageWatch {
         self.stop_reason = body.stop_reason;
         self.error = body.error.map(stated);
         self.finished = true;
+    }
+
+    /// See a piece of a body too long to be held: usage objects in it are taken as they come.
+    pub fn fragment(&mut self, text: &[u8]) {
+        for at in memchr::memmem::find_iter(text, b"\"usage\"") {
+            let value = text.get(at + 7..).and_then(|rest| rest.trim_ascii_start().strip_prefix(b":"));
+            let object = value.map(<[u8]>::trim_ascii_start).filter(|value| value.first() == Some(&b'{'));
+            let parsed = object.and_then(|o| serde_json::Deserializer::from_slice(o).into_iter::<&RawValue>().next());
+            if let Some(Ok(usage)) = parsed {
+                self.tally.add(usage, true);
+            }
+        }
     }
 
     /// The latest figures; `None` when none came.
