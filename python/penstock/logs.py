@@ -5,13 +5,18 @@ Apart from `logging` set-ups of libraries so that one redaction rule covers ever
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
+import queue
 import re
 import sys
 import time
+from logging.handlers import QueueHandler, QueueListener
 from typing import Any
 
+_WAITING = 10_000
+"""Records that may wait for the output; further ones are dropped and counted."""
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 _SECRETS = (
@@ -54,13 +59,60 @@ class _DropBrokenAnswers(logging.Filter):
         return "Exception caught after response started" not in record.getMessage()
 
 
+class _Outbox(QueueHandler):
+    """Hands records to the writing thread; drops and counts them when that one is stuck, so that nobody waits for a pipe."""
+
+    def __init__(self, records: queue.Queue[Any]) -> None:
+        super().__init__(records)
+        self._records = records
+        self._dropped = 0
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """The record as it is: the formatter needs its fields and exception."""
+        return record
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Queue one record, and a note of those that were lost before it."""
+        try:
+            if self._dropped:
+                fields = {"event": "log.dropped", "count": self._dropped}
+                note = logging.makeLogRecord(
+                    {"name": "penstock", "levelno": logging.WARNING, "levelname": "WARNING", **fields}
+                )
+                note.msg = "log records were dropped because nobody reads the output"
+                self._records.put_nowait(note)
+                self._dropped = 0
+            self._records.put_nowait(record)
+        except queue.Full:
+            self._dropped += 1
+
+
+class _Writer(QueueListener):
+    """Writes records on its own thread."""
+
+    def stop(self) -> None:
+        """Write what is queued, but wait for a stuck pipe no longer than a moment."""
+        if (thread := self._thread) is not None:
+            try:
+                self.enqueue_sentinel()
+            except queue.Full:
+                return
+            thread.join(timeout=2)
+            self._thread = None
+
+
 def configure(level: str) -> None:
     """Send every logger's records through :class:`JsonFormatter`; call it once per process."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
-    handler.addFilter(_DropBrokenAnswers())
+    records: queue.Queue[Any] = queue.Queue(_WAITING)
+    outbox = _Outbox(records)
+    outbox.addFilter(_DropBrokenAnswers())
+    writer = _Writer(records, handler)
+    writer.start()
+    atexit.register(writer.stop)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [outbox]
     root.setLevel(level.upper())
     for noisy in ("aiosqlite", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

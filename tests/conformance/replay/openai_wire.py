@@ -136,6 +136,17 @@ def shown(recording: Recording, call: Asked) -> bytes:
     return b"".join(kept)
 
 
+def is_error_in_disguise(recording: Recording) -> bool:
+    """Whether a whole answer says that it failed although its status does not: nothing was generated."""
+    if recording.is_stream or recording.status >= 400:
+        return False
+    try:
+        answer = json.loads(recording.body)
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and bool(answer.get("error")) and not {"choices", "output", "usage"} & answer.keys()
+
+
 def is_complete(recording: Recording) -> bool:
     """Whether a recorded stream came to its end: it gives a reason to stop, or says that it is done."""
     if not recording.is_stream or _route(recording.path) not in {"/v1/chat/completions", "/v1/completions"}:

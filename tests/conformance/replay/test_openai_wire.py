@@ -69,7 +69,7 @@ def _assert_accounted(replayer: Replayer, answer: httpx.Response, recording: Rec
     record = replayer.usage(answer.headers["x-penstock-call-id"])
     stated = accounting.openai(recording)
     assert record.status == recording.status
-    if recording.status >= 400:
+    if recording.status >= 400 or openai_wire.is_error_in_disguise(recording):
         assert (record.outcome, record.tokens) == ("error", accounting.Tokens())
         return
     assert record.outcome == ("ok" if openai_wire.is_complete(recording) else "upstream_cut")

@@ -82,11 +82,12 @@ def test_a_weak_master_key_is_refused_at_start(
     tmp_path: Path, start_process: Callable[..., Process], key: str, words: str
 ) -> None:
     (tmp_path / "c.yaml").write_text(f'general_settings: {{master_key: "{key}"}}\n')
-    common = ["serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
     # At the same time, for each takes a while to start.
     processes = [
-        start_process(*common, environment={"PENSTOCK_MASTER_KEY": key}),
-        start_process(*common, "--config", str(tmp_path / "c.yaml")),
+        start_process("serve", "--port", "0", "--data-dir", str(tmp_path / str(number)), *arguments, **options)
+        for number, (arguments, options) in enumerate(
+            (((), {"environment": {"PENSTOCK_MASTER_KEY": key}}), (("--config", str(tmp_path / "c.yaml")), {}))
+        )
     ]
     for process in processes:
         assert process.process.wait(timeout=20) == 1

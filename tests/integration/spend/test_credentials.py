@@ -104,7 +104,7 @@ def test_what_does_not_fit_is_refused_without_repeating_it(
     managed: Managed, body: dict[str, object], param: str | None
 ) -> None:
     answer = managed.post("/credentials", **body)
-    assert answer.status_code == 400
+    assert answer.status_code == 400, answer.text
     assert param is None or str(answer.json()["error"]["param"]).startswith(param)
 
 

@@ -25,6 +25,9 @@ use crate::surfaces::Surface;
 /// A frame that grows beyond this is passed on in pieces, not held.
 const MAX_HELD: usize = 256 * 1024;
 
+/// Bound on reading what an upstream had sent to a client that left, however much there is.
+const LONGEST_AFTERMATH: Duration = Duration::from_secs(10);
+
 /// What shows that an answer on OpenAI's wire is whole.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -165,13 +168,11 @@ async fn pump(call: &mut Call, stream: &mut Stream, answer: &mut Answer, exchang
 /// The client has gone: the upstream is told by a half-close, and what it had sent by then is counted, as it will be billed.
 async fn aftermath(call: &mut Call, stream: &mut Stream, mut answer: Answer) {
     use tokio::io::AsyncWriteExt;
-    let _ = tokio::time::timeout(AFTERMATH, async {
+    let _ = tokio::time::timeout(LONGEST_AFTERMATH, async {
         let _ = answer.lease.conn.stream.shutdown().await;
-        loop {
-            if !matches!(stream.take(call, &mut answer, None), Ok(false)) {
-                return;
-            }
-            if !matches!(answer.lease.conn.fill().await, Ok(n) if n > 0) {
+        while matches!(stream.take(call, &mut answer, None), Ok(false)) {
+            let read = tokio::time::timeout(AFTERMATH, answer.lease.conn.fill()).await;
+            if !matches!(read, Ok(Ok(n)) if n > 0) {
                 return;
             }
         }
@@ -317,6 +318,9 @@ impl Stream {
                 let Some(event) = sse::parse(&frame) else { return Ok(()) };
                 let name = Some(&event.kind).filter(|k| !k.is_empty()).map(|k| &k[..]);
                 let result = translator.event(name, &event.data, &mut self.out);
+                // Handed on at once: the stream may be dropped at any moment.
+                call.meter.text(&translator.take_text());
+                call.prompt_tokens = translator.usage().map(|u| u.prompt).or(call.prompt_tokens);
                 if !self.out.is_empty() {
                     send(call, Bytes::from(std::mem::take(&mut self.out)), exchange);
                 }
@@ -368,10 +372,6 @@ impl Stream {
             }
             Reader::Translator(translator) => {
                 call.usage = translator.usage().filter(|_| translator.usage_complete());
-                if call.usage.is_none() {
-                    call.prompt_tokens = translator.usage().map(|u| u.prompt).or(call.prompt_tokens);
-                    call.meter.text(&translator.take_text());
-                }
             }
         }
     }
