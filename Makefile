@@ -30,7 +30,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust_core proto -type f \
-	\( -name '*.rs' -o -name Cargo.toml -o -name '*.proto' -o -name '*.json' -o -name '*.pem' \) 2>/dev/null)
+	\( -name '*.rs' -o -name Cargo.toml -o -name '*.proto' -o -name '*.json' -o -name '*.txt' -o -name '*.pem' \) 2>/dev/null)
 NODE_TESTS := tests/node
 NODE_STAMP := $(NODE_TESTS)/node_modules/.package-lock.json
 

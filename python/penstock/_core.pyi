@@ -135,7 +135,6 @@ class Engine:
         ``call.data``: payload is a piece of the body; grant more with :meth:`credit`.
         ``call.end``: the body is complete.
         ``call.abort``: the answer was cut; the client must see a broken connection.
-        ``log``: payload is one JSON log record.
         """
 
     def resolve_hook(self, id: int, answer: bytes) -> None:

@@ -73,7 +73,7 @@ def create_app(runtime: Runtime | None = None) -> Litestar:
             running.get_ready()
             if runtime is None:
                 # The port is about to be opened by a server that says nothing to its app.
-                running.announce()
+                running.announce_when_reachable()
             yield
             await running.drain(running.settings.grace_ms)
         finally:

@@ -131,12 +131,3 @@ def granian_config() -> dict[str, Any]:
             "granian.access": {"handlers": [], "propagate": True},
         },
     }
-
-
-def emit_data_plane(payload: bytes) -> None:
-    """Log one record that the data plane wrote: `{"level", "message", ...}`."""
-    fields = json.loads(payload)
-    level = logging.getLevelNamesMapping().get(str(fields.pop("level", "info")).upper(), logging.INFO)
-    message = str(fields.pop("message", fields.get("event", "data plane")))
-    extra = {name if name not in _STANDARD else f"field_{name}": value for name, value in fields.items()}
-    logging.getLogger("penstock.data_plane").log(level, message, extra=extra)

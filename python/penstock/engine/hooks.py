@@ -12,7 +12,6 @@ from typing import Protocol
 
 import msgspec
 
-from penstock.logs import emit_data_plane
 from penstock.persistence import DatabaseUnavailable
 
 logger = logging.getLogger("penstock.hooks")
@@ -44,7 +43,7 @@ _key_hook = msgspec.json.Decoder(_KeyHook)
 
 
 class EventPump:
-    """Registered with the loop; dispatches `hook.*`, `call.*` and `log` events."""
+    """Registered with the loop; dispatches `hook.*` and `call.*` events."""
 
     def __init__(self, source: EventSource, calls: CallSink, keys: KeyLookup) -> None:
         self._source = source
@@ -75,8 +74,6 @@ class EventPump:
                 self._calls(id, kind, payload)
             elif kind == "hook.key":
                 self._spawn(self._answer_key(id, payload))
-            elif kind == "log":
-                emit_data_plane(payload)
             else:
                 logger.error("unknown event", extra={"event": "hook.unknown", "kind": kind})
 

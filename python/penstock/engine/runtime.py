@@ -41,6 +41,7 @@ logger = logging.getLogger("penstock")
 
 _UNSPECIFIED = frozenset({str(IPv4Address(0)), str(IPv6Address(0))})
 _SYNC_INTERVAL_S = 0.5
+_PROBE_INTERVAL_S = 0.002
 _FLUSH_ATTEMPTS = 20
 _FLUSH_PAUSE_S = 0.25
 
@@ -102,6 +103,7 @@ class Runtime:
         """Of the public port, when the data plane owns it."""
         self._lock = lock
         self._sync: asyncio.Task[None] | None = None
+        self._announcing: asyncio.Task[None] | None = None
         self._drained = False
         self._was_cut = False
         self._closed = False
@@ -200,6 +202,26 @@ class Runtime:
         self.is_ready = True
         self.ready.set()
 
+    def announce_when_reachable(self) -> None:
+        """:meth:`announce` as soon as the control plane's socket answers; the ASGI server opens it after the app's start."""
+        if self.settings.control_socket is None:
+            self.announce()
+        elif self._announcing is None:
+            work = self._announce_reachable(str(self.settings.control_socket))
+            self._announcing = asyncio.get_running_loop().create_task(work, name="announce")
+
+    async def _announce_reachable(self, path: str) -> None:
+        while not self._drained:
+            try:
+                _, writer = await asyncio.open_unix_connection(path)
+            except (ConnectionError, FileNotFoundError):
+                await asyncio.sleep(_PROBE_INTERVAL_S)
+                continue
+            writer.close()
+            if not self._drained:
+                self.announce()
+            return
+
     def announce(self) -> None:
         """Say that the public port answers."""
         logger.info(
@@ -241,6 +263,9 @@ class Runtime:
             return
         self._closed = True
         await self.drain(0)
+        if self._announcing is not None:
+            self._announcing.cancel()
+            await asyncio.gather(self._announcing, return_exceptions=True)
         if self._sync is not None:
             self._sync.cancel()
             await asyncio.gather(self._sync, return_exceptions=True)

@@ -18,9 +18,6 @@ use crate::auth::digest::Digest;
 use crate::auth::record::{Key, KeyRecord};
 use crate::auth::table::KeyTable;
 
-/// Events beyond which log records are dropped: the calls themselves are in the ledger and in the metrics.
-const MOST_LOGS: usize = 1_000;
-
 /// Something for Python.
 #[derive(Debug)]
 pub struct Event {
@@ -76,13 +73,6 @@ impl Events {
         if !self.signalled.swap(true, Ordering::AcqRel) {
             // A full pipe means that the bell has rung.
             let _ = (&self.bell).write(&[1]);
-        }
-    }
-
-    /// Queues a log record (JSON), unless so many events wait already that logging would make things worse.
-    pub fn log(&self, record: String) {
-        if lock(&self.queue).len() < MOST_LOGS {
-            self.push(Event { id: 0, kind: "log", payload: Bytes::from(record) });
         }
     }
 

@@ -23,7 +23,8 @@ impl Call {
         if self.surface == Surface::CountTokens {
             return (Usage::default(), UsageSource::None);
         }
-        if !self.answered {
+        // An answer that the client never saw any of, but an error instead, is not charged to it.
+        if !self.answered || (self.outcome == Outcome::Error && self.status >= 400) {
             return (Usage::default(), UsageSource::None);
         }
         let completion_only = self.surface == Surface::Passthrough;
@@ -71,7 +72,6 @@ impl Call {
             || (Arc::clone(&nobody), Arc::clone(&nobody)),
             |d| (Arc::clone(&d.id), Arc::clone(&d.provider)),
         );
-        self.log_failure(&group, &deployment, duration_us);
         let sample = Sample {
             duration_us,
             ttft_us: self.ttft_us,
@@ -122,31 +122,6 @@ impl Call {
                 response_bytes: self.response_bytes,
             },
         );
-    }
-}
-
-impl Call {
-    /// One log line for a call that failed on our side or the provider's; clients' mistakes are only counted.
-    fn log_failure(&self, group: &str, deployment: &str, duration_us: u64) {
-        let cut = matches!(self.outcome, Outcome::UpstreamCut | Outcome::Shutdown);
-        if !cut && (self.outcome != Outcome::Error || self.status < 500) {
-            return;
-        }
-        let record = serde_json::json!({
-            "level": "warning",
-            "message": "call failed",
-            "event": "call.failed",
-            "call_id": &*self.id,
-            "surface": self.surface.name(),
-            "model_group": group,
-            "deployment": deployment,
-            "status": self.status,
-            "outcome": self.outcome.name(),
-            "code": self.error_code,
-            "attempts": self.attempts,
-            "duration_us": duration_us,
-        });
-        self.core.shared.events.log(record.to_string());
     }
 }
 

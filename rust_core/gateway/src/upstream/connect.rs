@@ -67,7 +67,14 @@ async fn first_reachable(origin: &Origin) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// Connects to the control plane.
+/// Connects to the control plane, which may be a moment away from listening when the public port already is open.
 pub(crate) async fn control(path: &str) -> io::Result<Io> {
-    UnixStream::connect(path).await.map(Io::Unix)
+    let until = tokio::time::Instant::now() + Duration::from_secs(1);
+    loop {
+        match UnixStream::connect(path).await {
+            Ok(stream) => return Ok(Io::Unix(stream)),
+            Err(e) if tokio::time::Instant::now() >= until => return Err(e),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
 }

@@ -28,6 +28,9 @@ const MAX_HELD: usize = 256 * 1024;
 /// Bound on reading what an upstream had sent to a client that left, however much there is.
 const LONGEST_AFTERMATH: Duration = Duration::from_secs(10);
 
+/// And in bytes: more than sockets hold, so that an upstream which goes on regardless is cut off.
+const MOST_AFTERMATH: usize = 8 << 20;
+
 /// What shows that an answer on OpenAI's wire is whole.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -170,10 +173,11 @@ async fn aftermath(call: &mut Call, stream: &mut Stream, mut answer: Answer) {
     use tokio::io::AsyncWriteExt;
     let _ = tokio::time::timeout(LONGEST_AFTERMATH, async {
         let _ = answer.lease.conn.stream.shutdown().await;
-        while matches!(stream.take(call, &mut answer, None), Ok(false)) {
-            let read = tokio::time::timeout(AFTERMATH, answer.lease.conn.fill()).await;
-            if !matches!(read, Ok(Ok(n)) if n > 0) {
-                return;
+        let mut left = MOST_AFTERMATH;
+        while left > 0 && matches!(stream.take(call, &mut answer, None), Ok(false)) {
+            match tokio::time::timeout(AFTERMATH, answer.lease.conn.fill()).await {
+                Ok(Ok(n)) if n > 0 => left = left.saturating_sub(n),
+                _ => return,
             }
         }
     })
