@@ -115,7 +115,8 @@ class Sim:
         """The entry of one call, once its answer has ended; the first attempt of several."""
 
         def probe() -> dict[str, Any] | None:
-            found = [entry for entry in self.ledger() if entry["call_id"] == call_id]
+            recent = self.ledger(max(0, self.mark() - 5_000))
+            found = [entry for entry in recent if entry["call_id"] == call_id]
             return found[0] if found and found[0]["outcome"] != "open" else None
 
         return until(probe, f"the end of call {call_id} in the simulator's ledger")

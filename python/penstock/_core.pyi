@@ -138,7 +138,7 @@ class Engine:
         """
 
     def resolve_hook(self, id: int, answer: bytes) -> None:
-        """Answer a hook event. An unknown or expired id is ignored."""
+        """Answer a hook event; empty: the control plane cannot say, and the waiting calls get 503. An unknown id is ignored."""
 
     def submit(self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes, client: str) -> int:
         """Run one call that arrived at another listener; its answer comes back as ``call.*`` events under the returned id.

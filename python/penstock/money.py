@@ -8,14 +8,15 @@ from __future__ import annotations
 from decimal import ROUND_HALF_EVEN, Decimal
 
 NANOS_PER_DOLLAR = 1_000_000_000
-_LARGEST = 2**63 - 1
+_LARGEST = 10**9 * NANOS_PER_DOLLAR
+"""Far below what a column holds (2**63 - 1), so that what is spent on top of it still fits."""
 
 
 def nanos_from_dollars(amount: Decimal, field: str) -> int:
     """Dollars to nano-dollars, exact to 1e-9 USD and rounded half to even below that.
 
     Raises:
-        ValueError: not finite, negative, or more than a signed 64-bit integer of nano-dollars holds.
+        ValueError: not finite, negative, or more than a thousand million dollars.
     """
     if not amount.is_finite():
         raise ValueError(f"`{field}` must be a finite number of US dollars")

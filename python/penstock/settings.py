@@ -69,7 +69,10 @@ class Prepared(msgspec.Struct, frozen=True):
     settings: Settings
     config: Config
     environment: Environment
+    """With the configuration's `environment_variables`."""
     warnings: list[Problem]
+    outside: Environment
+    """Without them: what a later reading of the configuration starts from."""
 
 
 def prepare(flags: Flags, environment: Environment) -> Prepared:
@@ -79,7 +82,7 @@ def prepare(flags: Flags, environment: Environment) -> Prepared:
         ConfigError: the configuration or a variable cannot be used; carries every problem.
     """
     path = flags.config or environment.config
-    loaded = load_or_raise(path, environment)
+    outside, loaded = environment, load_or_raise(path, environment)
     config, environment = loaded.config, loaded.environment
     own, listener = config.penstock, config.penstock.listener
     settings = Settings(
@@ -94,7 +97,7 @@ def prepare(flags: Flags, environment: Environment) -> Prepared:
         banner=flags.banner,
         grace_ms=_first(listener.grace, DEFAULT_GRACE_MS),
     )
-    return Prepared(settings, config, environment, loaded.problems)
+    return Prepared(settings, config, environment, loaded.problems, outside)
 
 
 def _first(*values: int | None) -> int:

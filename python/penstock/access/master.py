@@ -98,6 +98,8 @@ def _once(path: Path, make: Callable[[], str]) -> tuple[str, bool]:
             return text, False
     except FileNotFoundError:
         text = ""
+    except UnicodeDecodeError as error:
+        raise WeakKey(f"{path} is damaged: restore it, for what was made with it is lost without it") from error
     draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:

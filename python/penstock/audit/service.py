@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 import msgspec
 
@@ -53,16 +54,17 @@ class AuditTrail:
         row = await self._database.fetch_one("SELECT COALESCE(MAX(id), 0) AS last FROM audit")
         self._seen = int(row["last"] or 0) if row else 0
 
-    async def foreign_changes(self, limit: int = 1000) -> list[Change]:
-        """What other processes changed since the last time, oldest first."""
+    @asynccontextmanager
+    async def foreign_changes(self, limit: int = 1000) -> AsyncIterator[list[Change]]:
+        """What other processes changed since the last time, oldest first; shown again when the block raises."""
         rows = await self._database.fetch_all(
             "SELECT id, origin, object_type, object_id, action FROM audit WHERE id > ? ORDER BY id LIMIT ?",
             (self._seen, limit),
         )
-        if rows:
-            self._seen = int(rows[-1]["id"] or 0)
-        return [
+        yield [
             Change(int(row["id"] or 0), str(row["object_type"]), str(row["object_id"]), str(row["action"]))
             for row in rows
             if row["origin"] != self.origin
         ]
+        if rows:
+            self._seen = int(rows[-1]["id"] or 0)

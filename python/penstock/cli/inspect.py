@@ -11,6 +11,8 @@ from penstock.cli.failure import explained
 from penstock.config import check as report
 from penstock.config import load
 from penstock.config.env import Environment
+from penstock.config.problems import Problem
+from penstock.config.schema import Config
 from penstock.money import NANOS_PER_DOLLAR
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ def run_check(file: Path) -> None:
     from penstock.engine.compile import compile_snapshot
 
     loaded = load(file, Environment())
-    problems = list(loaded.problems)
+    problems = [*loaded.problems, *_absent_files(loaded.config, file)]
     summary = ""
     if loaded.ok:
         try:
@@ -43,6 +45,21 @@ def run_check(file: Path) -> None:
     if failed:
         raise SystemExit(1)
     click.echo(f"{file}: valid; {summary}")
+
+
+def _absent_files(config: Config, file: Path) -> list[Problem]:
+    """Warnings: the configuration may be checked on another machine than it is served on."""
+    tls = config.penstock.listener.tls
+    named = {"penstock.upstream.ca_file": config.penstock.upstream.ca_file}
+    if tls is not None:
+        for field in ("certificate", "key", "client_ca"):
+            named[f"penstock.listener.tls.{field}"] = getattr(tls, field)
+    message = "there is no such file here: `penstock serve` will not start without it"
+    return [
+        Problem(severity="warning", message=message, file=str(file), path=path)
+        for path, name in named.items()
+        if name is not None and not Path(name).is_file()
+    ]
 
 
 def run_explain(model: str, config: Path | None) -> None:

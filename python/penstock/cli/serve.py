@@ -1,7 +1,7 @@
 """`penstock serve`: Granian, the app and the data plane in one process and one event loop.
 
 Signals: the first drains (readiness goes 503, calls in flight finish, usage is written), the second cuts what is
-left, the third ends the process as it is. SIGHUP reads the TLS files of the public port again.
+left, the third ends the process as it is. SIGHUP reads the configuration and the TLS files again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from penstock import logs
 from penstock.cli.failure import explained
 from penstock.config.env import Environment
 from penstock.config.problems import describe
+from penstock.engine import background
 from penstock.settings import Flags, Prepared, prepare
 
 if TYPE_CHECKING:
@@ -66,7 +67,11 @@ def _run(prepared: Prepared) -> None:
             )
         else:
             settings = prepared.settings
-            settings = msgspec.structs.replace(settings, port=_usable_port(settings.host, settings.port))
+            try:
+                port = _usable_port(settings.host, settings.port)
+            except OSError as error:
+                raise OSError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
+            settings = msgspec.structs.replace(settings, port=port)
             prepared = msgspec.structs.replace(prepared, settings=settings)
         uvloop.run(_serve(prepared))
 
@@ -167,6 +172,7 @@ class _Signals:
         self._server = server
         self._count = 0
         self._task: asyncio.Task[None] | None = None
+        self._reloading: asyncio.Task[None] | None = None
 
     @property
     def is_immediate(self) -> bool:
@@ -178,7 +184,7 @@ class _Signals:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._received)
-        loop.add_signal_handler(signal.SIGHUP, self._runtime.certificates.reload)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
 
     async def finished(self) -> None:
         """Wait until a drain that was begun is over."""
@@ -188,16 +194,29 @@ class _Signals:
     def _received(self) -> None:
         self._count += 1
         if self._count == 1:
-            self._task = asyncio.get_running_loop().create_task(self._shut_down())
+            self._task = background.start(self._shut_down(), "shutdown")
         elif self._count == 2:
             logger.warning("second signal: cutting calls in flight", extra={"event": "cut"})
             self._runtime.cut()
         else:
             os._exit(_IMMEDIATE_EXIT)
 
+    def _reload(self) -> None:
+        self._runtime.certificates.reload()
+        # One at a time, and the last signal's reading is the one that stays.
+        before = self._reloading
+        self._reloading = background.start(self._reload_after(before), "reload")
+
+    async def _reload_after(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.gather(before, return_exceptions=True)
+        await self._runtime.reload()
+
     async def _shut_down(self) -> None:
-        # The control plane keeps answering while calls finish; only then does Granian stop.
-        await self._runtime.drain(self._runtime.settings.grace_ms)
-        # What Granian's own `stop` does, which has no types.
-        self._server.interrupt_signal = True
-        self._server.main_loop_interrupt.set()
+        try:
+            # The control plane keeps answering while calls finish; only then does Granian stop.
+            await self._runtime.drain(self._runtime.settings.grace_ms)
+        finally:
+            # What Granian's own `stop` does, which has no types. A drain that failed must not keep the process alive.
+            self._server.interrupt_signal = True
+            self._server.main_loop_interrupt.set()

@@ -173,7 +173,27 @@ class Environment:
             name = next((name for name in names if self._variables.get(name)), None)
             if name is not None and parse(self._variables[name]) is None:
                 found.append(Problem(severity="error", message=f"{name} {rule}", file=ENVIRONMENT, path=name))
-        return found
+        return found + self._unused()
+
+    def _unused(self) -> list[Problem]:
+        """Variables that are honoured in a later version: whoever sets them must not believe that they work."""
+        waits = (
+            (CONFIG_S3_BUCKET, self.config_s3 is not None),
+            (CONFIG_HOT_RELOAD, self.config_hot_reload),
+            (STORE_MODEL_IN_DB, self.store_model_in_db),
+            (OTEL_ENDPOINT, self.otel_endpoint is not None),
+            (WORKERS, (self.workers or 1) > 1),
+        )
+        return [
+            Problem(
+                severity="warning",
+                message="accepted, has no effect in this version",
+                file=ENVIRONMENT,
+                path=next(name for name in names if self._variables.get(name)),
+            )
+            for names, is_asked_for in waits
+            if is_asked_for
+        ]
 
     @property
     def master_key(self) -> Secret | None:

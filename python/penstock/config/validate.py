@@ -14,7 +14,7 @@ from penstock.config.env import Environment
 from penstock.config.master_key import weakness
 from penstock.config.problems import Path, Report
 from penstock.config.schema import Config, ModelEntry
-from penstock.providers import PROVIDERS, MissingKeyError, UpstreamError, bare_patterns, connect, names
+from penstock.providers import PROVIDERS, MissingKeyError, NotYetError, UpstreamError, bare_patterns, connect, names
 
 
 def validate(config: Config, environment: Environment, report: Report) -> None:
@@ -25,6 +25,7 @@ def validate(config: Config, environment: Environment, report: Report) -> None:
     _weights(config, report)
     _references(config, report)
     _master_key(config, environment, report)
+    _database(config, report)
     strategy = config.router_settings.routing_strategy
     if strategy not in {None, "simple-shuffle"}:
         report.warning(
@@ -69,6 +70,8 @@ def _entry(entry: ModelEntry, config: Config, environment: Environment, report: 
         )
     except MissingKeyError as error:
         report.warning((*path, error.field), f"{error}; until then this deployment is left out")
+    except NotYetError as error:
+        report.warning((*path, error.field), f"{error}; this deployment is left out")
     except UpstreamError as error:
         report.error((*path, error.field), str(error))
 
@@ -138,6 +141,15 @@ def _master_key(config: Config, environment: Environment, report: Report) -> Non
         reason = weakness(settings.master_key)
         if reason is not None:
             report.error(("general_settings", "master_key"), f"the master key {reason}: use a long random one")
+
+
+def _database(config: Config, report: Report) -> None:
+    url = config.general_settings.database_url
+    if url is not None and not url.reveal().startswith("sqlite:///"):
+        report.error(
+            ("general_settings", "database_url"),
+            "this version keeps its state in SQLite: remove it, or write `sqlite:///path/to/penstock.db`",
+        )
 
 
 class Names:

@@ -14,11 +14,13 @@ from penstock.credentials.store import CredentialStore, SealedCredential
 from penstock.errors import ApiError, bad_request
 from penstock.nesting import DEEPEST, is_too_deep
 from penstock.persistence import Conflict
+from penstock.providers.address import AddressError, checked
 
 Cipher = Callable[[bytes, bytes, bytes], bytes]
 """`(key, text, additional data)`; `penstock._core.seal` and `unseal`."""
 
 _values = msgspec.json.Decoder(dict[str, str])
+_IN_HEADERS = frozenset({"api_key", "azure_ad_token", "organization"})
 
 
 class CredentialSealed(ValueError):
@@ -124,9 +126,18 @@ class CredentialService:
 
 
 def _check_values(values: dict[str, str]) -> None:
+    # What is refused here would be found when the models are built with it, at the next start at the latest.
+    for name in _IN_HEADERS & values.keys():
+        if not (values[name].strip().isascii() and values[name].strip().isprintable()):
+            raise bad_request(
+                f"`credential_values.{name}` holds characters that a header cannot carry", "credential_values"
+            )
     address = values.get("api_base")
-    if address is not None and not address.startswith(("http://", "https://")):
-        raise bad_request("`credential_values.api_base` must begin with http:// or https://", "credential_values")
+    try:
+        if address is not None:
+            checked(address)
+    except AddressError as error:
+        raise bad_request(f"`credential_values.api_base` {error}", "credential_values") from error
 
 
 def _check_info(info: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from penstock.access.master import LocalSecrets, load_secrets
 from penstock.config import Config, ConfigError, Problem, Secret, master_key
 from penstock.config.schema import Credential, CredentialValues
 from penstock.config.values import BaseUrl
+from penstock.engine.options import engine_options
 
 if TYPE_CHECKING:
     from penstock.settings import Prepared
@@ -84,6 +85,20 @@ def local_secrets(prepared: Prepared) -> LocalSecrets:
         pepper=None if pepper is None else pepper.reveal(),
         sealing_key=None if sealing is None else sealing.reveal(),
     )
+
+
+def fixed_at_start(prepared: Prepared) -> dict[str, object]:
+    """What only another start changes, by the section that says it. Holds secrets: for comparison alone."""
+    config, environment = prepared.config, prepared.environment
+    return {
+        "general_settings.master_key": master_key(config, environment),
+        "general_settings.database_url": config.general_settings.database_url,
+        "penstock.listener, limits, ledger or upstream": engine_options(config, environment),
+        "penstock.data_dir": config.penstock.data_dir,
+        "penstock.log_level": config.penstock.log_level,
+        "penstock.listener.grace": config.penstock.listener.grace,
+        "penstock.demo": config.penstock.demo,
+    }
 
 
 def with_credentials(config: Config, stored: Mapping[str, Mapping[str, str]]) -> Config:

@@ -11,6 +11,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from penstock.engine import background
+
 if TYPE_CHECKING:
     from penstock._core import Engine
     from penstock.engine.snapshot import ListenerTls
@@ -39,7 +41,7 @@ class CertificateWatch:
     def start(self) -> None:
         """Begin to look; what the files are now counts as read."""
         if self._files and self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._watch(self._stamp()), name="certificates")
+            self._task = background.start(self._watch(self._stamp()), "certificates")
 
     def reload(self) -> None:
         """Read the files at once, whether they changed or not."""

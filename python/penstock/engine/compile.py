@@ -18,7 +18,15 @@ from penstock.config.schema import AliasTarget, Config, LitellmParams, ModelEntr
 from penstock.config.validate import Names
 from penstock.engine.deployment import Compiled, build, compiled
 from penstock.engine.snapshot import Deployment, ModelGroup, Settings, Snapshot
-from penstock.providers import PROVIDERS, Access, MissingKeyError, UpstreamError, bare_patterns, connect
+from penstock.providers import (
+    PROVIDERS,
+    Access,
+    MissingKeyError,
+    NotYetError,
+    UpstreamError,
+    bare_patterns,
+    connect,
+)
 from penstock.providers.registry import Provider
 
 _WEIGHT_SCALE_DIGITS = 6
@@ -176,8 +184,8 @@ def _entry(entry: ModelEntry, config: Config, environment: Environment, groups: 
             raise UpstreamError("model", "is missing: add it, as `<provider>/<model>`")  # noqa: TRY301
         for member in build(entry, config, environment):
             groups.add(entry.model_name, member, entry.model_info.access_groups)
-    except (MissingKeyError, KeyError):
-        # No key, or no such credential: reported when the configuration was loaded; a call would only be refused.
+    except (MissingKeyError, NotYetError, KeyError):
+        # No key, no such credential, a provider that comes later: reported when the configuration was loaded; a call would only be refused.
         return
     except UpstreamError as error:
         report.error((*path, error.field), str(error))

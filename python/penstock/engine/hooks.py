@@ -92,6 +92,6 @@ class EventPump:
         try:
             await self._keys(token, lambda answer: self._source.resolve_hook(id, answer))
         except DatabaseUnavailable as error:
-            # Left unanswered on purpose: the hook's deadline then refuses the call, an answer of "unknown" would be a lie
-            # that the data plane remembers.
+            # Not "unknown", which would be a lie that the data plane remembers: it refuses the waiting calls with 503.
+            self._source.resolve_hook(id, b"")
             logger.error("key lookup failed", extra={"event": "hook.key", "reason": str(error)})

@@ -17,9 +17,18 @@ import msgspec
 from penstock import __version__
 from penstock.access.master import LocalSecrets
 from penstock.audit import AuditTrail
-from penstock.credentials.service import CredentialService
+from penstock.config import ConfigError, Problem, load
+from penstock.config.problems import describe
+from penstock.credentials.service import CredentialSealed, CredentialService
 from penstock.credentials.store import CredentialStore
-from penstock.engine.assembly import database_path, local_secrets, lock_data_directory, with_credentials
+from penstock.engine import background
+from penstock.engine.assembly import (
+    database_path,
+    fixed_at_start,
+    local_secrets,
+    lock_data_directory,
+    with_credentials,
+)
 from penstock.engine.bridge import Bridge
 from penstock.engine.certificates import CertificateWatch, TlsUnusable
 from penstock.engine.hooks import EventPump
@@ -94,7 +103,7 @@ class Runtime:
         self.usage.attach(self.spend.append, self.keys.charge)
         self.bridge = Bridge(engine, options.max_body_bytes)
         self.snapshot = Snapshot(version=0, deployments=[], groups=[])
-        self._environment = prepared.environment
+        self._prepared = prepared
         self._demo_base_url: str | None = None
         self._simulator: Simulator | None = None
         self._pump = EventPump(engine, self.bridge.deliver, self.keys.answer_lookup)
@@ -139,7 +148,11 @@ class Runtime:
                 listen=settings.listener == "native",
             )
             database = await SqliteDatabase.open(database_path(prepared))
-            runtime = cls(prepared, secrets, database, _core.Engine(msgspec.json.encode(options)), options, lock)
+            try:
+                engine = _core.Engine(msgspec.json.encode(options))
+            except ValueError as error:
+                raise ConfigError([Problem(severity="error", path="penstock", message=str(error))]) from error
+            runtime = cls(prepared, secrets, database, engine, options, lock)
             runtime._start_demo()
             await runtime.recompile()
             return runtime
@@ -157,17 +170,52 @@ class Runtime:
         Raises:
             ConfigError: it cannot be compiled; the former snapshot stays in force.
         """
+        await self._apply(self._prepared)
+
+    async def reload(self) -> bool:
+        """Read the configuration again and make it current; False when it cannot be, and the former stays in force."""
+        before, path = self._prepared, self.settings.config
+        loaded = await asyncio.to_thread(load, path, before.outside)
+        for problem in loaded.problems:
+            level = logging.ERROR if problem.severity == "error" else logging.WARNING
+            logger.log(level, "configuration", extra={"event": "config", "problem": describe(problem)})
+        after = msgspec.structs.replace(before, config=loaded.config, environment=loaded.environment)
+        try:
+            if not loaded.ok:
+                raise ConfigError(loaded.problems)  # noqa: TRY301
+            await self._apply(after)
+        except (ConfigError, CredentialSealed, DatabaseUnavailable) as error:
+            logger.error(
+                "the configuration cannot be used; the former one stays in force",
+                extra={"event": "config.refused", "reason": str(error)},
+            )
+            return False
+        was = fixed_at_start(before)
+        for section, value in fixed_at_start(after).items():
+            if value != was[section]:
+                logger.warning("a changed setting waits for the next start", extra={"event": "config", "what": section})
+        logger.info(
+            "the configuration was read again",
+            extra={"event": "config.reloaded", "snapshot_version": self.snapshot.version},
+        )
+        return True
+
+    async def _apply(self, prepared: Prepared) -> None:
         from penstock.engine.compile import compile_snapshot
 
+        stored = await self.credentials.opened()
         snapshot = compile_snapshot(
-            with_credentials(self.config, await self.credentials.opened()),
-            self._environment,
+            with_credentials(prepared.config, stored),
+            prepared.environment,
             version=self.snapshot.version + 1,
             master_token=self.master_token,
             demo_base_url=self._demo_base_url,
         )
-        self.engine.apply_snapshot(msgspec.json.encode(snapshot))
-        self.snapshot = snapshot
+        try:
+            self.engine.apply_snapshot(msgspec.json.encode(snapshot))
+        except ValueError as error:
+            raise ConfigError([Problem(severity="error", path="snapshot", message=str(error))]) from error
+        self._prepared, self.config, self.snapshot = prepared, prepared.config, snapshot
 
     async def start(self) -> None:
         """Open the public port (unless another listener owns it) and begin the background work. Idempotent.
@@ -185,16 +233,19 @@ class Runtime:
             port = self.engine.start()
         except ValueError as error:
             raise TlsUnusable(f"penstock.listener.{error}") from error
+        except OSError as error:
+            place = f"{self.settings.host}:{self.settings.port}"
+            raise OSError(f"cannot listen on {place}: {error.strerror or error}") from error
         if self.settings.listener == "native":
             self.port = port
         self._pump.start()
         self.usage.start()
         self.certificates.start()
-        self._sync = asyncio.get_running_loop().create_task(self._synchronise(), name="key-sync")
+        self._sync = background.start(self._synchronise(), "key-sync")
 
     def get_ready(self) -> None:
         """Take calls. Whoever opens the public port calls :meth:`announce` then."""
-        if self._environment.redis_url is not None:
+        if self._prepared.environment.redis_url is not None:
             logger.warning(
                 "REDIS_URL has no effect in this version: limits are kept in this process", extra={"event": "redis"}
             )
@@ -244,12 +295,17 @@ class Runtime:
         self._drained = True
         self.is_ready = False
         self.engine.set_ready(False)
-        logger.info("draining", extra={"event": "drain", "in_flight": self.status().in_flight, "grace_ms": grace_ms})
+        # A start that failed has its own line to say.
+        level = logging.INFO if self._sync is not None else logging.DEBUG
+        logger.log(
+            level, "draining", extra={"event": "drain", "in_flight": self.status().in_flight, "grace_ms": grace_ms}
+        )
         finished = await asyncio.to_thread(self.engine.drain, grace_ms) and not self._was_cut
         # Ends what is left with an error event and settles it, so that the flush after it has every record.
         await asyncio.to_thread(self.engine.stop)
         await self._flush_everything()
-        logger.info("drained", extra={"event": "drained", "complete": finished, "usage_written": self.usage.written})
+        fields = {"event": "drained", "complete": finished, "usage_written": self.usage.written}
+        logger.log(level, "drained", extra=fields)
         return finished
 
     def cut(self) -> None:
@@ -351,10 +407,10 @@ class Runtime:
 
     async def _sync_once(self) -> None:
         await self.keys.sweep_windows()
-        changed = await self.audit.foreign_changes()
-        tokens = [change.object_id for change in changed if change.object_type == "key"]
-        if tokens:
-            await self.keys.refresh(tokens)
+        async with self.audit.foreign_changes() as changed:
+            tokens = [change.object_id for change in changed if change.object_type == "key"]
+            if tokens:
+                await self.keys.refresh(tokens)
 
     @staticmethod
     async def _attempt(work: Coroutine[None, None, None]) -> None:

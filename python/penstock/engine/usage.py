@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from penstock.engine import background
 from penstock.engine.call_log import tell
 from penstock.engine.events import UsageRecord
 from penstock.persistence import Database, DatabaseUnavailable, Transaction
@@ -64,8 +65,7 @@ class UsageWriter:
 
     def start(self) -> None:
         """Begin writing in the background."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="usage-writer")
-        self._task.add_done_callback(_report_end)
+        self._task = background.start(self._run(), "usage-writer")
 
     async def stop(self) -> None:
         """Stop the background task; what is queued is left to :meth:`flush`."""
@@ -116,7 +116,7 @@ class UsageWriter:
             raise
         # Acknowledged at once after the commit, with no await between: a record acknowledged is a record stored.
         self._queue.ack_usage(len(records))
-        self.last_seq = max(self.last_seq, records[-1].seq)
+        self.last_seq = max(self.last_seq, *(record.seq for record in records))
         self.written += len(fresh)
         tell(fresh)
         return len(records)
@@ -135,9 +135,3 @@ class UsageWriter:
                     "usage records wait for the database",
                     extra={"event": "usage.retry", "reason": str(error), "retry_in_s": backoff},
                 )
-
-
-def _report_end(task: asyncio.Task[None]) -> None:
-    """A writer that ended by itself is a defect; records then stay queued until the data plane refuses calls."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.critical("the usage writer ended", exc_info=error, extra={"event": "usage.writer_ended"})

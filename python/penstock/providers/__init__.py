@@ -6,12 +6,13 @@ are in the data plane.
 
 from penstock.providers.registry import PROVIDERS, Provider, names
 from penstock.providers.resolve import Target, UnknownProviderError, bare_patterns, resolve
-from penstock.providers.upstream import Access, MissingKeyError, Upstream, UpstreamError, connect
+from penstock.providers.upstream import Access, MissingKeyError, NotYetError, Upstream, UpstreamError, connect
 
 __all__ = [
     "PROVIDERS",
     "Access",
     "MissingKeyError",
+    "NotYetError",
     "Provider",
     "Target",
     "UnknownProviderError",

@@ -141,6 +141,17 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
 }
 """Providers by name and alias."""
 
+_LITELLM_ONLY: Final = """a2a ai21 ai21_chat aiml aleph_alpha amazon_nova anthropic_text anyscale assemblyai auto_router azure_ai bedrock
+    bedrock_converse bedrock_mantle black_forest_labs bytez chutes clarifai cloudflare codestral cohere cohere_chat
+    cometapi compactifai complexity_router databricks datarobot deepgram docker_model_runner elevenlabs empower fal_ai
+    featherless_ai friendliai galadriel gigachat github github_copilot gradient_ai helicone heroku huggingface inception
+    infinity jina_ai lambda_ai langgraph lemonade maritalk milvus minimax morph nlp_cloud nscale oci oobabooga ovhcloud palm
+    petals pg_vector poe predibase publicai recraft replicate runwayml sagemaker sagemaker_chat sagemaker_nova sap snowflake
+    stability text-completion-codestral topaz triton v0 vertex_ai vertex_ai_beta volcengine voyage wandb watsonx
+    watsonx_text xinference"""
+NOT_YET: Final = frozenset(_LITELLM_ONLY.split())
+"""LiteLLM's providers that this version cannot call: their deployments are left out, the others are served."""
+
 
 def names() -> list[str]:
     """Every prefix that `provider/model` may start with, in the table's order."""

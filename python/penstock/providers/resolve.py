@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 import msgspec
 
-from penstock.providers.registry import PROVIDERS, Provider, names
+from penstock.providers.registry import NOT_YET, PROVIDERS, Provider, names
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -20,6 +20,10 @@ class UnknownProviderError(ValueError):
     """The name belongs to no registered provider; the message lists those that are."""
 
 
+class ProviderNotYetError(UnknownProviderError):
+    """The name belongs to a provider of LiteLLM's that this version cannot call."""
+
+
 def resolve(model: str, explicit: str | None = None, *, has_base_url: bool = False) -> Target:
     """Resolve ``model`` as written in `litellm_params.model`.
 
@@ -30,6 +34,12 @@ def resolve(model: str, explicit: str | None = None, *, has_base_url: bool = Fal
         UnknownProviderError: no registered provider is meant.
     """
     head, slash, rest = model.partition("/")
+    named = explicit or (head if slash else "")
+    if named in NOT_YET:
+        raise ProviderNotYetError(
+            f"`{named}` cannot be called by this version; if the server speaks OpenAI's API, "
+            "write `openai_like/<model>` with `api_base`"
+        )
     if explicit is not None:
         provider = PROVIDERS.get(explicit)
         if provider is None:

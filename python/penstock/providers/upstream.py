@@ -15,7 +15,7 @@ import msgspec
 from penstock.engine.snapshot import Wire
 from penstock.providers import address
 from penstock.providers.registry import Provider
-from penstock.providers.resolve import UnknownProviderError, resolve
+from penstock.providers.resolve import ProviderNotYetError, UnknownProviderError, resolve
 
 if TYPE_CHECKING:
     # For types only: the configuration imports this package.
@@ -42,6 +42,10 @@ class UpstreamError(ValueError):
 
 class MissingKeyError(UpstreamError):
     """The provider wants a key and there is none: the deployment is of no use until one is set."""
+
+
+class NotYetError(UpstreamError):
+    """The provider is one that LiteLLM knows and this version cannot call."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -81,7 +85,8 @@ def connect(access: Access, environment: Environment) -> Upstream:
     try:
         target = resolve(access.model, access.custom_llm_provider, has_base_url=access.api_base is not None)
     except UnknownProviderError as error:
-        raise UpstreamError("custom_llm_provider" if access.custom_llm_provider else "model", str(error)) from error
+        kind = NotYetError if isinstance(error, ProviderNotYetError) else UpstreamError
+        raise kind("custom_llm_provider" if access.custom_llm_provider else "model", str(error)) from error
     provider = target.provider
     wire, base_url, query = _address(access, provider, environment)
     headers = _credentials(access, provider, environment)

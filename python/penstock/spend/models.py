@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -22,11 +22,14 @@ class LogFilter(msgspec.Struct, frozen=True):
     """Exclusive."""
 
 
+_Column = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
     """The last row of a page; opaque to clients."""
 
-    started_at: int
-    id: int
+    started_at: _Column
+    id: _Column
 
     def encode(self) -> str:
         """URL-safe text."""

@@ -18,6 +18,9 @@ use crate::auth::digest::Digest;
 use crate::auth::record::{Key, KeyRecord};
 use crate::auth::table::KeyTable;
 
+/// Key look-ups under way at once.
+const MOST_LOOKUPS: usize = 512;
+
 /// Something for Python.
 #[derive(Debug)]
 pub struct Event {
@@ -111,22 +114,39 @@ impl KeyHooks {
         Self { events, pending: Mutex::default() }
     }
 
-    /// Asks the control plane for a key; the receiver gets `None` when there is no such key.
+    /// Asks the control plane for a key; the receiver gets `None` when there is no such key. Nothing when so many
+    /// look-ups are under way that another would only delay them.
     #[must_use]
-    pub fn ask(&self, digest: Digest) -> oneshot::Receiver<Option<Arc<Key>>> {
+    pub fn ask(&self, digest: Digest) -> Option<oneshot::Receiver<Option<Arc<Key>>>> {
         let (sender, receiver) = oneshot::channel();
         let mut pending = lock(&self.pending);
         let (by_id, by_digest) = &mut *pending;
-        if let Some(p) = by_digest.get(&digest).and_then(|id| by_id.get_mut(id)) {
-            p.waiters.push(sender);
-            return receiver;
+        if let Some(id) = by_digest.get(&digest).copied() {
+            if let Some(p) = by_id.get_mut(&id) {
+                p.waiters.retain(|w| !w.is_closed());
+                if !p.waiters.is_empty() {
+                    p.waiters.push(sender);
+                    return Some(receiver);
+                }
+            }
+            // Everybody gave up on an answer that never came: ask again.
+            by_id.remove(&id);
+        }
+        if by_id.len() >= MOST_LOOKUPS {
+            // Look-ups that nobody waits for any more were lost on the way.
+            by_id.retain(|_, p| p.waiters.iter().any(|w| !w.is_closed()));
+            let open: std::collections::HashSet<u64> = by_id.keys().copied().collect();
+            by_digest.retain(|_, id| open.contains(id));
+            if by_id.len() >= MOST_LOOKUPS {
+                return None;
+            }
         }
         let id = self.events.id();
         by_id.insert(id, Pending { digest, stale: false, waiters: vec![sender] });
         by_digest.insert(digest, id);
         drop(pending);
         self.emit(id, &digest);
-        receiver
+        Some(receiver)
     }
 
     fn emit(&self, id: u64, digest: &Digest) {
@@ -148,10 +168,18 @@ impl KeyHooks {
     /// # Errors
     /// The answer is not a key record.
     pub fn resolve(&self, id: u64, answer: &[u8], table: &KeyTable, now_ns: u64) -> Result<(), String> {
-        let record: Option<KeyRecord> = serde_json::from_slice(answer).map_err(|e| format!("key record: {e}"))?;
         let mut pending = lock(&self.pending);
         let (by_id, by_digest) = &mut *pending;
         let Some(mut p) = by_id.remove(&id) else { return Ok(()) };
+        if answer.is_empty() {
+            // The control plane cannot say: the callers are told so at once.
+            by_digest.remove(&p.digest);
+            return Ok(());
+        }
+        let record: Option<KeyRecord> = serde_json::from_slice(answer).map_err(|e| {
+            by_digest.remove(&p.digest);
+            format!("key record: {e}")
+        })?;
         p.waiters.retain(|w| !w.is_closed());
         if p.stale && !p.waiters.is_empty() {
             let again = self.events.id();

@@ -54,17 +54,16 @@ impl Ledger {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// The ordinal of the next record; taken before its amounts are settled.
-    #[must_use]
-    pub fn next_seq(&self) -> u64 {
-        self.seq.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// Adds the record of a settled call.
-    pub fn push(&self, thread: usize, record: UsageRecord) {
+    /// Adds the record of a call, which `settle` makes (and settles its amounts) once its ordinal is known.
+    ///
+    /// Ordinal, settlement and hand-over are one step for whoever takes records: one that holds an ordinal holds all
+    /// lower ones.
+    pub fn push(&self, thread: usize, settle: impl FnOnce(u64) -> UsageRecord) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         if let Some(list) = self.incoming.get(thread % self.incoming.len()) {
-            lock(list).push(record);
+            let mut list = lock(list);
+            let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
+            list.push(settle(seq));
         }
     }
 
@@ -73,10 +72,12 @@ impl Ledger {
     pub fn take(&self, limit: usize) -> Vec<u8> {
         let mut taken = lock(&self.taken);
         if taken.len() < limit {
-            for list in &self.incoming {
-                let fresh = std::mem::take(&mut *lock(list));
-                taken.extend(fresh);
-            }
+            // All at once, in order of their ordinals.
+            let mut lists: Vec<_> = self.incoming.iter().map(lock).collect();
+            let mut fresh: Vec<UsageRecord> = lists.iter_mut().flat_map(|list| std::mem::take(&mut **list)).collect();
+            drop(lists);
+            fresh.sort_unstable_by_key(|record| record.seq);
+            taken.extend(fresh);
         }
         let records: Vec<&UsageRecord> = taken.iter().take(limit).collect();
         serde_json::to_vec(&records).unwrap_or_else(|_| b"[]".to_vec())

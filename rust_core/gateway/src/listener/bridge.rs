@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use penstock_http1::{Framing, Headers, RequestHead, Version};
@@ -43,12 +45,13 @@ pub struct Submitted {
 #[derive(Debug)]
 pub struct Handle {
     credit: tokio::sync::Semaphore,
+    left: AtomicBool,
     gone: Notify,
 }
 
 impl Default for Handle {
     fn default() -> Self {
-        Self { credit: tokio::sync::Semaphore::new(CREDIT), gone: Notify::new() }
+        Self { credit: tokio::sync::Semaphore::new(CREDIT), left: AtomicBool::new(false), gone: Notify::new() }
     }
 }
 
@@ -87,6 +90,7 @@ impl Bridge {
         let handle = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         if let Some(handle) = handle {
             handle.credit.close();
+            handle.left.store(true, Ordering::Release);
             handle.gone.notify_one();
         }
     }
@@ -116,18 +120,26 @@ pub(crate) async fn serve(core: &Rc<Core>, call: Submitted) {
         body: (!call.body.is_empty()).then_some(call.body),
         pending: Vec::new(),
         handle: call.handle,
+        write_timeout: Duration::from_millis(core.shared.options.write_timeout_ms),
         head_only,
         started: false,
         finished: false,
         sent: 0,
     });
+    let _closing = Closing { core: Rc::clone(core), id: call.id };
     dispatch(core, head, &mut exchange, peer).await;
-    if let Exchange::Bridge(x) = &exchange
-        && !x.finished
-    {
-        x.emit("call.abort", Bytes::new());
+}
+
+/// Forgets the call however it ends.
+struct Closing {
+    core: Rc<Core>,
+    id: u64,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.core.shared.bridge.close(self.id);
     }
-    core.shared.bridge.close(call.id);
 }
 
 /// One handed-over request being answered.
@@ -138,10 +150,19 @@ pub struct BridgeExchange {
     body: Option<Bytes>,
     pending: Vec<Bytes>,
     handle: Arc<Handle>,
+    write_timeout: Duration,
     head_only: bool,
     started: bool,
     finished: bool,
     pub(super) sent: u64,
+}
+
+impl Drop for BridgeExchange {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.emit("call.abort", Bytes::new());
+        }
+    }
 }
 
 impl BridgeExchange {
@@ -180,7 +201,8 @@ impl BridgeExchange {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let permit = self.handle.credit.acquire().await.map_err(|_| Gone)?;
+        let permit = tokio::time::timeout(self.write_timeout, self.handle.credit.acquire()).await;
+        let permit = permit.map_err(|_| Gone)?.map_err(|_| Gone)?;
         permit.forget();
         let data = match self.pending.len() {
             1 => self.pending.pop().unwrap_or_default(),
@@ -206,7 +228,9 @@ impl BridgeExchange {
     }
 
     pub(super) async fn closed(&mut self) {
-        self.handle.gone.notified().await;
+        if !self.handle.left.load(Ordering::Acquire) {
+            self.handle.gone.notified().await;
+        }
     }
 
     pub(super) fn started(&self) -> bool {

@@ -213,6 +213,9 @@ impl H1Exchange<'_> {
     }
 
     pub(super) async fn full(&mut self, status: u16, headers: &HeaderLines, body: &[u8]) -> Result<(), Gone> {
+        if self.answer != Answer::NotStarted {
+            return Err(Gone);
+        }
         self.put_head(status, headers);
         if status != 204 && status != 304 {
             self.out.extend_from_slice(b"content-length: ");
@@ -304,7 +307,9 @@ impl H1Exchange<'_> {
         }
         if matches!(self.conn.stream, Io::TlsServer(_)) {
             use tokio::io::AsyncWriteExt;
-            self.conn.stream.flush().await.map_err(|_| Gone)?;
+            // Over TLS this is where the socket is waited for.
+            let flushed = tokio::time::timeout(self.write_timeout, self.conn.stream.flush()).await;
+            flushed.map_err(|_| Gone)?.map_err(|_| Gone)?;
         }
         self.answer = was;
         Ok(())

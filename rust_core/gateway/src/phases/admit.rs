@@ -2,14 +2,15 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use penstock_http1::{Framing, Headers, RequestHead};
 
+use super::plan::Plan;
 use super::{Call, body_failure};
 use crate::auth::key::{KeyShape, parse};
-use crate::auth::record::{Key, KeyDenied};
+use crate::auth::record::{Key, KeyDenied, ModelRule};
 use crate::auth::table::Lookup;
 use crate::engine::Core;
 use crate::errors::{Failure, Kind, Outcome};
@@ -17,8 +18,9 @@ use crate::limits::{self, Demand, LimitDenied, LimitKind};
 use crate::listener::exchange::Exchange;
 use crate::pricing;
 use crate::scan;
+use crate::snapshot::{Deployment, Match};
 use crate::surfaces::{Surface, query_value, text_field};
-use crate::tokens;
+use crate::tokens::{self, Encoding};
 
 /// An identified caller.
 pub(super) struct Who {
@@ -77,7 +79,13 @@ pub(super) async fn who(core: &Core, headers: &Headers, client: IpAddr) -> Outco
         Lookup::Hit(key) => Some(key),
         Lookup::Unknown => None,
         Lookup::Miss => {
-            let answer = shared.key_hooks.ask(digest);
+            let Some(answer) = shared.key_hooks.ask(digest) else {
+                return Err(refused(
+                    Kind::HookFailed,
+                    "Too many unknown keys are being checked; try again in a moment.",
+                )
+                .retry_after(1000));
+            };
             let deadline = Duration::from_millis(shared.options.hook_timeout_ms);
             match tokio::time::timeout(deadline, answer).await {
                 Ok(Ok(found)) => found,
@@ -126,7 +134,7 @@ pub(super) async fn identify(call: &mut Call, head: &RequestHead) -> Outcome<()>
     call.token = who.token;
     call.key = who.key;
     if let Some(key) = &call.key
-        && !key.allows_route(call.template, call.surface.kind())
+        && !key.allows_route(path(head), call.surface.kind())
     {
         return Err(Failure::new(Kind::RouteDenied, format!("The API key may not use {}.", call.template)));
     }
@@ -145,6 +153,12 @@ pub(super) async fn identify(call: &mut Call, head: &RequestHead) -> Outcome<()>
     Ok(())
 }
 
+/// The path of the request, without its query.
+fn path(head: &RequestHead) -> &str {
+    let target = std::str::from_utf8(&head.target).unwrap_or_default();
+    target.split_once('?').map_or(target, |(path, _)| path)
+}
+
 /// Reads the body, now that the caller is known.
 pub(super) async fn body(call: &mut Call, head: &RequestHead, exchange: &mut Exchange<'_>) -> Outcome<Bytes> {
     let limit = call.core.shared.options.max_body_bytes;
@@ -153,7 +167,9 @@ pub(super) async fn body(call: &mut Call, head: &RequestHead, exchange: &mut Exc
     {
         return Err(body_failure(crate::listener::exchange::BodyError::TooLarge, limit));
     }
+    let begun = Instant::now();
     let body = exchange.body(limit).await.map_err(|e| body_failure(e, limit))?;
+    call.waited += begun.elapsed();
     call.body = body.clone();
     Ok(body)
 }
@@ -175,20 +191,34 @@ pub(super) struct Request<'a> {
     /// The scanned body, when it is a JSON object.
     pub(super) json: Option<scan::Body<'a>>,
     pub(super) place: Place,
+    pub(super) plan: Plan,
 }
 
 /// Reads what is asked and checks it against permissions, limits and budget.
-pub(super) fn admit<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) -> Outcome<Request<'a>> {
-    let request = read(call, head, body)?;
-    resolve(call)?;
-    limits(call, &request)?;
-    Ok(request)
+pub(super) async fn admit<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) -> Outcome<Request<'a>> {
+    let (json, place) = read(call, head, body)?;
+    if call.model.len() > NAME {
+        let message =
+            format!("The model's name is longer than {NAME} bytes. `GET /v1/models` lists those your key may use.");
+        return Err(Failure::new(Kind::ModelUnknown, message).param("model"));
+    }
+    let found = resolve(call)?;
+    let plan = Plan::of(call, found);
+    limits(call, json.as_ref(), &plan).await?;
+    Ok(Request { json, place, plan })
 }
 
-fn read<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) -> Outcome<Request<'a>> {
+/// Byte sequences that begin JSON in other encodings than plain UTF-8.
+const DISGUISES: [&[u8]; 4] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\0"];
+
+fn read<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) -> Outcome<(Option<scan::Body<'a>>, Place)> {
     let content_type = head.headers.get_str("content-type").unwrap_or_default();
-    // What begins like a JSON object is read as one whatever it is called: the provider may read it so too.
-    let is_json = call.surface.needs_model() || body.trim_ascii_start().starts_with(b"{");
+    // What a provider may read as JSON is read as JSON here, whatever it is called: two readers, one model.
+    let said = content_type.to_ascii_lowercase();
+    let text = said.is_empty() || said.contains("json") || said.starts_with("text/");
+    let begins = body.trim_ascii_start().starts_with(b"{") || DISGUISES.iter().any(|d| body.starts_with(d));
+    let is_json =
+        call.surface.needs_model() || (!body.is_empty() && (text || begins) && !said.starts_with("multipart/"));
     if is_json {
         let json = scan::object(body).map_err(|e| {
             let failure = Failure::new(Kind::BadRequest, format!("Invalid JSON payload: {e}"));
@@ -199,36 +229,47 @@ fn read<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) -> Outcome<Req
         call.end_user = json.user.as_deref().map(|user| bounded(user).to_owned());
         if let Some(model) = json.model_str() {
             call.model = model.into_owned();
-            return Ok(Request { json: Some(json), place: Place::Json });
+            return Ok((Some(json), Place::Json));
         }
         if call.surface.needs_model() {
             let failure = Failure::new(Kind::BadRequest, "Missing required parameter: 'model'.");
             return Err(failure.param("model"));
         }
-        named_outside(call, head);
-        return Ok(Request { json: Some(json), place: Place::Outside });
+        named_outside(call, head)?;
+        return Ok((Some(json), Place::Outside));
     }
-    if content_type.to_ascii_lowercase().starts_with("multipart/form-data") {
+    if said.starts_with("multipart/form-data") {
         let named = text_field(content_type, body, "model")
             .map_err(|why| Failure::new(Kind::BadRequest, format!("The multipart body {why}.")).param("model"))?;
         if let Some((model, place)) = named {
             call.model = model.to_owned();
-            return Ok(Request { json: None, place: Place::Part(place) });
+            return Ok((None, Place::Part(place)));
         }
-    } else if content_type.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded") && !body.is_empty() {
+    } else if said.starts_with("application/x-www-form-urlencoded") && !body.is_empty() {
         let message = "A urlencoded body is not served here: send JSON or multipart/form-data.";
         return Err(Failure::new(Kind::BadRequest, message).param("content-type"));
     }
-    named_outside(call, head);
-    Ok(Request { json: None, place: Place::Outside })
+    named_outside(call, head)?;
+    Ok((None, Place::Outside))
 }
 
 /// The model of a request whose body names none: by header, by query, or the configured group.
-fn named_outside(call: &mut Call, head: &RequestHead) {
+///
+/// Such routes (files, batches, ...) reach whatever the provider account holds, so a key that may use only some models
+/// must have been given the route by name.
+fn named_outside(call: &mut Call, head: &RequestHead) -> Outcome<()> {
+    let restricted =
+        call.key.as_ref().is_some_and(|k| k.models != ModelRule::All && k.record.allowed_routes.is_empty());
+    if restricted {
+        let message = "The API key may use only some models, and this request names none in its body. \
+            An administrator can add the route to the key's `allowed_routes`.";
+        return Err(Failure::new(Kind::RouteDenied, message).param("model"));
+    }
     let by_header = ["x-penstock-model", "x-litellm-model"].iter().find_map(|n| head.headers.get_str(n));
     let by_query = || query_value(std::str::from_utf8(&head.target).unwrap_or_default(), "model");
     let model = by_header.map(str::to_owned).or_else(by_query);
     call.model = model.or_else(|| call.snapshot.settings.passthrough_group.clone()).unwrap_or_default();
+    Ok(())
 }
 
 /// Longest name of a client's own making that is kept in a record or shown in an error, in bytes.
@@ -245,7 +286,7 @@ pub(super) fn unknown_model(model: &str) -> Failure {
     Failure::new(Kind::ModelUnknown, message).param("model")
 }
 
-fn resolve(call: &mut Call) -> Outcome<()> {
+fn resolve(call: &mut Call) -> Outcome<Match> {
     if call.model.is_empty() {
         let message = "The request names no model, and no default is configured for this route: \
             send `model` in the body, the `x-penstock-model` header, or set `penstock.routing.passthrough_group`.";
@@ -266,29 +307,32 @@ fn resolve(call: &mut Call) -> Outcome<()> {
         }
     }
     let found = found.ok_or_else(|| unknown_model(&call.model))?;
-    call.group = Some(found.group);
-    call.wildcard = found.wildcard;
-    Ok(())
+    call.group = Some(Arc::clone(&found.group));
+    Ok(found)
 }
 
+/// Bodies beyond this are counted off the thread: hostile text takes a second for each dozen megabytes.
+const COUNTED_HERE: usize = 128 * 1024;
+
 /// Takes what the call may need of its key's limits.
-fn limits(call: &mut Call, request: &Request<'_>) -> Outcome<()> {
-    let Some(group) = call.group.clone() else { return Ok(()) };
-    let counts_deployment = group.deployments.iter().any(|d| d.limits.tpm.is_some());
+async fn limits(call: &mut Call, json: Option<&scan::Body<'_>>, plan: &Plan) -> Outcome<()> {
+    let counts_deployment = plan.deployments().any(|(d, _)| d.limits.tpm.is_some());
     let counts_key = call.key.as_ref().is_some_and(|k| k.record.tpm.is_some() || k.record.max_budget.is_some());
     let mut demand = Demand::default();
     if counts_key || counts_deployment {
-        let encoding = group.deployments.first().map_or(tokens::Encoding::O200kBase, |d| d.tokenizer);
-        let prompt = request.json.as_ref().map_or(0, |json| tokens::count_prompt(json, encoding) as u64);
+        let encoding = plan.deployments().next().map_or(Encoding::O200kBase, |(d, _)| d.tokenizer);
+        let prompt = match json {
+            Some(json) => prompt_tokens(json, &call.body, encoding).await,
+            None => 0,
+        };
         call.prompt_tokens = Some(prompt);
-        let output = output_bound(call, request);
+        let output = output_bound(call, json, plan);
         demand.tokens = prompt.saturating_add(output);
-        demand.nanos = group
-            .deployments
-            .iter()
-            .filter_map(|d| d.price(&d.upstream_model(&call.wildcard)).map(|p| pricing::worst_case(&p, prompt, output)))
-            .max()
-            .unwrap_or(0);
+        // The dearest deployment that a fallback may lead to must be covered too.
+        let worst = |(d, wildcard): (&Arc<Deployment>, &str)| {
+            d.price(&d.upstream_model(wildcard)).map(|p| pricing::worst_case(&p, prompt, output))
+        };
+        demand.nanos = plan.deployments().filter_map(worst).max().unwrap_or(0);
     }
     call.reserved_tokens = demand.tokens;
     let Some(key) = &call.key else { return Ok(()) };
@@ -305,14 +349,26 @@ fn limits(call: &mut Call, request: &Request<'_>) -> Outcome<()> {
     }
 }
 
+/// Prompt tokens, without holding up the thread's other calls for a large body.
+async fn prompt_tokens(json: &scan::Body<'_>, body: &Bytes, encoding: Encoding) -> u64 {
+    if body.len() <= COUNTED_HERE {
+        return tokens::count_prompt(json, encoding) as u64;
+    }
+    let body = body.clone();
+    let counted = tokio::task::spawn_blocking(move || {
+        scan::object(&body).map_or(0, |json| tokens::count_prompt(&json, encoding) as u64)
+    });
+    counted.await.unwrap_or(0)
+}
+
 /// How many tokens the answer may have.
-fn output_bound(call: &Call, request: &Request<'_>) -> u64 {
+fn output_bound(call: &Call, json: Option<&scan::Body<'_>>, plan: &Plan) -> u64 {
     let generates = matches!(call.surface, Surface::Chat | Surface::Completions | Surface::Messages)
         || call.template == "/v1/responses";
-    let Some(json) = request.json.as_ref().filter(|_| generates) else { return 0 };
+    let Some(json) = json.filter(|_| generates) else { return 0 };
     let default = call.snapshot.settings.default_output_tokens;
     let per_answer = json.max_tokens.unwrap_or_else(|| {
-        let bounds = call.group.iter().flat_map(|g| &g.deployments).filter_map(|d| d.max_output_tokens);
+        let bounds = plan.deployments().filter_map(|(d, _)| d.max_output_tokens);
         bounds.max().map_or(default, |bound| bound.min(default))
     });
     per_answer.saturating_mul(json.n)

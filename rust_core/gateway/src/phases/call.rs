@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use penstock_http1::RequestHead;
@@ -55,8 +55,6 @@ pub(crate) struct Call {
     pub(crate) model: String,
     /// Group it means.
     pub(crate) group: Option<Arc<Group>>,
-    /// What stood for the group's `*`.
-    pub(crate) wildcard: String,
     /// The request's `user`.
     pub(crate) end_user: Option<String>,
     /// The client wants a stream.
@@ -78,6 +76,8 @@ pub(crate) struct Call {
     pub(crate) permit: Option<Permit>,
     /// Attempts so far.
     pub(crate) attempts: u32,
+    /// Time spent waiting for the client's body and for upstreams.
+    pub(crate) waited: Duration,
     /// Microseconds in the gateway before the last attempt's request was sent.
     pub(crate) overhead_us: u64,
 
@@ -89,6 +89,8 @@ pub(crate) struct Call {
     pub(crate) error_code: Option<String>,
     /// A provider began a good answer: it is paid for what it generated, whoever got it.
     pub(crate) answered: bool,
+    /// It is of the kind that providers charge for: it sends something.
+    pub(crate) billed: bool,
     /// The answer is an event stream that was begun: an error can be told as an event.
     pub(crate) events: bool,
     /// What the provider reported.
@@ -126,7 +128,6 @@ impl Call {
             slot: None,
             model: String::new(),
             group: None,
-            wildcard: String::new(),
             end_user: None,
             stream: false,
             wants_usage: false,
@@ -137,11 +138,13 @@ impl Call {
             upstream_model: String::new(),
             permit: None,
             attempts: 0,
+            waited: Duration::ZERO,
             overhead_us: 0,
             status: 499,
             outcome: Outcome::ClientDisconnect,
             error_code: None,
             answered: false,
+            billed: &head.method[..] == b"POST" && surface != Surface::CountTokens,
             events: false,
             usage: None,
             meter: Meter::default(),

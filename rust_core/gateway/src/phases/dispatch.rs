@@ -1,4 +1,4 @@
-//! Plan and dispatch: candidate deployments in order, and attempts until one begins to answer.
+//! Dispatch: attempts at the planned deployments until one begins to answer.
 //!
 //! Retries, fallbacks and cooldowns all happen before the first byte of an answer; never after.
 
@@ -13,13 +13,13 @@ use tokio::time::Instant;
 
 use super::Call;
 use super::admit::{Place, Request};
+use super::plan::{Next, Plan, time_left};
 use crate::errors::{Failure, Kind, Outcome};
-use crate::limits::deployment::{CooldownPolicy, DeploymentDenied};
+use crate::limits::deployment::CooldownPolicy;
 use crate::listener::exchange::{Exchange, HeaderLines};
 use crate::listener::forwarded::is_nominated;
 use crate::providers::{self, Asked, Prepared, Reading};
-use crate::routing;
-use crate::snapshot::{Deployment, Group};
+use crate::snapshot::Deployment;
 use crate::upstream::Lease;
 
 /// Most of an upstream's error body that is kept.
@@ -74,140 +74,75 @@ struct Refusal {
 pub(super) async fn dispatch(
     call: &mut Call,
     head: &RequestHead,
-    request: &Request<'_>,
+    request: &mut Request<'_>,
     exchange: &mut Exchange<'_>,
 ) -> Outcome<Option<Box<Answer>>> {
     let mut last: Option<(Failure, Option<Box<Refusal>>)> = None;
-    let mut groups = plan(call).into_iter();
-    let mut group = groups.next();
-    let mut tried: Vec<Arc<Deployment>> = Vec::new();
-    let mut retries = call.snapshot.settings.retries;
-    while let Some(current) = &group {
-        let Some(deployment) = candidate(call, current, &mut tried) else {
-            let again = last
-                .as_ref()
-                .is_some_and(|(f, _)| f.retryable() && !matches!(f.kind, Kind::UpstreamStatus(401 | 403 | 404)));
-            if again
-                && retries > 0
-                && backoff(call, last.as_ref().and_then(|(f, _)| f.retry_after_ms), exchange).await?
-            {
-                tried.clear();
-                continue;
-            }
-            group = groups.next();
-            tried.clear();
-            retries = call.snapshot.settings.retries;
-            continue;
+    loop {
+        let deployment = match request.plan.next(call) {
+            Next::Ask(deployment) => deployment,
+            Next::Nobody => break,
+            Next::Again => match backoff(call, last.as_ref().and_then(|(f, _)| f.retry_after_ms), exchange).await {
+                Wait::Over => {
+                    request.plan.again();
+                    continue;
+                }
+                Wait::TooLong => {
+                    request.plan.next_group();
+                    continue;
+                }
+                Wait::ClientGone => {
+                    call.client_gone();
+                    return Ok(None);
+                }
+            },
         };
         if let (Some(_), Some(Duration::ZERO)) = (&last, time_left(call, &deployment)) {
             break;
         }
-        tried.push(Arc::clone(&deployment));
-        if call.attempts > 0 {
-            retries = retries.saturating_sub(1);
-        }
+        let prepared = match prepare(call, &deployment, head, request) {
+            Ok(prepared) => prepared,
+            // Another deployment of the group may speak a wire that can express it.
+            Err(failure) => {
+                last.get_or_insert((failure, None));
+                continue;
+            }
+        };
         let started_ns = call.core.shared.now_ns();
-        match attempt(call, &deployment, head, request, exchange).await {
+        let (failure, refusal) = match attempt(call, &deployment, head, &prepared, exchange).await {
             Attempt::Answered(answer) => {
                 deployment.state.ok(started_ns);
                 call.answered = (200..300).contains(&answer.head.status);
                 return Ok(Some(answer));
             }
-            Attempt::ClientGone => return Ok(None),
-            Attempt::Refused(failure, refusal) => {
-                note(call, &deployment, &failure);
-                let stop = !failure.retryable();
-                last = Some((failure, Some(refusal)));
-                if stop {
-                    break;
-                }
+            Attempt::ClientGone => {
+                call.client_gone();
+                return Ok(None);
             }
-            Attempt::Failed(failure) => {
-                note(call, &deployment, &failure);
-                let stop = !failure.retryable();
-                last = Some((failure, None));
-                if stop {
-                    break;
-                }
-            }
-        }
-        if retries == 0 {
-            group = groups.next();
-            tried.clear();
-            retries = call.snapshot.settings.retries;
+            Attempt::Refused(failure, refusal) => (failure, Some(refusal)),
+            Attempt::Failed(failure) => (failure, None),
+        };
+        note(call, &deployment, &failure);
+        request.plan.failed(&failure);
+        let stop = !failure.retryable();
+        last = Some((failure, refusal));
+        if stop {
+            break;
         }
     }
     match last {
-        None => Err(nobody(call)),
+        None => Err(nobody(call, &request.plan)),
         Some((failure, None)) => Err(failure),
         Some((failure, Some(refusal))) => pass_refusal(call, failure, *refusal, exchange).await.map(|()| None),
     }
 }
 
-/// The group asked for, then its fallbacks.
-fn plan(call: &Call) -> Vec<Arc<Group>> {
-    let Some(first) = call.group.clone() else { return Vec::new() };
-    let settings = &call.snapshot.settings;
-    let names = first.fallbacks.iter().chain(&settings.default_fallbacks);
-    let mut groups = vec![Arc::clone(&first)];
-    for name in names {
-        if groups.len() > settings.max_fallbacks {
-            break;
-        }
-        if let Some(found) = call.snapshot.find(name)
-            && !groups.iter().any(|g| Arc::ptr_eq(g, &found.group))
-            && call.key.as_ref().is_none_or(|k| k.may_use(&found.group.name, &found.group.access_groups))
-        {
-            groups.push(found.group);
-        }
-    }
-    groups
-}
-
-/// What is left of the bound on a call that is not streamed.
-fn time_left(call: &Call, deployment: &Deployment) -> Option<Duration> {
-    let total = deployment.total_timeout_ms.filter(|_| !call.stream)?;
-    Some(Duration::from_millis(total).saturating_sub(call.started.elapsed()))
-}
-
-/// The next deployment that is neither cooling down nor at its limits; it is held for the call.
-fn candidate(call: &mut Call, group: &Arc<Group>, tried: &mut Vec<Arc<Deployment>>) -> Option<Arc<Deployment>> {
-    call.permit = None;
-    let now_ns = call.core.shared.now_ns();
-    let alone = group.deployments.len() == 1;
-    while let Some(deployment) = routing::pick(group, tried, call.core.random()) {
-        // A group of one is asked even while it cools down: there is nothing better to do for the client.
-        let permit = match deployment.state.admit(&deployment.limits, call.reserved_tokens, now_ns) {
-            Err(DeploymentDenied::Cooling { .. }) if alone => {
-                deployment.state.admit_cooling(&deployment.limits, call.reserved_tokens, now_ns)
-            }
-            other => other,
-        };
-        match permit {
-            Ok(permit) => {
-                call.permit = Some(permit);
-                if call.group.as_ref().is_some_and(|g| !Arc::ptr_eq(g, group)) {
-                    call.group = Some(Arc::clone(group));
-                }
-                call.upstream_model = deployment.upstream_model(&call.wildcard);
-                call.deployment = Some(Arc::clone(&deployment));
-                return Some(deployment);
-            }
-            Err(_) => tried.push(deployment),
-        }
-    }
-    None
-}
-
 /// Every deployment refused before it was asked.
-fn nobody(call: &Call) -> Failure {
-    let now_ns = call.core.shared.now_ns();
+fn nobody(call: &Call, plan: &Plan) -> Failure {
     let model = super::admit::bounded(&call.model);
-    let deployments = call.group.iter().flat_map(|g| &g.deployments);
-    let wait_ns = deployments.filter_map(|d| d.state.cooling(now_ns)).min();
     let message =
         format!("No deployment of the model `{model}` can take the call: all are cooling down or at their limits.");
-    Failure::new(Kind::NoDeployment, message).retry_after(wait_ns.map_or(1_000, |ns| ns.div_ceil(1_000_000)))
+    Failure::new(Kind::NoDeployment, message).retry_after(plan.wait_ms(call))
 }
 
 /// Counts a failure against its deployment.
@@ -225,31 +160,35 @@ fn note(call: &Call, deployment: &Deployment, failure: &Failure) {
     }
 }
 
-/// Waits before asking the same deployments again; `false` when the client has gone or the wait would be too long.
-async fn backoff(call: &Call, retry_after_ms: Option<u64>, exchange: &mut Exchange<'_>) -> Outcome<bool> {
+/// How a wait ended.
+enum Wait {
+    Over,
+    TooLong,
+    ClientGone,
+}
+
+/// Waits before asking the same deployments again.
+async fn backoff(call: &mut Call, retry_after_ms: Option<u64>, exchange: &mut Exchange<'_>) -> Wait {
     let base = call.snapshot.settings.retry_backoff_ms << call.attempts.saturating_sub(1).min(6);
     let jitter = if base > 0 { call.core.random() % (base / 2 + 1) } else { 0 };
     let wait = retry_after_ms.unwrap_or(0).max(base / 2 + jitter);
     if wait > PATIENCE_MS {
-        return Ok(false);
+        return Wait::TooLong;
     }
-    tokio::select! {
-        () = tokio::time::sleep(Duration::from_millis(wait)) => Ok(true),
-        () = exchange.closed() => Ok(false),
-    }
+    let begun = Instant::now();
+    let ended = tokio::select! {
+        () = tokio::time::sleep(Duration::from_millis(wait)) => Wait::Over,
+        () = exchange.closed() => Wait::ClientGone,
+    };
+    call.waited += begun.elapsed();
+    ended
 }
 
-async fn attempt(
-    call: &mut Call,
-    deployment: &Arc<Deployment>,
-    head: &RequestHead,
-    request: &Request<'_>,
-    exchange: &mut Exchange<'_>,
-) -> Attempt {
-    let target = std::str::from_utf8(&head.target).unwrap_or_default();
+/// Makes the request in the words of the deployment's provider.
+fn prepare(call: &Call, deployment: &Deployment, head: &RequestHead, request: &Request<'_>) -> Outcome<Prepared> {
     let asked = Asked {
         surface: call.surface,
-        target,
+        target: std::str::from_utf8(&head.target).unwrap_or_default(),
         body: &call.body,
         json: request.json.as_ref(),
         part: match &request.place {
@@ -262,19 +201,29 @@ async fn attempt(
         always_usage: call.snapshot.settings.always_include_stream_usage,
         default_output_tokens: call.snapshot.settings.default_output_tokens,
     };
-    let prepared = match providers::prepare(deployment, &asked) {
-        Ok(prepared) => prepared,
-        Err(failure) => return Attempt::Failed(failure),
-    };
+    let prepared = providers::prepare(deployment, &asked)?;
     if !prepared.target.bytes().all(|b| b.is_ascii_graphic()) {
         // Nothing a client sends may end the request line; what gets here is a defect of a provider.
-        return Attempt::Failed(Failure::new(Kind::Internal, "The provider's request target is malformed."));
+        return Err(Failure::new(Kind::Internal, "The provider's request target is malformed."));
     }
+    Ok(prepared)
+}
+
+async fn attempt(
+    call: &mut Call,
+    deployment: &Arc<Deployment>,
+    head: &RequestHead,
+    prepared: &Prepared,
+    exchange: &mut Exchange<'_>,
+) -> Attempt {
     call.attempts += 1;
     let mut out = call.core.buffers.take();
-    put_request(call, deployment, head, &prepared, &mut out);
-    call.overhead_us = call.elapsed_us();
-    let result = exchange_with(call, deployment, &prepared, &out, exchange).await;
+    put_request(call, deployment, head, prepared, &mut out);
+    call.overhead_us =
+        u64::try_from(call.started.elapsed().saturating_sub(call.waited).as_micros()).unwrap_or(u64::MAX);
+    let begun = Instant::now();
+    let result = exchange_with(call, deployment, prepared, &out, exchange).await;
+    call.waited += begun.elapsed();
     call.core.buffers.give(out);
     result
 }
@@ -373,7 +322,7 @@ async fn exchange_with(
                     let mut lines = HeaderLines::default();
                     lines.add("content-type", b"text/event-stream; charset=utf-8");
                     lines.add("cache-control", b"no-cache");
-                    lines.add("x-penstock-call-id", call.id.as_bytes());
+                    super::headers::ours(call, &mut lines);
                     if exchange.start(200, &lines, None).is_err() {
                         return Attempt::ClientGone;
                     }
@@ -426,6 +375,7 @@ async fn ask(
     let connect = Duration::from_millis(deployment.connect_timeout_ms).min(left);
     let first_byte = Duration::from_millis(deployment.first_byte_timeout_ms).min(left);
     let mut fresh = false;
+    let mut told = false;
     loop {
         let mut lease = core.pool.lease(&deployment.origin, connect, fresh).await.map_err(|e| {
             let kind =
@@ -441,7 +391,6 @@ async fn ask(
             }
             // An upstream that refuses early answers although it did not take the whole request.
             written = Some(Instant::now());
-            let mut told = false;
             let limits = Limits::default();
             let answer = loop {
                 let read = tokio::select! {
@@ -472,9 +421,14 @@ async fn ask(
             }
         };
         match answer {
+            Ok(Ok(Some(head))) if head.status == 101 => {
+                return Err(Failure::new(Kind::UpstreamProtocol, "The provider changed the protocol unasked."));
+            }
             Ok(Ok(Some(head))) => return Ok((lease, head)),
             // It closed an idle connection just as it was taken into use. One that took its time had taken the request.
-            Ok(Ok(None)) | Err(_) if reused && written.is_none_or(|at| at.elapsed() < IDLE_CLOSE) => fresh = true,
+            Ok(Ok(None)) | Err(_) if reused && !told && written.is_none_or(|at| at.elapsed() < IDLE_CLOSE) => {
+                fresh = true
+            }
             Ok(Ok(None)) => {
                 return Err(Failure::new(
                     Kind::UpstreamProtocol,

@@ -4,13 +4,12 @@ use bytes::BytesMut;
 use penstock_http1::ResponseHead;
 
 use super::Call;
-use crate::errors::Failure;
 use crate::limits::State;
 use crate::listener::exchange::HeaderLines;
 use crate::listener::forwarded::{is_hop_by_hop, is_nominated};
 
 /// Upstream fields that describe its connection, its server or its cookies.
-const DROPPED: [&str; 13] = [
+const DROPPED: [&str; 15] = [
     "content-length",
     "set-cookie",
     "server",
@@ -24,6 +23,8 @@ const DROPPED: [&str; 13] = [
     "report-to",
     "x-powered-by",
     "cf-cache-status",
+    "openai-organization",
+    "openai-project",
 ];
 
 /// The fields of a relayed answer.
@@ -53,13 +54,13 @@ pub(super) fn of_answer(call: &Call, upstream: &ResponseHead) -> HeaderLines {
 }
 
 /// The fields of an error of our own.
-pub(super) fn of_failure(call: &Call, _failure: &Failure) -> HeaderLines {
+pub(super) fn of_failure(call: &Call) -> HeaderLines {
     let mut lines = HeaderLines(BytesMut::with_capacity(512));
     ours(call, &mut lines);
     lines
 }
 
-fn ours(call: &Call, lines: &mut HeaderLines) {
+pub(super) fn ours(call: &Call, lines: &mut HeaderLines) {
     lines.add("x-penstock-call-id", call.id.as_bytes());
     if let Some(group) = &call.group {
         lines.add("x-penstock-model", group.name.as_bytes());

@@ -13,6 +13,8 @@ mod admit;
 mod call;
 mod dispatch;
 mod headers;
+mod panics;
+mod plan;
 mod relay;
 mod settle;
 
@@ -29,6 +31,7 @@ use crate::errors::{Failure, Kind};
 use crate::ledger::Outcome;
 use crate::listener::Peer;
 use crate::listener::exchange::{BodyError, Exchange, HeaderLines};
+use crate::listener::forwarded::client_address;
 use crate::surfaces::{Api, Surface};
 
 /// Serves one call from its head to its settlement.
@@ -44,7 +47,9 @@ pub(crate) async fn serve(
     let mut stage = core.shared.stage.subscribe();
     tokio::select! {
         biased;
-        () = run(&mut call, head, exchange) => {}
+        ran = panics::caught(run(&mut call, head, exchange)) => if ran.is_err() {
+            broken(&mut call, exchange).await;
+        },
         _ = stage.wait_for(|s| *s == Stage::Ending) => end(&mut call, exchange).await,
     }
     call.response_bytes = exchange.sent();
@@ -52,7 +57,7 @@ pub(crate) async fn serve(
 
 async fn run(call: &mut Call, head: RequestHead, exchange: &mut Exchange<'_>) {
     if let Err(failure) = phases(call, &head, exchange).await {
-        let lines = headers::of_failure(call, &failure);
+        let lines = headers::of_failure(call);
         call.fail(&failure);
         refuse(call.surface.api(), exchange, &failure, lines).await;
     }
@@ -61,12 +66,22 @@ async fn run(call: &mut Call, head: RequestHead, exchange: &mut Exchange<'_>) {
 async fn phases(call: &mut Call, head: &RequestHead, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
     admit::identify(call, head).await?;
     let body = admit::body(call, head, exchange).await?;
-    let request = admit::admit(call, head, &body)?;
-    match dispatch::dispatch(call, head, &request, exchange).await? {
+    let mut request = admit::admit(call, head, &body).await?;
+    match dispatch::dispatch(call, head, &mut request, exchange).await? {
         Some(answer) => relay::relay(call, answer, exchange).await,
         // The client has gone, or has the provider's own error.
         None => Ok(()),
     }
+}
+
+/// A defect of ours ended the call.
+async fn broken(call: &mut Call, exchange: &mut Exchange<'_>) {
+    let failure = Failure::new(Kind::Internal, "The gateway failed on this call; report its call id.");
+    call.fail(&failure);
+    if exchange.started() && !call.events {
+        return exchange.abort();
+    }
+    refuse(call.surface.api(), exchange, &failure, headers::of_failure(call)).await;
 }
 
 /// The gateway stops and the grace period is over: an error event, or an error, ends the answer.
@@ -81,7 +96,7 @@ async fn end(call: &mut Call, exchange: &mut Exchange<'_>) {
     if !exchange.started() {
         call.status = failure.status();
     }
-    let lines = headers::of_failure(call, &failure);
+    let lines = headers::of_failure(call);
     refuse(call.surface.api(), exchange, &failure, lines).await;
 }
 
@@ -124,7 +139,8 @@ pub(crate) async fn models(
     peer: Peer,
 ) {
     let mut lines = HeaderLines::default();
-    let who = match admit::who(core, &head.headers, peer.address).await {
+    let client = client_address(peer.address, &head.headers, &core.shared.trusted);
+    let who = match admit::who(core, &head.headers, client).await {
         Ok(who) => who,
         Err(failure) => return refuse(Api::OpenAi, exchange, &failure, lines).await,
     };

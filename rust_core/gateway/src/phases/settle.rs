@@ -14,9 +14,12 @@ use crate::telemetry::{Labels, Sample};
 use crate::tokens;
 use crate::usage::Usage;
 
+/// Largest body whose prompt is counted when the call is settled, in bytes.
+const MOST_COUNTED: usize = 256 * 1024;
+
 impl Call {
     /// Tokens used so far, and who says so.
-    fn measured(&self) -> (Usage, UsageSource) {
+    pub(super) fn measured(&self) -> (Usage, UsageSource) {
         if let Some(usage) = self.usage {
             return (usage, UsageSource::Upstream);
         }
@@ -29,9 +32,11 @@ impl Call {
         }
         let completion_only = self.surface == Surface::Passthrough;
         let encoding = self.deployment.as_ref().map_or(tokens::Encoding::O200kBase, |d| d.tokenizer);
-        let prompt = self
-            .prompt_tokens
-            .unwrap_or_else(|| scan::object(&self.body).map_or(0, |json| tokens::count_prompt(&json, encoding) as u64));
+        let prompt = self.prompt_tokens.unwrap_or_else(|| match self.body.len() {
+            // Counting a larger one here would hold up the thread: about four bytes make a token.
+            size if size > MOST_COUNTED => size as u64 / 4,
+            _ => scan::object(&self.body).map_or(0, |json| tokens::count_prompt(&json, encoding) as u64),
+        });
         let completion = self.meter.count(encoding);
         // Most opaque routes use no tokens; only text that was generated says that a prompt was read.
         if completion == 0 && (prompt == 0 || completion_only) {
@@ -40,8 +45,17 @@ impl Call {
         (Usage { prompt, completion, ..Usage::default() }, UsageSource::Counted)
     }
 
+    /// What the call costs in nano-dollars, and the price list: tokens, and whatever a request costs by itself.
+    pub(super) fn charge(&self, usage: &Usage, source: UsageSource) -> (u64, String) {
+        let whole = self.outcome != Outcome::Error || self.status < 400;
+        if source == UsageSource::None && !(self.answered && whole && self.billed) {
+            return (0, String::new());
+        }
+        self.cost(usage)
+    }
+
     /// Cost of this usage in nano-dollars, and the price list it was computed from.
-    pub(super) fn cost(&self, usage: &Usage) -> (u64, String) {
+    fn cost(&self, usage: &Usage) -> (u64, String) {
         let price = self.deployment.as_ref().and_then(|d| d.price(&self.upstream_model));
         price.map_or_else(|| (0, String::new()), |p| (pricing::cost(&p, usage), p.version.clone()))
     }
@@ -52,16 +66,11 @@ impl Call {
         if self.token.is_empty() {
             return;
         }
-        let (usage, usage_source) = self.measured();
-        let (cost, price_version) = match usage_source {
-            UsageSource::None => (0, String::new()),
-            _ => self.cost(&usage),
-        };
+        // What panicked once must not be looked at again while unwinding.
+        let (usage, usage_source) =
+            if std::thread::panicking() { (Usage::default(), UsageSource::None) } else { self.measured() };
+        let (cost, price_version) = self.charge(&usage, usage_source);
         let now = shared.clock.now();
-        let seq = shared.ledger.next_seq();
-        if let Some(reservation) = self.reservation.take() {
-            reservation.settle(Actual { tokens: usage.total(), nanos: cost, seq }, now);
-        }
         if let Some(permit) = self.permit.take() {
             permit.settle(usage.total(), now.mono_ns);
         }
@@ -89,8 +98,12 @@ impl Call {
             outcome: self.outcome.name(),
         };
         shared.metrics.call(core.thread, labels, &sample);
-        shared.ledger.push(
-            core.thread,
+        let reservation = self.reservation.take();
+        shared.ledger.push(core.thread, |seq| {
+            // Before the record can be seen: a figure from the ledger that has it must find it settled.
+            if let Some(reservation) = reservation {
+                reservation.settle(Actual { tokens: usage.total(), nanos: cost, seq }, now);
+            }
             UsageRecord {
                 call_id: Arc::clone(&self.id),
                 seq,
@@ -120,8 +133,8 @@ impl Call {
                 attempts: self.attempts,
                 request_bytes: self.body.len() as u64,
                 response_bytes: self.response_bytes,
-            },
-        );
+            }
+        });
     }
 }
 

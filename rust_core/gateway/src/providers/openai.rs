@@ -89,16 +89,20 @@ struct Report {
     cached_tokens: Option<u64>,
 }
 
+/// No call has more; a provider's defect must not lock a key for ever.
+const MOST_TOKENS: u64 = 1 << 40;
+
 impl Report {
     fn usage(self) -> Option<Usage> {
-        let prompt = self.prompt_tokens.or(self.input_tokens);
-        let completion = self.completion_tokens.or(self.output_tokens);
+        let sane = |n: Option<u64>| n.map(|n| n.min(MOST_TOKENS));
+        let prompt = sane(self.prompt_tokens.or(self.input_tokens));
+        let completion = sane(self.completion_tokens.or(self.output_tokens));
         if prompt.is_none() && completion.is_none() && self.total_tokens.is_none() {
             return None;
         }
         let input = self.prompt_tokens_details.or(self.input_tokens_details).unwrap_or_default();
         let output = self.completion_tokens_details.or(self.output_tokens_details).unwrap_or_default();
-        let reasoning = output.reasoning_tokens.unwrap_or(0);
+        let reasoning = sane(output.reasoning_tokens).unwrap_or(0);
         let mut completion = completion.unwrap_or(0);
         let prompt = prompt.unwrap_or_else(|| self.total_tokens.unwrap_or(0).saturating_sub(completion));
         // xAI reports reasoning tokens beside the completion tokens; the total tells.

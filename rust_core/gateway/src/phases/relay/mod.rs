@@ -13,6 +13,7 @@ use super::Call;
 use super::dispatch::Answer;
 use crate::errors::Outcome;
 use crate::listener::exchange::Exchange;
+use crate::providers::Reading;
 
 /// Answers up to this size are read whole, so that their cost can be told in a header.
 const WHOLE: usize = 1 << 20;
@@ -27,6 +28,10 @@ pub(super) async fn relay(call: &mut Call, answer: Box<Answer>, exchange: &mut E
     let json = memchr::memmem::find(content_type, b"json").is_some();
     let small = matches!(answer.head.framing, Framing::None)
         || matches!(answer.head.framing, Framing::Length(n) if n <= WHOLE as u64);
+    if exchange.started() || answer.reading == Reading::AnthropicToChat {
+        // An event stream was begun for it, or it must be translated: it cannot pass as it is.
+        return unary::whole(call, *answer, exchange).await;
+    }
     if json || small {
         return unary::whole(call, *answer, exchange).await;
     }

@@ -122,7 +122,6 @@ enum Ended {
 async fn pump(call: &mut Call, stream: &mut Stream, answer: &mut Answer, exchange: &mut Exchange<'_>) -> Ended {
     let idle = Duration::from_millis(call.deployment.as_ref().map_or(120_000, |d| d.idle_timeout_ms));
     let ping = call.deployment.as_ref().and_then(|d| d.keepalive_ms).map(Duration::from_millis);
-    let mut heard = Instant::now();
     // One timer for the whole stream, set again only when it fires.
     let mut timer = Box::pin(tokio::time::sleep(ping.unwrap_or(idle).min(idle)));
     loop {
@@ -137,6 +136,8 @@ async fn pump(call: &mut Call, stream: &mut Stream, answer: &mut Answer, exchang
         if exchange.flush().await.is_err() {
             return Ended::ClientGone;
         }
+        // From here on silence is the provider's, not the client's.
+        let heard = Instant::now();
         let read = loop {
             tokio::select! {
                 biased;
@@ -159,7 +160,6 @@ async fn pump(call: &mut Call, stream: &mut Stream, answer: &mut Answer, exchang
                 }
             }
         };
-        heard = Instant::now();
         match read {
             Ok(n) if n > 0 => {}
             Ok(_) if answer.decoder.eof().is_ok() => {}

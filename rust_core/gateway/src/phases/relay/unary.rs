@@ -47,7 +47,7 @@ async fn read(call: &Call, answer: &mut Answer, exchange: &mut Exchange<'_>) -> 
 
 /// Reads the answer, then passes it on with its cost; one that outgrows [`WHOLE`] goes on as it comes.
 pub(super) async fn whole(call: &mut Call, mut answer: Answer, exchange: &mut Exchange<'_>) -> Outcome<()> {
-    let limit = if answer.reading == Reading::AnthropicToChat { TRANSLATED } else { WHOLE };
+    let limit = if answer.reading == Reading::AnthropicToChat || exchange.started() { TRANSLATED } else { WHOLE };
     let mut pieces: Vec<Bytes> = Vec::with_capacity(2);
     let mut size = 0;
     loop {
@@ -78,6 +78,13 @@ pub(super) async fn whole(call: &mut Call, mut answer: Answer, exchange: &mut Ex
     call.first_byte();
     call.status = answer.head.status;
     let (body, translated) = understand(call, &answer, body)?;
+    if exchange.started() {
+        give_back(answer);
+        return Err(Failure::new(
+            Kind::UpstreamProtocol,
+            "The provider answered a streamed request without streaming.",
+        ));
+    }
     let mut lines = headers::of_answer(call, &answer.head);
     if translated {
         lines = {
@@ -86,9 +93,8 @@ pub(super) async fn whole(call: &mut Call, mut answer: Answer, exchange: &mut Ex
             own
         };
     }
-    if let Some(usage) = &call.usage {
-        headers::cost(&mut lines, call.cost(usage).0);
-    }
+    let (usage, source) = call.measured();
+    headers::cost(&mut lines, call.charge(&usage, source).0);
     let status = answer.head.status;
     give_back(answer);
     if exchange.full(status, &lines, body).await.is_err() {

@@ -38,6 +38,7 @@ impl Tally {
     pub(super) fn add(&mut self, usage: &RawValue, last: bool) {
         let Some(new) = raw::parse::<Figures>(usage) else { return };
         let put = |slot: &mut Option<u64>, value: Option<u64>| {
+            let value = value.map(|n| n.min(1 << 40));
             if value.is_some_and(|value| value > 0) || slot.is_none() {
                 *slot = value.or(*slot);
             }
