@@ -203,6 +203,9 @@ pub(super) async fn admit<'a>(call: &mut Call, head: &RequestHead, body: &'a Byt
         return Err(Failure::new(Kind::ModelUnknown, message).param("model"));
     }
     let found = resolve(call)?;
+    if matches!(place, Place::Outside) {
+        whole_account(call)?;
+    }
     let plan = Plan::of(call, found);
     limits(call, json.as_ref(), &plan).await?;
     Ok(Request { json, place, plan })
@@ -235,7 +238,7 @@ fn read<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) -> Outcome<(Op
             let failure = Failure::new(Kind::BadRequest, "Missing required parameter: 'model'.");
             return Err(failure.param("model"));
         }
-        named_outside(call, head)?;
+        named_outside(call, head);
         return Ok((Some(json), Place::Outside));
     }
     if said.starts_with("multipart/form-data") {
@@ -249,27 +252,16 @@ fn read<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) -> Outcome<(Op
         let message = "A urlencoded body is not served here: send JSON or multipart/form-data.";
         return Err(Failure::new(Kind::BadRequest, message).param("content-type"));
     }
-    named_outside(call, head)?;
+    named_outside(call, head);
     Ok((None, Place::Outside))
 }
 
 /// The model of a request whose body names none: by header, by query, or the configured group.
-///
-/// Such routes (files, batches, ...) reach whatever the provider account holds, so a key that may use only some models
-/// must have been given the route by name.
-fn named_outside(call: &mut Call, head: &RequestHead) -> Outcome<()> {
-    let restricted =
-        call.key.as_ref().is_some_and(|k| k.models != ModelRule::All && k.record.allowed_routes.is_empty());
-    if restricted {
-        let message = "The API key may use only some models, and this request names none in its body. \
-            An administrator can add the route to the key's `allowed_routes`.";
-        return Err(Failure::new(Kind::RouteDenied, message).param("model"));
-    }
+fn named_outside(call: &mut Call, head: &RequestHead) {
     let by_header = ["x-penstock-model", "x-litellm-model"].iter().find_map(|n| head.headers.get_str(n));
     let by_query = || query_value(std::str::from_utf8(&head.target).unwrap_or_default(), "model");
     let model = by_header.map(str::to_owned).or_else(by_query);
     call.model = model.or_else(|| call.snapshot.settings.passthrough_group.clone()).unwrap_or_default();
-    Ok(())
 }
 
 /// Longest name of a client's own making that is kept in a record or shown in an error, in bytes.
@@ -278,6 +270,18 @@ const NAME: usize = 256;
 /// As much of a client's name as is kept.
 pub(super) fn bounded(name: &str) -> &str {
     name.get(..name.floor_char_boundary(NAME)).unwrap_or_default()
+}
+
+/// A route whose body names no model (files, batches, ...) reaches whatever the provider account holds, so a key that may
+/// use only some models must have been given the route by name.
+fn whole_account(call: &Call) -> Outcome<()> {
+    let restricted = |k: &Arc<Key>| k.models != ModelRule::All && k.record.allowed_routes.is_empty();
+    if !call.key.as_ref().is_some_and(restricted) {
+        return Ok(());
+    }
+    let message = "The API key may use only some models, and this request names none in its body. \
+        An administrator can add the route to the key's `allowed_routes`.";
+    Err(Failure::new(Kind::RouteDenied, message).param("model"))
 }
 
 pub(super) fn unknown_model(model: &str) -> Failure {
