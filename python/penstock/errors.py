@@ -86,7 +86,7 @@ def _known_fields(request: Request[Any, Any, Any]) -> tuple[str, ...]:
     return ()
 
 
-def _explain(message: str, known: tuple[str, ...]) -> tuple[str, str | None]:
+def explain(message: str, known: tuple[str, ...]) -> tuple[str, str | None]:
     """msgspec's words, with the field's path as `param` and a suggestion for a misspelt name."""
     path = _FIELD_PATH.search(message)
     param = (path[1] or None) if path else None
@@ -106,7 +106,7 @@ def _validation(request: Request[Any, Any, Any], error: ValidationException) -> 
     for item in error.extra if isinstance(error.extra, list) else []:
         if not isinstance(item, dict):
             continue
-        text, param = _explain(str(item.get("message", "")), _known_fields(request))
+        text, param = explain(str(item.get("message", "")), _known_fields(request))
         key = item.get("key")
         if param is None and isinstance(key, str) and key != "data":
             param, text = key, f"`{key}`: {text}"
@@ -136,7 +136,7 @@ def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any
 def _serialization(request: Request[Any, Any, Any], error: BaseException) -> Response[Any]:
     cause = error.__cause__ if isinstance(error, SerializationException) else error
     if isinstance(cause, msgspec.ValidationError):
-        return _response(bad_request(*_explain(str(cause), _known_fields(request))))
+        return _response(bad_request(*explain(str(cause), _known_fields(request))))
     return _response(bad_request(f"Invalid JSON payload: {cause or error}", "request_body"))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from penstock import __version__
+from penstock.cores import available_cores
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
@@ -24,7 +25,11 @@ def main() -> None:
 )
 @click.option("--host", help="Address of the public port [127.0.0.1].")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Public port [4000]; 0 picks a free one.")
-@click.option("--threads", type=click.IntRange(1, 1024), help="Data-plane threads [1].")
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    help=f"Data-plane threads [1]; {available_cores()} CPU cores are available, and one thread uses one of them.",
+)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Worker processes.")
 @click.option("--data-dir", type=_DIRECTORY, help="Database and generated secrets [.penstock].")
 @click.option(

@@ -21,6 +21,7 @@ import click
 import msgspec
 
 from penstock import logs
+from penstock.cli import descriptors
 from penstock.cli.failure import explained
 from penstock.config.env import Environment
 from penstock.config.problems import describe
@@ -51,6 +52,7 @@ def run(flags: Flags, workers: int) -> None:
         logs.configure(prepared.settings.log_level)
         for problem in prepared.warnings:
             logger.warning("configuration", extra={"event": "config", "problem": describe(problem)})
+        descriptors.provide(prepared.config.penstock.listener.max_connections)
         _run(prepared)
 
 
@@ -103,7 +105,7 @@ async def _serve(prepared: Prepared) -> None:
         # What exists now lives as long as the process; the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        announcing = asyncio.get_running_loop().create_task(_announce(runtime))
+        announcing = background.start(_announce(runtime), "announce")
         await server.serve()
         announcing.cancel()
         await signals.finished()
@@ -121,7 +123,11 @@ async def _announce(runtime: Runtime) -> None:
         await _until_open(urlsplit(runtime.address).hostname, runtime.port)
     runtime.announce()
     if runtime.settings.banner:
-        show(runtime)
+        try:
+            show(runtime)
+        except OSError as error:
+            # Whoever started it closed the output; calls are served all the same.
+            logger.warning("the banner cannot be shown", extra={"event": "banner", "reason": str(error)})
 
 
 async def _until_open(host: str | None, port: int) -> None:

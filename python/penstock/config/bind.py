@@ -16,6 +16,7 @@ import msgspec
 from penstock.config import scalars
 from penstock.config.document import Mapping, Node, Scalar, Sequence
 from penstock.config.env import Environment
+from penstock.config.known import PROTECTIONS
 from penstock.config.problems import Path, Report
 from penstock.config.secret import Json, Secret
 from penstock.config.values import Section
@@ -23,6 +24,8 @@ from penstock.config.values import Section
 T = TypeVar("T", bound=Section)
 
 INTERPOLATION: Final = "os.environ/"
+_NO_EFFECT: Final = "accepted, has no effect in this version"
+_NOT_ENFORCED: Final = "is a protection and is NOT enforced in this version: do not rely on it"
 _NOTHING: Final = object()
 """What a value that cannot be used is replaced by: its field keeps its default."""
 
@@ -70,7 +73,7 @@ class Binder:
                 if value is not None:
                     defaults[name] = Json(value)
             else:
-                self._unknown(kind, name, here)
+                self._unknown(kind, name, entry.value, here)
         if defaults:
             fields["defaults"] = defaults
         absent = [name for name in _required(kind) if name not in fields]
@@ -180,9 +183,10 @@ class Binder:
             )
         return value
 
-    def _unknown(self, kind: type[Section], name: str, path: Path) -> None:
+    def _unknown(self, kind: type[Section], name: str, node: Node, path: Path) -> None:
         if name in kind.unused:
-            self._report.warning(path, "accepted, has no effect in this version")
+            is_relied_on = name in PROTECTIONS and not _is_off(node)
+            self._report.warning(path, _NOT_ENFORCED if is_relied_on else _NO_EFFECT)
             return
         candidates = [*_hints(kind), *kind.unused, *kind.parameters]
         close = get_close_matches(name, candidates, n=1)
@@ -196,6 +200,14 @@ class Binder:
 
     def _place(self, path: Path, node: Node) -> None:
         self._report.place(path, node.mark)
+
+
+def _is_off(node: Node) -> bool:
+    """Written without asking for anything: empty, null or false."""
+    if isinstance(node, Scalar):
+        value = scalars.json_value(node.text, plain=node.plain)
+        return value is None or value is False or value == ""
+    return not (node.items if isinstance(node, Sequence) else node.entries)
 
 
 @cache

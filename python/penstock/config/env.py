@@ -202,6 +202,12 @@ class Environment:
         return self.secret(*MASTER_KEY) or empty
 
     @property
+    def master_key_name(self) -> str | None:
+        """The variable that :attr:`master_key` comes from."""
+        there = [name for name in MASTER_KEY if name in self._variables]
+        return next((name for name in there if self._variables[name]), there[0] if there else None)
+
+    @property
     def secret_key(self) -> Secret | None:
         """Text from which the sealing key is derived."""
         return self.secret(*SECRET_KEY)

@@ -13,6 +13,24 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+PROTECTIONS: Final = _words(
+    """guardrails policies policy_attachments guardrails_config guardrail_list max_budget budget_duration
+    max_internal_user_budget internal_user_budget_duration max_end_user_budget max_end_user_budget_id
+    default_max_internal_user_budget upperbound_key_generate_params key_generation_settings tag_budget_config
+    provider_budget_config default_internal_user_params default_team_params default_team_settings
+    rpd tpd itpm otpm default_api_key_rpm_limit default_api_key_tpm_limit
+    max_parallel_requests max_response_size_mb max_in_flight_requests_per_worker max_queued_requests_per_worker
+    fail_closed_rate_limit_enforcement token_rate_limit_type user_url_validation ssl_security_level ssl_certificate
+    enable_json_schema_validation enable_key_alias_format_validation enable_tag_filtering enable_pre_call_checks
+    optional_pre_call_checks custom_auth custom_auth_run_common_checks custom_key_generate custom_key_update
+    custom_sso custom_ui_sso_sign_in_handler enable_jwt_auth litellm_jwtauth enable_oauth2_auth enable_oauth2_proxy_auth
+    enforce_rbac role_permissions allowed_routes admin_only_routes allowed_ips mcp_internal_ip_ranges
+    mcp_trusted_proxy_ranges enforced_params enforce_user_param enforce_fallback_model_access
+    reject_clientside_metadata_tags ui_access_mode service_account_settings block_robots blocked default_team_disabled
+    experimental_user_permissions image_generation_moderation default_key_generate_params max_file_size_mb team_id"""
+)
+"""Those of all the sections that keep somebody from something: whoever writes one relies on it."""
+
 TOP_LEVEL: Final = _words(
     """guardrails policies policy_attachments prompts mcp_servers mcp_tools vector_store_registry search_tools
     files_settings finetune_settings assistant_settings callback_settings agents agent_list worker_registry sandbox"""

@@ -1,7 +1,8 @@
-"""Which master keys are refused: keys that everybody knows guard nothing."""
+"""Which master keys are refused: keys that everybody knows guard nothing. The one rule of `check` and `serve`."""
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from penstock.config.env import Environment
@@ -57,8 +58,13 @@ _KNOWN: Final = frozenset(
         "my-secret-key",
     ]
 )
-SHORTEST: Final = 8
-"""Characters, `sk-` not counted."""
+SHORTEST: Final = 16
+"""Characters."""
+_FEWEST_DIFFERENT: Final = 6
+_PLACEHOLDER: Final = re.compile(
+    # Short words count only where they stand alone: a random key may well hold them.
+    r"change[-_]?me|your[-_]|replace|example|<|(?<![a-z0-9])(?:todo|x{4,})(?![a-z0-9])"
+)
 
 
 def master_key(config: Config, environment: Environment) -> Secret | None:
@@ -73,8 +79,12 @@ def weakness(key: Secret) -> str | None:
         return "is empty"
     if text.lower() in _KNOWN:
         return "is one that everybody knows"
-    if len(text.removeprefix("sk-")) < SHORTEST:
-        return f"is shorter than {SHORTEST} characters"
-    if len(set(text.removeprefix("sk-"))) < 4:
-        return "repeats too few characters"
+    if _PLACEHOLDER.search(text.lower()) is not None:
+        return "is a placeholder"
+    if len(text) < SHORTEST:
+        return f"has fewer than {SHORTEST} characters"
+    if len(set(text.lower().removeprefix("sk-"))) < _FEWEST_DIFFERENT:
+        return "repeats too few different characters"
+    if not (key.reveal().isascii() and key.reveal().isprintable()) or " " in key.reveal():
+        return "must be printable ASCII without blanks"
     return None

@@ -236,6 +236,7 @@ class GeneralSettings(Section, frozen=True, kw_only=True):
     master_key: Secret | None = None
     """The admin key; PENSTOCK_MASTER_KEY or LITELLM_MASTER_KEY when absent."""
     dangerously_permit_weak_or_unset_master_key: bool = False
+    """Read in order to say that it has no effect."""
     database_url: Secret | None = None
     """State database; DATABASE_URL when absent."""
     global_max_parallel_requests: Positive | None = None

@@ -6,14 +6,13 @@ starts with them too.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 from penstock.config.accesses import accesses, effective, is_catch_all
 from penstock.config.env import Environment
 from penstock.config.master_key import weakness
-from penstock.config.problems import Path, Report
-from penstock.config.schema import Config, ModelEntry
+from penstock.config.problems import ENVIRONMENT, Mark, Path, Report
+from penstock.config.schema import Config, LitellmParams, ModelEntry
 from penstock.providers import PROVIDERS, MissingKeyError, NotYetError, UpstreamError, bare_patterns, connect, names
 
 
@@ -94,13 +93,23 @@ def _ids(config: Config, report: Report) -> None:
 
 
 def _weights(config: Config, report: Report) -> None:
-    weighted = Counter(entry.model_name for entry in config.model_list if entry.litellm_params.weight is not None)
+    groups: dict[str, list[tuple[int, LitellmParams]]] = {}
     for entry in config.model_list:
-        if weighted[entry.model_name] and entry.litellm_params.weight is None:
-            report.warning(
-                ("model_list", entry.position, "litellm_params"),
-                "has no `weight` while others of its group do, so that it gets no calls unless they fail: set one",
-            )
+        groups.setdefault(entry.model_name, []).append((entry.position, effective(entry.litellm_params, config)))
+    for members in groups.values():
+        # The first of these that any deployment has is what all of them are weighed by, as in LiteLLM.
+        measures = ("weight", "rpm", "tpm")
+        name = next((name for name in measures if any(getattr(params, name) for _, params in members)), None)
+        if name is None:
+            continue
+        preferred = {params.order for _, params in members if getattr(params, name)}
+        for position, params in members:
+            # Of another order than those that have it, a deployment waits for their failure anyway.
+            if getattr(params, name) is None and params.order in preferred:
+                report.warning(
+                    ("model_list", position, "litellm_params"),
+                    f"has no `{name}` while others of its group do, so that it gets no calls unless they fail: set one",
+                )
 
 
 def _references(config: Config, report: Report) -> None:
@@ -136,11 +145,16 @@ def _targets(targets: Iterable[str], known: Names, path: Path, report: Report) -
 def _master_key(config: Config, environment: Environment, report: Report) -> None:
     settings = config.general_settings
     if settings.dangerously_permit_weak_or_unset_master_key:
-        return
-    if settings.master_key is not None:
-        reason = weakness(settings.master_key)
-        if reason is not None:
-            report.error(("general_settings", "master_key"), f"the master key {reason}: use a long random one")
+        report.warning(
+            ("general_settings", "dangerously_permit_weak_or_unset_master_key"),
+            "has no effect: a weak master key is refused whatever this says; without one, one is generated",
+        )
+    path: Path = ("general_settings", "master_key")
+    key, place = settings.master_key, None
+    if key is None and environment.master_key is not None:
+        key, path, place = environment.master_key, (environment.master_key_name or "",), Mark(ENVIRONMENT)
+    if key is not None and (reason := weakness(key)) is not None:
+        report.error(path, f"the master key {reason}: use a long random one (`openssl rand -hex 32`)", mark=place)
 
 
 def _database(config: Config, report: Report) -> None:

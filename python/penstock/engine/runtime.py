@@ -19,6 +19,7 @@ from penstock.access.master import LocalSecrets
 from penstock.audit import AuditTrail
 from penstock.config import ConfigError, Problem, load
 from penstock.config.problems import describe
+from penstock.cores import available_cores
 from penstock.credentials.service import CredentialSealed, CredentialService
 from penstock.credentials.store import CredentialStore
 from penstock.engine import background
@@ -32,6 +33,8 @@ from penstock.engine.assembly import (
 from penstock.engine.bridge import Bridge
 from penstock.engine.certificates import CertificateWatch, TlsUnusable
 from penstock.engine.hooks import EventPump
+from penstock.engine.readiness import Readiness, StoreHealth
+from penstock.engine.rejected import Rejected
 from penstock.engine.snapshot import EngineOptions, SimulatorOptions, Snapshot
 from penstock.engine.usage import UsageWriter
 from penstock.keys.service import KeyService, KeySource
@@ -89,14 +92,16 @@ class Runtime:
         self.started_at = time.time()
         self.port = prepared.settings.port
         """The public port, known once :meth:`start` returned."""
-        self.is_ready = False
         self.ready = asyncio.Event()
         """Calls are taken, as soon as the public port is open."""
-        self.usage = UsageWriter(engine, database)
+        self.spend = SpendService(SpendStore(database))
+        self.store_health = StoreHealth()
+        self.rejected = Rejected(self.spend.put_aside, prepared.settings.data_dir)
+        self.usage = UsageWriter(engine, database, self.rejected, self.store_health)
+        self.readiness = Readiness(engine, self.usage.trouble)
         self.audit = AuditTrail(database)
         source = KeySource(_core.generate_key, self.digest)
         self.keys = KeyService(KeyStore(database), self.audit, source, engine, self.usage.settled)
-        self.spend = SpendService(SpendStore(database))
         self.credentials = CredentialService(
             CredentialStore(database), self.audit, secrets.sealing_key, _core.seal, _core.unseal
         )
@@ -249,8 +254,7 @@ class Runtime:
             logger.warning(
                 "REDIS_URL has no effect in this version: limits are kept in this process", extra={"event": "redis"}
             )
-        self.engine.set_ready(True)
-        self.is_ready = True
+        self.readiness.begin()
         self.ready.set()
 
     def announce_when_reachable(self) -> None:
@@ -259,7 +263,7 @@ class Runtime:
             self.announce()
         elif self._announcing is None:
             work = self._announce_reachable(str(self.settings.control_socket))
-            self._announcing = asyncio.get_running_loop().create_task(work, name="announce")
+            self._announcing = background.start(work, "announce")
 
     async def _announce_reachable(self, path: str) -> None:
         while not self._drained:
@@ -275,6 +279,8 @@ class Runtime:
 
     def announce(self) -> None:
         """Say that the public port answers."""
+        threads, cores = self.settings.threads, available_cores()
+        more = {"advice": f"--threads {cores} would use every core"} if threads < cores else {}
         logger.info(
             "listening",
             extra={
@@ -285,6 +291,9 @@ class Runtime:
                 "version": __version__,
                 "models": len(self.snapshot.groups),
                 "snapshot_version": self.snapshot.version,
+                "threads": threads,
+                "cores": cores,
+                **more,
             },
         )
 
@@ -293,8 +302,7 @@ class Runtime:
         if self._drained:
             return True
         self._drained = True
-        self.is_ready = False
-        self.engine.set_ready(False)
+        self.readiness.end()
         # A start that failed has its own line to say.
         level = logging.INFO if self._sync is not None else logging.DEBUG
         logger.log(
@@ -351,6 +359,11 @@ class Runtime:
     def status(self) -> EngineStatus:
         """The data plane's gauges."""
         return msgspec.json.decode(self.engine.status(), type=EngineStatus)
+
+    @property
+    def is_ready(self) -> bool:
+        """What readiness answers."""
+        return self.readiness.is_ready
 
     @property
     def address(self) -> str:
@@ -412,9 +425,10 @@ class Runtime:
             if tokens:
                 await self.keys.refresh(tokens)
 
-    @staticmethod
-    async def _attempt(work: Coroutine[None, None, None]) -> None:
+    async def _attempt(self, work: Coroutine[None, None, None]) -> None:
         try:
             await work
+            self.store_health.worked("key-sync")
         except DatabaseUnavailable as error:
+            self.store_health.failed("key-sync")
             logger.warning("the database does not answer", extra={"event": "sync.retry", "reason": str(error)})

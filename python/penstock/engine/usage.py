@@ -1,7 +1,8 @@
 """The usage writer: from the data plane's queue to the ledger, exactly once, without ever holding up a call.
 
 A record leaves the queue only after the transaction that contains it was committed. When the database fails, the
-records stay where they are and are tried again.
+records stay where they are and are tried again. When it works and refuses a batch all the same, the batch is written
+record by record, and what is still refused is put aside: one record must not stop the accounting of all others.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import msgspec
 from penstock.engine import background
 from penstock.engine.call_log import tell
 from penstock.engine.events import UsageRecord
+from penstock.engine.readiness import STORE_PATIENCE_S, StoreHealth
+from penstock.engine.rejected import Rejected
 from penstock.persistence import Database, DatabaseUnavailable, Transaction
 
 logger = logging.getLogger("penstock.usage")
@@ -25,6 +28,8 @@ _BATCH = 512
 _INTERVAL_S = 0.15
 _FIRST_BACKOFF_S = 0.25
 _LONGEST_BACKOFF_S = 10.0
+_NAMED_IN_LOG = 10
+_NAME = "usage-writer"
 _decoder = msgspec.json.Decoder(list[UsageRecord])
 
 
@@ -47,13 +52,16 @@ Charge = Callable[[Transaction, list[UsageRecord]], Awaitable[None]]
 class UsageWriter:
     """One per process; its lock also orders changes of keys against settlement."""
 
-    def __init__(self, queue: UsageQueue, database: Database) -> None:
+    def __init__(self, queue: UsageQueue, database: Database, rejected: Rejected, health: StoreHealth) -> None:
         self._queue = queue
         self._database = database
+        self._rejected = rejected
+        self._health = health
         self._append: Append | None = None
         self._charge: Charge | None = None
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._has_ended = False
         self.last_seq = 0
         """Ordinal of the last record in the ledger."""
         self.written = 0
@@ -65,7 +73,21 @@ class UsageWriter:
 
     def start(self) -> None:
         """Begin writing in the background."""
-        self._task = background.start(self._run(), "usage-writer")
+        self._task = background.start(self._run(), _NAME)
+
+    def trouble(self) -> str | None:
+        """Why calls could not be accounted for; None: they can. A task that has ended is begun again.
+
+        It still counts as trouble then, until it has written: a defect that ends it every time must not look well.
+        """
+        if self._task is not None and self._task.done() and not self._task.cancelled():
+            self._has_ended = True
+            self.start()
+        if self._has_ended:
+            return "the usage writer has ended"
+        if (failing_s := self._health.failing_s()) > STORE_PATIENCE_S:
+            return f"the database has been failing for {failing_s:.0f} s"
+        return None
 
     async def stop(self) -> None:
         """Stop the background task; what is queued is left to :meth:`flush`."""
@@ -96,30 +118,87 @@ class UsageWriter:
 
     async def _write_all(self) -> int:
         total = 0
-        while count := await self._write_batch():
-            total += count
-            if count < _BATCH:
-                break
+        try:
+            while count := await self._write_batch():
+                total += count
+                if count < _BATCH:
+                    break
+        except DatabaseUnavailable:
+            self.failures += 1
+            self._health.failed(_NAME)
+            raise
+        self._health.worked(_NAME)
         return total
 
     async def _write_batch(self) -> int:
-        records = _decoder.decode(self._queue.take_usage(_BATCH))
-        if not records or self._append is None or self._charge is None:
-            return 0
+        taken = self._queue.take_usage(_BATCH)
         try:
-            async with self._database.transaction() as tx:
-                fresh = await self._append(tx, records)
-                if fresh:
-                    await self._charge(tx, fresh)
+            records, fresh = await self._commit(taken)
         except DatabaseUnavailable:
-            self.failures += 1
             raise
-        # Acknowledged at once after the commit, with no await between: a record acknowledged is a record stored.
+        except Exception as error:  # noqa: BLE001 - which record it is about is found out one by one
+            return await self._write_singly(error)
+        self._settle(records, fresh)
+        return len(records)
+
+    async def _write_singly(self, error: Exception) -> int:
+        """What :meth:`_write_batch` could not do because of ``error``, a record at a time."""
+        named: list[str | None] = []
+        places: set[str] = set()
+        done = aside = 0
+        try:
+            while done < _BATCH:
+                taken = self._queue.take_usage(1)
+                if taken.strip() in (b"", b"[]"):
+                    break
+                try:
+                    records, fresh = await self._commit(taken)
+                except DatabaseUnavailable:
+                    raise
+                except Exception as failure:  # noqa: BLE001 - put aside, whatever is wrong with it
+                    error = failure
+                    places.add(await self._rejected.keep(taken, failure))
+                    self._queue.ack_usage(1)
+                    aside += 1
+                    if len(named) < _NAMED_IN_LOG:
+                        named.append(_call_id(taken))
+                else:
+                    self._settle(records, fresh)
+                done += 1
+        finally:
+            if aside:
+                # The kind of the error alone: its text may hold what a client wrote. The record has the whole of it.
+                logger.critical(
+                    "usage records were refused by the ledger and put aside: they are charged to no key",
+                    extra={
+                        "event": "usage.rejected",
+                        "records": aside,
+                        "kept_in": sorted(places),
+                        "reason": type(error).__name__,
+                        "call_ids": named,
+                    },
+                )
+        return done
+
+    async def _commit(self, taken: bytes) -> tuple[list[UsageRecord], list[UsageRecord]]:
+        """Write what was taken from the queue in one transaction: all records, and those that were not there yet."""
+        records = _decoder.decode(taken)
+        if not records or self._append is None or self._charge is None:
+            return [], []
+        async with self._database.transaction() as tx:
+            fresh = await self._append(tx, records)
+            if fresh:
+                await self._charge(tx, fresh)
+        return records, fresh
+
+    def _settle(self, records: list[UsageRecord], fresh: list[UsageRecord]) -> None:
+        """Called at once after the commit, with no await between: a record acknowledged is a record stored."""
+        if not records:
+            return
         self._queue.ack_usage(len(records))
         self.last_seq = max(self.last_seq, *(record.seq for record in records))
         self.written += len(fresh)
         tell(fresh)
-        return len(records)
 
     async def _run(self) -> None:
         backoff = 0.0
@@ -129,9 +208,19 @@ class UsageWriter:
                 # A cancelled transaction would roll back and be repeated, so shutdown lets the batch finish.
                 await asyncio.shield(self.flush())
                 backoff = 0.0
+                self._has_ended = False
             except DatabaseUnavailable as error:
                 backoff = min(_LONGEST_BACKOFF_S, backoff * 2 or _FIRST_BACKOFF_S)
                 logger.warning(
                     "usage records wait for the database",
                     extra={"event": "usage.retry", "reason": str(error), "retry_in_s": backoff},
                 )
+
+
+def _call_id(taken: bytes) -> str | None:
+    """The call that a single record is about, as far as it can be read."""
+    try:
+        found = msgspec.json.decode(taken)[0]["call_id"]
+    except (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError):
+        return None
+    return found if isinstance(found, str) else None

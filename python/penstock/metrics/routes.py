@@ -51,6 +51,23 @@ def process_metrics(runtime: Runtime) -> str:
                 runtime.usage.failures,
                 "counter",
             ),
+            _gauge(
+                "penstock_usage_rejected_total",
+                "Usage records that the ledger refused and that were put aside.",
+                runtime.rejected.count,
+                "counter",
+            ),
+            _gauge(
+                "penstock_store_failures_total",
+                "Attempts to use the database that failed.",
+                runtime.store_health.failures,
+                "counter",
+            ),
+            _gauge(
+                "penstock_store_failing_seconds",
+                "How long the database has been failing; 0 while it works.",
+                round(runtime.store_health.failing_s(), 3),
+            ),
             _gauge("penstock_bridge_in_flight", "Calls through the ASGI door.", runtime.bridge.in_flight),
         )
     )

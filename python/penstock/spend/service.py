@@ -8,6 +8,7 @@ import msgspec
 
 from penstock.durations import iso
 from penstock.engine.events import UsageRecord
+from penstock.engine.rejected import RejectedRecord
 from penstock.engine.snapshot import Price
 from penstock.money import dollars
 from penstock.persistence import Row, Transaction
@@ -62,6 +63,11 @@ class SpendService:
                 ),
             )
         return fresh
+
+    async def put_aside(self, rejected: RejectedRecord) -> None:
+        """Keep a record that the ledger refuses where a person can look into it."""
+        async with self._store.database.transaction() as tx:
+            await self._store.put_aside(tx, rejected.digest, rejected.at, rejected.reason, rejected.record)
 
     async def totals(self) -> Totals:
         """Sums over everything ever settled."""

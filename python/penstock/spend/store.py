@@ -33,7 +33,7 @@ class SpendStore:
     """Queries; the service decides."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
 
     async def append(self, tx: Transaction, records: Sequence[UsageRecord]) -> set[str]:
         """Write records; returns the event ids that were not in the ledger before."""
@@ -52,6 +52,13 @@ class SpendStore:
             fresh.update(str(found["event_id"]) for found in inserted)
         return fresh
 
+    async def put_aside(self, tx: Transaction, digest: str, at: int, reason: str, record: str) -> None:
+        """Keep a record that is not fit for the ledger, once."""
+        await tx.execute(
+            "INSERT INTO usage_rejected (digest, at, reason, record) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING",
+            (digest, at, reason, record),
+        )
+
     async def add_totals(self, tx: Transaction, totals: Totals) -> None:
         """Add to the sums over the whole ledger."""
         await tx.execute(
@@ -65,7 +72,7 @@ class SpendStore:
 
     async def totals(self) -> Totals:
         """The sums over the whole ledger."""
-        row = await self._database.fetch_one(
+        row = await self.database.fetch_one(
             "SELECT cost, calls, prompt_tokens, completion_tokens FROM spend_totals WHERE scope = 'all'"
         )
         return Totals(**{name: int(value or 0) for name, value in row.items()}) if row else Totals()
@@ -88,7 +95,7 @@ class SpendStore:
         if after is not None:
             conditions.append("(started_at < ? OR (started_at = ? AND id < ?))")
             values.extend((after.started_at, after.started_at, after.id))
-        return await self._database.fetch_all(
+        return await self.database.fetch_all(
             f"SELECT * FROM usage WHERE {' AND '.join(conditions)} ORDER BY started_at DESC, id DESC LIMIT ?",
             [*values, limit],
         )

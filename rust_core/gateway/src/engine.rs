@@ -172,7 +172,7 @@ impl Engine {
     /// # Errors
     /// A sentence naming the option that is wrong.
     pub fn new(options: EngineOptions) -> Result<Self, String> {
-        let pepper = Pepper::from_hex(&options.pepper).map_err(|e| format!("pepper: {e}"))?;
+        let pepper = Pepper::from_hex(&options.pepper.0).map_err(|e| format!("pepper: {e}"))?;
         let trusted = CidrSet::parse(&options.trusted_proxies).map_err(|e| format!("trusted_proxies: {e}"))?;
         let tls = crate::upstream::client_config(options.ca_file.as_deref())?;
         let events = Arc::new(Events::new().map_err(|e| format!("events: {e}"))?);

@@ -1,5 +1,6 @@
 //! A byte stream with a read buffer.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -91,6 +92,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 return Ok(decoder.eof().map(|()| None));
             }
         }
+    }
+
+    /// Writes the bytes from `sent` on, down to the socket, unless the peer says something first: `false` then, with
+    /// what it said in the buffer and `sent` at where to go on.
+    ///
+    /// # Errors
+    /// The connection broke; what the peer had said before may be in the buffer.
+    pub async fn write_hearing(&mut self, bytes: &[u8], sent: &mut usize) -> io::Result<bool> {
+        poll_fn(|cx| {
+            loop {
+                let left = bytes.get(*sent..).unwrap_or_default();
+                let wrote = if left.is_empty() {
+                    Pin::new(&mut self.stream).poll_flush(cx).map_ok(|()| None)
+                } else {
+                    Pin::new(&mut self.stream).poll_write(cx, left).map_ok(Some)
+                };
+                match wrote {
+                    Poll::Ready(Ok(None)) => return Poll::Ready(Ok(true)),
+                    Poll::Ready(Ok(Some(0))) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(Some(n))) => *sent += n,
+                    Poll::Ready(Err(e)) => {
+                        // Its last words may have arrived before it closed.
+                        let _ = self.poll_fill(cx);
+                        return Poll::Ready(Err(e));
+                    }
+                    Poll::Pending => {
+                        return match ready!(self.poll_fill(cx)) {
+                            Ok(n) if n > 0 => Poll::Ready(Ok(false)),
+                            Ok(_) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                            Err(e) => Poll::Ready(Err(e)),
+                        };
+                    }
+                }
+            }
+        })
+        .await
     }
 
     /// Writes all bytes, down to the socket: a TLS stream may hold the last of them back otherwise.

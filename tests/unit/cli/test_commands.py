@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from penstock import __version__
 from penstock.cli import main
+from penstock.cores import available_cores
 
 CONFIG = """
 model_list:
@@ -59,6 +60,21 @@ def test_explain_shows_the_order_and_no_secret(tmp_path: Path) -> None:
     assert "planted-key" not in result.output
     unknown = CliRunner().invoke(main, ["explain", "nope", "--config", str(file)])
     assert (unknown.exit_code, "fast" in unknown.output) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "amount,words",
+    [("abc", "Error: `max_budget`: Invalid decimal string"), ("-1", "Error: `max_budget` must not be negative")],
+)
+def test_an_amount_that_cannot_be_used_is_told_as_by_the_api(tmp_path: Path, amount: str, words: str) -> None:
+    pytest.importorskip("penstock._core", reason="the extension is not built: `make setup`")
+    result = CliRunner().invoke(main, ["key", "create", "--max-budget", amount, "--data-dir", str(tmp_path / "data")])
+    assert (result.exit_code, result.output.strip()) == (1, words)
+
+
+def test_serve_s_help_says_how_many_cores_there_are() -> None:
+    text = " ".join(CliRunner().invoke(main, ["serve", "--help"]).output.split())
+    assert f"{available_cores()} CPU cores are available" in text
 
 
 def test_check_names_the_line_and_fails(tmp_path: Path) -> None:

@@ -90,10 +90,27 @@ def test_the_master_key_of_the_file_goes_before_the_environment_s() -> None:
     assert master_key(msgspec.structs.replace(config, general_settings=general), environment) == Secret("sk-inside")
 
 
-@pytest.mark.parametrize("key", ["", " ", "sk-1234", "SK-1234", "sk-", "changeme", "sk-11111111111", "sk-abc"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("", " ", "sk-1234", "SK-1234", "sk-", "changeme", "sk-11111111111", "sk-abc"),
+        "sk-Zr8kQ2mV5xLt",  # too short
+        "sk-abababababababababab",
+        "sk-your-master-key-here-please",
+        "sk-TODO-7Hq2mZp9Xw4Lc8Vt3Nb6",
+        "sk-xxxxxxxx-7Hq2mZp9",
+        "sk-with blanks in 0123456789abcdef",
+        "sk-7Hq2mZp9Xw4Lc8Vt3Nb6\u00e4",
+    ],
+)
 def test_weak_master_keys(key: str) -> None:
     assert weakness(Secret(key)) is not None
 
 
 def test_a_long_random_master_key_will_do() -> None:
-    assert weakness(Secret("sk-Zr8kQ2mV5xLt")) is None
+    assert weakness(Secret("sk-Zr8kQ2mV5xLtW")) is None
+
+
+def test_a_random_key_may_hold_a_short_word_by_chance() -> None:
+    for word in ("tOdO", "XxXx"):
+        assert weakness(Secret(f"sk-7Hq2mZp9{word}4Lc8Vt3Nb6")) is None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.config import ConfigError, Environment, Loaded, Problem, load, load_or_raise, load_text
+from penstock.config import ConfigError, Environment, Loaded, Problem, known, load, load_or_raise, load_text
 from penstock.config.schema import Config
 
 ENVIRONMENT = Environment({"OPENAI_API_KEY": "sk-from-environment", "SET": "value", "NUMBER": "42"})
@@ -180,6 +180,38 @@ def test_known_keys_without_effect_say_so(text: str, path: str) -> None:
     assert (problem.path, problem.message) == (path, "accepted, has no effect in this version")
 
 
+@pytest.mark.parametrize(
+    "text,path",
+    [
+        ("guardrails: [{guardrail_name: pii}]", "guardrails"),
+        ("general_settings: {allowed_ips: [10.0.0.1]}", "general_settings.allowed_ips"),
+        ("general_settings: {enforced_params: [user]}", "general_settings.enforced_params"),
+        ("general_settings: {custom_auth: my.module}", "general_settings.custom_auth"),
+        ("general_settings: {admin_only_routes: [/key/list]}", "general_settings.admin_only_routes"),
+        (
+            "litellm_settings: {upperbound_key_generate_params: {max_budget: 1}}",
+            "litellm_settings.upperbound_key_generate_params",
+        ),
+        ("litellm_settings: {max_budget: 100}", "litellm_settings.max_budget"),
+    ],
+)
+def test_protections_that_are_not_enforced_stand_out(text: str, path: str) -> None:
+    problem = only(read(text), "warning")
+    assert problem.path == path
+    assert "is a protection and is NOT enforced in this version" in problem.message
+
+
+@pytest.mark.parametrize("text", ["null", "false", "''", "[]", "{}"])
+def test_a_protection_that_is_switched_off_is_only_without_effect(text: str) -> None:
+    problem = only(read(f"general_settings: {{enforce_user_param: {text}}}"), "warning")
+    assert problem.message == "accepted, has no effect in this version"
+
+
+def test_every_protection_is_a_known_key() -> None:
+    sections = (known.TOP_LEVEL, known.LITELLM_PARAMS, known.MODEL_INFO, known.LITELLM_SETTINGS)
+    assert frozenset().union(*sections, known.ROUTER_SETTINGS, known.GENERAL_SETTINGS) >= known.PROTECTIONS
+
+
 def test_a_missing_variable_is_named_and_leaves_the_deployment_out() -> None:
     loaded = read("model_list:\n  - model_name: a\n    litellm_params: {model: openai/x, api_key: os.environ/ABSENT}\n")
     assert errors(loaded) == []
@@ -272,11 +304,57 @@ def test_two_deployments_of_one_id_are_an_error() -> None:
     assert (problem.path, problem.line) == ("model_list[1].model_info.id", 3)
 
 
-@pytest.mark.parametrize("key", ["sk-1234", '""', "changeme", "sk-aaaaaaaaaaaa", "short"])
-def test_weak_master_keys_are_refused_unless_it_is_asked_for(key: str) -> None:
+@pytest.mark.parametrize("key", ["sk-1234", '""', "changeme", "sk-aaaaaaaaaaaa", "short", "sk-Zr8kQ2mV5xLt"])
+def test_weak_master_keys_are_refused_whatever_is_permitted(key: str) -> None:
     assert only(read(f"general_settings: {{master_key: {key}}}")).path == "general_settings.master_key"
-    permitted = f"general_settings: {{master_key: {key}, dangerously_permit_weak_or_unset_master_key: true}}"
-    assert read(permitted).problems == []
+    permitted = read(
+        f"general_settings: {{master_key: {key}, dangerously_permit_weak_or_unset_master_key: true}}"
+    ).problems
+    assert {(problem.severity, problem.path) for problem in permitted} == {
+        ("warning", "general_settings.dangerously_permit_weak_or_unset_master_key"),
+        ("error", "general_settings.master_key"),
+    }
+    assert any("has no effect" in problem.message for problem in permitted)
+
+
+@pytest.mark.parametrize(
+    "variables,name",
+    [
+        ({"LITELLM_MASTER_KEY": "sk-1234"}, "LITELLM_MASTER_KEY"),
+        ({"PENSTOCK_MASTER_KEY": "", "LITELLM_MASTER_KEY": "sk-1234"}, "LITELLM_MASTER_KEY"),
+        ({"PENSTOCK_MASTER_KEY": ""}, "PENSTOCK_MASTER_KEY"),
+    ],
+)
+def test_the_environment_s_master_key_is_held_to_the_same_rule(variables: dict[str, str], name: str) -> None:
+    problem = only(load_text("", "config.yaml", Environment(variables)))
+    assert (problem.file, problem.path) == ("environment", name)
+    strong = "general_settings: {master_key: sk-9f3c1e7a5b2d4860}"
+    assert load_text(strong, "config.yaml", Environment(variables)).problems == [], "the file's goes before it"
+
+
+@pytest.mark.parametrize(
+    "params,without,measure",
+    [
+        (["rpm: 10", ""], [1], "rpm"),
+        (["", "tpm: 10"], [0], "tpm"),
+        (["weight: 1", "rpm: 10", "weight: 0"], [1], "weight"),
+        (["rpm: 10", "rpm: 10, tpm: 5", "tpm: 5"], [2], "rpm"),
+        (["rpm: 10", "rpm: 20"], [], ""),
+        (["weight: 0", "rpm: 20"], [0], "rpm"),
+        (["rpm: 10, order: 1", "order: 2"], [], ""),
+        (["", ""], [], ""),
+    ],
+)
+def test_a_deployment_that_gets_no_share_of_its_group_is_named(
+    params: list[str], without: list[int], measure: str
+) -> None:
+    entries = [
+        f"  - {{model_name: a, litellm_params: {{model: openai/x{number}, {text}}}}}\n"
+        for number, text in enumerate(params)
+    ]
+    problems = read("model_list:\n" + "".join(entries)).problems
+    assert [problem.path for problem in problems] == [f"model_list[{number}].litellm_params" for number in without]
+    assert all(f"has no `{measure}`" in problem.message for problem in problems)
 
 
 def test_wrong_variables_of_the_process_are_errors_that_name_them() -> None:

@@ -3,11 +3,18 @@
 //! The phases talk to a client only through this type, so that HTTP/1.1, HTTP/2 and calls handed
 //! over by another listener run the same code.
 
+use std::time::{Duration, Instant};
+
 use bytes::{Bytes, BytesMut};
 
 use super::bridge::BridgeExchange;
 use super::h1::H1Exchange;
 use super::h2::H2Exchange;
+
+/// Longest pauses that a body may consist of.
+const PAUSES: u32 = 10;
+/// Bytes per second below which a client is not worth waiting for.
+const SLOWEST: usize = 16 * 1024;
 
 /// Why a request body could not be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +84,10 @@ impl Exchange<'_> {
         }
     }
 
-    /// The whole request body.
-    pub async fn body(&mut self, limit: usize) -> Result<Bytes, BodyError> {
+    /// The whole request body. One that comes in crumbs for ever is given up: it has [`PAUSES`] times `pause`, and
+    /// a second for each [`SLOWEST`] bytes.
+    pub async fn body(&mut self, limit: usize, pause: Duration) -> Result<Bytes, BodyError> {
+        let begun = Instant::now();
         let Some(first) = self.next_piece().await? else { return Ok(Bytes::new()) };
         if first.len() > limit {
             return Err(BodyError::TooLarge);
@@ -88,6 +97,9 @@ impl Exchange<'_> {
         whole.extend_from_slice(&first);
         let mut piece = Some(second);
         while let Some(p) = piece {
+            if begun.elapsed() > pause * PAUSES + Duration::from_secs((whole.len() / SLOWEST) as u64) {
+                return Err(BodyError::Timeout);
+            }
             if whole.len() + p.len() > limit {
                 return Err(BodyError::TooLarge);
             }

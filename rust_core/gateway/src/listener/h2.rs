@@ -24,6 +24,9 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a client may take to acknowledge a shutdown once its last call is over.
 const GOODBYE: Duration = Duration::from_secs(1);
 
+/// Streams that may be given up before anything is thought of it.
+const MOST_GIVEN_UP: u32 = 200;
+
 /// A stream whose first bytes were read already.
 struct Rewound {
     first: BytesMut,
@@ -80,6 +83,7 @@ pub(super) async fn serve(core: &Rc<Core>, conn: Conn<Io>, peer: Peer) {
     let idle = Duration::from_millis(options.idle_timeout_ms);
     let mut quiet = Box::pin(tokio::time::sleep(idle));
     let mut leaving = false;
+    let mut abuse = Abuse::default();
     // A client that never acknowledges the shutdown is not waited for.
     let mut patience = Box::pin(tokio::time::sleep(idle));
     loop {
@@ -93,8 +97,14 @@ pub(super) async fn serve(core: &Rc<Core>, conn: Conn<Io>, peer: Peer) {
                 }
                 _ => break,
             },
-            Some(_) = open.join_next(), if !open.is_empty() => {
+            Some(ended) = open.join_next(), if !open.is_empty() => {
                 quiet.as_mut().reset(tokio::time::Instant::now() + idle);
+                if abuse.counts(ended.unwrap_or(false)) {
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    // The goodbye still has to be sent.
+                    let _ = tokio::time::timeout(GOODBYE, poll_fn(|cx| connection.poll_closed(cx))).await;
+                    break;
+                }
             }
             _ = stage.wait_for(|s| *s != Stage::Running), if !leaving => {
                 leaving = true;
@@ -116,7 +126,24 @@ pub(super) async fn serve(core: &Rc<Core>, conn: Conn<Io>, peer: Peer) {
     while open.join_next().await.is_some() {}
 }
 
-async fn call(core: &Rc<Core>, request: http::Request<RecvStream>, respond: SendResponse<Bytes>, peer: Peer) {
+/// Streams that a client opened and gave up again. Cancelling is its right; doing little else is an attack, and h2's own
+/// caps see only streams that were reset before they were accepted.
+#[derive(Default)]
+struct Abuse {
+    given_up: u32,
+    finished: u32,
+}
+
+impl Abuse {
+    /// Counts a stream that ended; `true` when the connection must end too.
+    fn counts(&mut self, finished: bool) -> bool {
+        *(if finished { &mut self.finished } else { &mut self.given_up }) += 1;
+        self.given_up >= MOST_GIVEN_UP && self.given_up / 4 > self.finished
+    }
+}
+
+/// Serves one stream; `false` when the client gave it up.
+async fn call(core: &Rc<Core>, request: http::Request<RecvStream>, respond: SendResponse<Bytes>, peer: Peer) -> bool {
     let (parts, body) = request.into_parts();
     let head_only = parts.method == http::Method::HEAD;
     let options = &core.shared.options;
@@ -133,7 +160,11 @@ async fn call(core: &Rc<Core>, request: http::Request<RecvStream>, respond: Send
         write_timeout: Duration::from_millis(options.write_timeout_ms),
         sent: 0,
     }));
-    match head(&parts) {
+    let empty = match &exchange {
+        Exchange::H2(x) => x.body.is_end_stream(),
+        _ => false,
+    };
+    match head(&parts, empty) {
         Ok(head) => dispatch(core, head, &mut exchange, peer).await,
         Err(e) => {
             let failure = crate::errors::Failure::new(crate::errors::Kind::BadRequest, e.message());
@@ -142,13 +173,17 @@ async fn call(core: &Rc<Core>, request: http::Request<RecvStream>, respond: Send
             let _ = exchange.full(e.status(), &headers, crate::errors::openai_body(&failure)).await;
         }
     }
-    if let Exchange::H2(x) = &mut exchange {
-        x.close();
-    }
+    let Exchange::H2(x) = &mut exchange else { return true };
+    let finished = x.done;
+    x.close();
+    finished
 }
 
 /// The same form as an HTTP/1.1 head, with the same checks on authority and target.
-fn head(parts: &http::request::Parts) -> Result<RequestHead, FramingError> {
+fn head(parts: &http::request::Parts, empty: bool) -> Result<RequestHead, FramingError> {
+    if parts.method == http::Method::CONNECT {
+        return Err(FramingError::Target);
+    }
     let mut headers = HeadersBuilder::default();
     let mut hosts = parts.headers.get_all("host").iter();
     let host = hosts.next().map(HeaderValue::as_bytes);
@@ -170,7 +205,7 @@ fn head(parts: &http::request::Parts) -> Result<RequestHead, FramingError> {
     }
     let headers: Headers = headers.build();
     let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    if !target.starts_with('/') && target != "*" {
+    if (!target.starts_with('/') && target != "*") || !target.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(FramingError::Target);
     }
     Ok(RequestHead {
@@ -178,6 +213,7 @@ fn head(parts: &http::request::Parts) -> Result<RequestHead, FramingError> {
         target: Bytes::copy_from_slice(target.as_bytes()),
         version: Version::Http2,
         framing: match headers.get_str("content-length").and_then(|l| l.parse().ok()) {
+            _ if empty => Framing::None,
             Some(n) => Framing::Length(n),
             None => Framing::UntilClose,
         },

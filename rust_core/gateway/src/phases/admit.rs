@@ -168,7 +168,8 @@ pub(super) async fn body(call: &mut Call, head: &RequestHead, exchange: &mut Exc
         return Err(body_failure(crate::listener::exchange::BodyError::TooLarge, limit));
     }
     let begun = Instant::now();
-    let body = exchange.body(limit).await.map_err(|e| body_failure(e, limit))?;
+    let pause = Duration::from_millis(call.core.shared.options.body_timeout_ms);
+    let body = exchange.body(limit, pause).await.map_err(|e| body_failure(e, limit))?;
     call.waited += begun.elapsed();
     call.body = body.clone();
     Ok(body)
@@ -296,7 +297,7 @@ fn resolve(call: &mut Call) -> Outcome<Match> {
             send `model` in the body, the `x-penstock-model` header, or set `penstock.routing.passthrough_group`.";
         return Err(Failure::new(Kind::BadRequest, message).param("model"));
     }
-    let own = call.key.as_ref().and_then(|k| k.record.aliases.get(&call.model).cloned());
+    let own = call.key.as_ref().and_then(|k| k.model_alias(&call.model)).map(str::to_owned);
     let name = own.as_deref().unwrap_or(&call.model);
     let found = call.snapshot.find(name);
     if let Some(key) = &call.key {

@@ -74,6 +74,8 @@ pub(crate) struct Call {
     pub(crate) upstream_model: String,
     /// What it holds of the deployment's limits.
     pub(crate) permit: Option<Permit>,
+    /// When the last attempt began, on the monotonic clock.
+    pub(crate) attempt_ns: u64,
     /// Attempts so far.
     pub(crate) attempts: u32,
     /// Time spent waiting for the client's body and for upstreams.
@@ -137,6 +139,7 @@ impl Call {
             deployment: None,
             upstream_model: String::new(),
             permit: None,
+            attempt_ns: 0,
             attempts: 0,
             waited: Duration::ZERO,
             overhead_us: 0,

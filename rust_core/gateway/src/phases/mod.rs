@@ -13,6 +13,7 @@ mod admit;
 mod call;
 mod dispatch;
 mod headers;
+mod health;
 mod panics;
 mod plan;
 mod relay;

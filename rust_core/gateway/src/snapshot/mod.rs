@@ -19,7 +19,7 @@ use crate::pricing::Price;
 use crate::tokens::Encoding;
 use crate::upstream::Origin;
 use price_list::PriceList;
-pub use wire::{EngineOptions, ListenerTls, Settings, Wire};
+pub use wire::{EngineOptions, Hidden, ListenerTls, Settings, Wire};
 
 /// One upstream that can answer calls for a group.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub struct Deployment {
     /// Query to append, without `?`.
     pub query: String,
     /// Rendered `name: value` lines: host, authentication, extras.
-    pub header_block: Bytes,
+    pub header_block: Hidden<Bytes>,
     /// Lower-case names in `header_block`; a client's fields of these names are not sent on.
     pub header_names: Vec<String>,
     /// Share among deployments of the same order.
@@ -92,12 +92,6 @@ impl Deployment {
     #[must_use]
     pub fn price(&self, upstream_model: &str) -> Option<Arc<Price>> {
         self.prices.get(upstream_model)
-    }
-
-    /// Whether requests must be rewritten beyond the model name.
-    #[must_use]
-    pub fn edits_body(&self) -> bool {
-        !(self.drop.is_empty() && self.defaults.is_empty() && self.overrides.is_empty())
     }
 }
 
@@ -263,7 +257,7 @@ fn deployment(d: wire::Deployment, state: Arc<DeploymentState>) -> Result<Deploy
         origin: Arc::new(origin),
         base_path,
         query: d.query,
-        header_block: block.freeze(),
+        header_block: Hidden(block.freeze()),
         header_names,
         weight: d.weight,
         order: d.order,

@@ -9,6 +9,17 @@ use serde_json::value::RawValue;
 use crate::pricing::Price;
 use crate::tokens::Encoding;
 
+/// A value that no log, error or panic may show.
+#[derive(Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Hidden<T>(pub T);
+
+impl<T> std::fmt::Debug for Hidden<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
 /// What is fixed for the life of the process.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -18,7 +29,7 @@ pub struct EngineOptions {
     pub port: Option<u16>,
     pub threads: usize,
     pub control_socket: String,
-    pub pepper: String,
+    pub pepper: Hidden<String>,
     pub tls: Option<ListenerTls>,
     pub max_body_bytes: usize,
     pub max_header_bytes: usize,
@@ -43,7 +54,7 @@ impl Default for EngineOptions {
             port: Some(4000),
             threads: 1,
             control_socket: String::new(),
-            pepper: String::new(),
+            pepper: Hidden(String::new()),
             tls: None,
             max_body_bytes: 32 << 20,
             max_header_bytes: 64 << 10,

@@ -39,6 +39,8 @@ impl std::fmt::Debug for Pool {
 pub struct Lease {
     /// The connection.
     pub conn: Conn<Io>,
+    /// Its last request was not sent whole: it cannot serve another.
+    pub spoiled: bool,
     /// It served another call before: a failure before the first byte may only mean that the upstream had closed it.
     pub reused: bool,
     origin: Arc<Origin>,
@@ -57,12 +59,24 @@ impl Pool {
         if !fresh {
             while let Some(conn) = self.take(origin) {
                 if let Some(conn) = still_open(conn).await {
-                    return Ok(Lease { conn, reused: true, origin: Arc::clone(origin), pool: Rc::clone(self) });
+                    return Ok(Lease {
+                        conn,
+                        reused: true,
+                        spoiled: false,
+                        origin: Arc::clone(origin),
+                        pool: Rc::clone(self),
+                    });
                 }
             }
         }
         let io = self.connector.connect(origin, timeout).await?;
-        Ok(Lease { conn: Conn::new(io), reused: false, origin: Arc::clone(origin), pool: Rc::clone(self) })
+        Ok(Lease {
+            conn: Conn::new(io),
+            reused: false,
+            spoiled: false,
+            origin: Arc::clone(origin),
+            pool: Rc::clone(self),
+        })
     }
 
     fn take(&self, origin: &Arc<Origin>) -> Option<Conn<Io>> {
@@ -97,7 +111,7 @@ impl Pool {
 impl Lease {
     /// The answer was read to its end and the upstream keeps the connection: let others use it.
     pub fn give_back(self) {
-        if self.conn.buf.is_empty() {
+        if self.conn.buf.is_empty() && !self.spoiled {
             self.pool.put(self.origin, self.conn);
         }
     }

@@ -86,6 +86,7 @@ pub(super) async fn events(call: &mut Call, mut answer: Answer, exchange: &mut E
     stream.report(call);
     match ended {
         Ended::Complete => {
+            call.attempt_succeeded();
             if answer.decoder.is_done() && answer.head.keep_alive {
                 answer.lease.give_back();
             }
@@ -102,8 +103,13 @@ pub(super) async fn events(call: &mut Call, mut answer: Answer, exchange: &mut E
             aftermath(call, &mut stream, answer).await;
         }
         Ended::Broken(failure) => {
+            call.attempt_failed(&failure);
             call.outcome = ledger::Outcome::UpstreamCut;
             call.error_code = Some(failure.code().to_owned());
+            if stream.oversized {
+                // The torn frame must not swallow the event.
+                exchange.queue(Bytes::from_static(b"\n\n"));
+            }
             exchange.queue(errors::stream_event(call.surface.api(), &failure));
             let _ = exchange.finish().await;
         }

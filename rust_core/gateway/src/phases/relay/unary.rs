@@ -66,7 +66,10 @@ pub(super) async fn whole(call: &mut Call, mut answer: Answer, exchange: &mut Ex
                 }
             }
             Read::Piece(None) => break,
-            Read::Broken(failure) => return Err(failure),
+            Read::Broken(failure) => {
+                call.attempt_failed(&failure);
+                return Err(failure);
+            }
             Read::ClientGone => {
                 call.client_gone();
                 aftermath(call, answer, pieces).await;
@@ -75,6 +78,7 @@ pub(super) async fn whole(call: &mut Call, mut answer: Answer, exchange: &mut Ex
         }
     }
     let body = join(pieces);
+    call.attempt_succeeded();
     call.first_byte();
     call.status = answer.head.status;
     let (body, translated) = understand(call, &answer, body)?;
@@ -227,6 +231,7 @@ pub(super) async fn opaque(
                 return Ok(());
             }
             Read::Broken(failure) => {
+                call.attempt_failed(&failure);
                 call.outcome = ledger::Outcome::UpstreamCut;
                 call.error_code = Some(failure.code().to_owned());
                 exchange.abort();
@@ -234,6 +239,7 @@ pub(super) async fn opaque(
             }
         }
     }
+    call.attempt_succeeded();
     for text in [&ends.head[..], &ends.tail[..]] {
         match answer.reading {
             Reading::OpenAi => call.usage = openai::find_usage(text).or(call.usage),

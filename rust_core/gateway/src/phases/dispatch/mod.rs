@@ -2,12 +2,14 @@
 //!
 //! Retries, fallbacks and cooldowns all happen before the first byte of an answer; never after.
 
+mod request;
+mod send;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use penstock_http1::{BodyDecoder, Limits, RequestHead, ResponseHead};
-use tokio::io::AsyncWriteExt;
+use penstock_http1::{BodyDecoder, RequestHead, ResponseHead};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -15,9 +17,7 @@ use super::Call;
 use super::admit::{Place, Request};
 use super::plan::{Next, Plan, time_left};
 use crate::errors::{Failure, Kind, Outcome};
-use crate::limits::deployment::CooldownPolicy;
 use crate::listener::exchange::{Exchange, HeaderLines};
-use crate::listener::forwarded::is_nominated;
 use crate::providers::{self, Asked, Prepared, Reading};
 use crate::snapshot::Deployment;
 use crate::upstream::Lease;
@@ -26,24 +26,8 @@ use crate::upstream::Lease;
 const ERROR_BODY: usize = 256 * 1024;
 /// Longest wait on an upstream's `Retry-After` while the client waits.
 const PATIENCE_MS: u64 = 5_000;
-/// A connection that breaks so soon after a request was written was closed before the request arrived.
-const IDLE_CLOSE: Duration = Duration::from_millis(10);
 /// After the client has left: how long the upstream may take to notice, while what it had sent is still counted.
 pub(super) const AFTERMATH: Duration = Duration::from_millis(500);
-/// Client header fields that are always sent on.
-const FORWARDED: [&str; 10] = [
-    "accept",
-    "accept-language",
-    "content-type",
-    "openai-beta",
-    "anthropic-beta",
-    "anthropic-version",
-    "anthropic-dangerous-direct-browser-access",
-    "traceparent",
-    "tracestate",
-    "user-agent",
-];
-
 /// An upstream that began to answer.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -108,10 +92,9 @@ pub(super) async fn dispatch(
                 continue;
             }
         };
-        let started_ns = call.core.shared.now_ns();
+        call.attempt_ns = call.core.shared.now_ns();
         let (failure, refusal) = match attempt(call, &deployment, head, &prepared, exchange).await {
             Attempt::Answered(answer) => {
-                deployment.state.ok(started_ns);
                 call.answered = (200..300).contains(&answer.head.status);
                 return Ok(Some(answer));
             }
@@ -122,7 +105,7 @@ pub(super) async fn dispatch(
             Attempt::Refused(failure, refusal) => (failure, Some(refusal)),
             Attempt::Failed(failure) => (failure, None),
         };
-        note(call, &deployment, &failure);
+        call.attempt_failed(&failure);
         request.plan.failed(&failure);
         let stop = !failure.retryable();
         last = Some((failure, refusal));
@@ -143,21 +126,6 @@ fn nobody(call: &Call, plan: &Plan) -> Failure {
     let message =
         format!("No deployment of the model `{model}` can take the call: all are cooling down or at their limits.");
     Failure::new(Kind::NoDeployment, message).retry_after(plan.wait_ms(call))
-}
-
-/// Counts a failure against its deployment.
-fn note(call: &Call, deployment: &Deployment, failure: &Failure) {
-    let counts = match failure.kind {
-        Kind::UpstreamStatus(status) => matches!(status, 401 | 403 | 404 | 408 | 429 | 500..),
-        Kind::UpstreamConnect | Kind::UpstreamTimeout | Kind::UpstreamProtocol => true,
-        _ => false,
-    };
-    if counts {
-        let settings = &call.snapshot.settings;
-        let policy = CooldownPolicy { allowed_fails: settings.allowed_fails, cooldown_ms: settings.cooldown_ms };
-        let retry_after = failure.retry_after_ms.filter(|_| failure.status() == 429 && settings.cooldown_ms > 0);
-        deployment.state.fail(policy, retry_after, call.core.shared.now_ns());
-    }
 }
 
 /// How a wait ended.
@@ -218,7 +186,7 @@ async fn attempt(
 ) -> Attempt {
     call.attempts += 1;
     let mut out = call.core.buffers.take();
-    put_request(call, deployment, head, prepared, &mut out);
+    request::put(call, deployment, head, prepared, &mut out);
     call.overhead_us =
         u64::try_from(call.started.elapsed().saturating_sub(call.waited).as_micros()).unwrap_or(u64::MAX);
     let begun = Instant::now();
@@ -226,60 +194,6 @@ async fn attempt(
     call.waited += begun.elapsed();
     call.core.buffers.give(out);
     result
-}
-
-/// Renders the upstream request's head, and its body when that is small.
-fn put_request(call: &Call, deployment: &Deployment, head: &RequestHead, prepared: &Prepared, out: &mut BytesMut) {
-    penstock_http1::put_request_line(out, &head.method, prepared.target.as_bytes());
-    out.put_slice(&deployment.header_block);
-    for (name, value) in head.headers.iter() {
-        let mut buffer = [0u8; 64];
-        let Some(lower) = buffer.get_mut(..name.len()) else { continue };
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        let Ok(lower) = std::str::from_utf8(lower) else { continue };
-        let wanted = FORWARDED.contains(&lower) || may_forward(deployment, lower);
-        let ours = deployment.header_names.iter().any(|n| n == lower);
-        if wanted && !ours && !is_nominated(&head.headers, name) && !prepared.headers.iter().any(|(n, _)| *n == lower) {
-            penstock_http1::put_header(out, lower.as_bytes(), value);
-        }
-    }
-    for (name, value) in &prepared.headers {
-        penstock_http1::put_header(out, name.as_bytes(), value.as_bytes());
-    }
-    penstock_http1::put_header(out, b"x-penstock-call-id", call.id.as_bytes());
-    let method = &head.method[..];
-    if !prepared.body.is_empty() || matches!(method, b"POST" | b"PUT" | b"PATCH") {
-        out.put_slice(b"content-length: ");
-        penstock_http1::put_decimal(out, prepared.body.len() as u64);
-        out.put_slice(b"\r\n");
-    }
-    out.put_slice(b"\r\n");
-    if prepared.body.len() <= 32 * 1024 {
-        out.put_slice(&prepared.body);
-    }
-}
-
-/// Fields beyond the standard ones that the deployment asks for; never credentials or what belongs to the gateway.
-fn may_forward(deployment: &Deployment, name: &str) -> bool {
-    const NEVER: [&str; 12] = [
-        "authorization",
-        "x-api-key",
-        "api-key",
-        "x-goog-api-key",
-        "x-litellm-api-key",
-        "cookie",
-        "host",
-        "content-length",
-        "transfer-encoding",
-        "connection",
-        "expect",
-        "accept-encoding",
-    ];
-    deployment.forward_headers.iter().any(|p| name.starts_with(p.as_str()))
-        && !NEVER.contains(&name)
-        && !name.starts_with("x-penstock-")
-        && !name.starts_with("x-forwarded-")
 }
 
 /// Sends one request and waits for the head of its answer, watching the client.
@@ -297,7 +211,7 @@ async fn exchange_with(
     let left = time_left(call, deployment);
     let gone = Notify::new();
     let mut left_early = false;
-    let mut asked = std::pin::pin!(ask(&core, deployment, prepared, out, left, &gone));
+    let mut asked = std::pin::pin!(send::ask(&core, deployment, prepared, out, left, &gone));
     let asked = loop {
         let ping = async {
             match next_ping {
@@ -360,97 +274,6 @@ async fn exchange_with(
         lease.give_back();
     }
     Attempt::Refused(failure, Box::new(Refusal { head, body, reading: prepared.reading }))
-}
-
-/// Connects, sends, and reads the head of the answer. A reused connection that turns out closed is replaced once.
-async fn ask(
-    core: &crate::engine::Core,
-    deployment: &Deployment,
-    prepared: &Prepared,
-    out: &BytesMut,
-    left: Option<Duration>,
-    gone: &Notify,
-) -> Result<(Lease, ResponseHead), Failure> {
-    let left = left.unwrap_or(Duration::MAX);
-    let connect = Duration::from_millis(deployment.connect_timeout_ms).min(left);
-    let first_byte = Duration::from_millis(deployment.first_byte_timeout_ms).min(left);
-    let mut fresh = false;
-    let mut told = false;
-    loop {
-        let mut lease = core.pool.lease(&deployment.origin, connect, fresh).await.map_err(|e| {
-            let kind =
-                if e.kind() == std::io::ErrorKind::TimedOut { Kind::UpstreamTimeout } else { Kind::UpstreamConnect };
-            Failure::new(kind, format!("The provider could not be reached: {}.", describe(&e)))
-        })?;
-        let reused = lease.reused;
-        let mut written: Option<Instant> = None;
-        let round = async {
-            let mut sent = lease.conn.write(out).await;
-            if sent.is_ok() && prepared.body.len() > 32 * 1024 {
-                sent = lease.conn.write(&prepared.body).await;
-            }
-            // An upstream that refuses early answers although it did not take the whole request.
-            written = Some(Instant::now());
-            let limits = Limits::default();
-            let answer = loop {
-                let read = tokio::select! {
-                    biased;
-                    read = lease.conn.read_response(&limits, false) => read,
-                    () = gone.notified(), if !told => {
-                        told = true;
-                        let _ = lease.conn.stream.shutdown().await;
-                        continue;
-                    }
-                };
-                match read {
-                    Ok(Ok(Some(head))) if head.status < 200 && head.status != 101 => {}
-                    other => break other,
-                }
-            };
-            sent.and(Ok(())).or_else(|e| if matches!(answer, Ok(Ok(Some(_)))) { Ok(()) } else { Err(e) })?;
-            answer
-        };
-        let answer = match tokio::time::timeout(first_byte, round).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                let ms = first_byte.as_millis();
-                return Err(Failure::new(
-                    Kind::UpstreamTimeout,
-                    format!("The provider did not begin to answer within {ms} ms."),
-                ));
-            }
-        };
-        match answer {
-            Ok(Ok(Some(head))) if head.status == 101 => {
-                return Err(Failure::new(Kind::UpstreamProtocol, "The provider changed the protocol unasked."));
-            }
-            Ok(Ok(Some(head))) => return Ok((lease, head)),
-            // It closed an idle connection just as it was taken into use. One that took its time had taken the request.
-            Ok(Ok(None)) | Err(_) if reused && !told && written.is_none_or(|at| at.elapsed() < IDLE_CLOSE) => {
-                fresh = true
-            }
-            Ok(Ok(None)) => {
-                return Err(Failure::new(
-                    Kind::UpstreamProtocol,
-                    "The provider closed the connection without an answer.",
-                ));
-            }
-            Ok(Err(e)) => {
-                return Err(Failure::new(Kind::UpstreamProtocol, format!("The provider's answer is malformed: {e}.")));
-            }
-            Err(e) => {
-                return Err(Failure::new(
-                    Kind::UpstreamProtocol,
-                    format!("The connection to the provider broke: {}.", describe(&e)),
-                ));
-            }
-        }
-    }
-}
-
-/// An I/O error without addresses, which are not the client's business.
-fn describe(error: &std::io::Error) -> String {
-    error.kind().to_string()
 }
 
 async fn error_body(lease: &mut Lease, decoder: &mut BodyDecoder) -> Bytes {
