@@ -19,9 +19,10 @@ import aiosqlite
 from penstock.persistence.database import Conflict, DatabaseUnavailable, Row, Value
 from penstock.persistence.migrations import Migration, available, pending
 
+_BUSY_TIMEOUT_MS = 5_000
+_BUSY_PAUSE_S = 0.01
 _PRAGMAS = (
-    "PRAGMA busy_timeout = 5000",
-    "PRAGMA journal_mode = WAL",
+    f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}",
     "PRAGMA synchronous = NORMAL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",
@@ -78,6 +79,9 @@ class SqliteDatabase:
         try:
             applied = [migration.name for migration in await migrate(writer)]
             reader = await _connect(path)
+        except sqlite3.Error as error:
+            await writer.close()
+            raise DatabaseUnavailable(f"{path}: {error}") from error
         except BaseException:
             await writer.close()
             raise
@@ -128,11 +132,25 @@ async def _connect(path: Path) -> aiosqlite.Connection:
     connection.row_factory = aiosqlite.Row
     try:
         for pragma in _PRAGMAS:
-            await connection.execute(pragma)
+            await connection.execute_fetchall(pragma)
+        await _use_wal(connection)
     except BaseException:
         await connection.close()
         raise
     return connection
+
+
+async def _use_wal(connection: aiosqlite.Connection) -> None:
+    """Switch a new file over. SQLite does not wait for another process that does the same: it fails at once."""
+    for _ in range(int(_BUSY_TIMEOUT_MS / 1000 / _BUSY_PAUSE_S)):
+        try:
+            await connection.execute_fetchall("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+        await asyncio.sleep(_BUSY_PAUSE_S)
+    await connection.execute_fetchall("PRAGMA journal_mode = WAL")
 
 
 async def migrate(connection: aiosqlite.Connection) -> list[Migration]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from penstock.persistence import Conflict, MigrationError, SqliteDatabase
+from penstock.persistence import Conflict, DatabaseUnavailable, MigrationError, SqliteDatabase
 from penstock.persistence.migrations import available, pending
 
 
@@ -23,10 +25,20 @@ async def test_opening_migrates_once_and_keeps_the_file_private(tmp_path: Path) 
 
 
 async def test_two_processes_may_open_a_new_file_together(tmp_path: Path) -> None:
-    both = await asyncio.gather(*(SqliteDatabase.open(tmp_path / "a.db") for _ in range(2)))
-    assert sorted(len(database.applied) for database in both) == [0, len(available("sqlite"))]
-    for database in both:
-        await database.close()
+    # Again and again, for only now and then do they meet while the file's mode is changed.
+    for number in range(40):
+        both = await asyncio.gather(*(SqliteDatabase.open(tmp_path / f"{number}.db") for _ in range(2)))
+        assert sorted(len(database.applied) for database in both) == [0, len(available("sqlite"))]
+        for database in both:
+            await database.close()
+
+
+async def test_a_file_of_something_else_is_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE schema_migrations (something TEXT)")
+    with pytest.raises(DatabaseUnavailable, match=r"a\.db: no such column"):
+        await SqliteDatabase.open(path)
 
 
 def test_a_changed_or_unknown_migration_is_refused() -> None:
