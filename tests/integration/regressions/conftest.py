@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.importorskip("penstock._core", reason="the extension is not built: `make setup`")
-
-from tests.integration.regressions.rig import Rig, rigged
+if TYPE_CHECKING:
+    from tests.integration.regressions.rig import Rig
 
 
 @pytest.fixture
 def rig() -> Iterator[Rig]:
     """Providers and data planes in this process."""
+    from tests.integration.regressions.rig import rigged
+
     yield from rigged()

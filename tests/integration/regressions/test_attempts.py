@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+pytest.importorskip("penstock._core", reason="the extension is not built: `make setup`")
+
 from penstock.engine.snapshot import ModelGroup, Settings
 from tests.integration.listener import wire
 from tests.integration.listener.wire import Message, Wire, pause, settled, until

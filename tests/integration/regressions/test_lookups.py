@@ -9,6 +9,8 @@ import time
 import msgspec
 import pytest
 
+pytest.importorskip("penstock._core", reason="the extension is not built: `make setup`")
+
 from penstock import _core
 from penstock.engine.snapshot import KeyRecord
 from tests.conftest import Gateway

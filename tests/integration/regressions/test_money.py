@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+
+pytest.importorskip("penstock._core", reason="the extension is not built: `make setup`")
 
 from penstock.engine.snapshot import ModelGroup, Settings
 from tests.integration.listener import wire
@@ -70,17 +71,16 @@ def test_a_budget_covers_the_dearest_fallback(rig: Rig) -> None:
     dear = good.deployment(id="dear", price=price(input=100_000_000, output=100_000_000))
     groups = [ModelGroup(name="m", deployments=[0], fallbacks=["f"]), ModelGroup(name="f", deployments=[1])]
     plane = rig.plane([cheap, dear], groups, Settings(retries=0, cooldown_ms=0))
-    # The answer's 10 tokens cost 1,000 at the fallback; at most 3 + a few tokens of prompt are reserved for it.
+    # The answer's 10 tokens cost 1,000 at the fallback, the 3 that are asked for at least 300.
     request = messages(max_tokens=3)
 
     poor = plane.key(max_budget=200)
     assert plane.ask(request, key=poor).status in (422, 500)
     assert (good.requests, plane.spend(poor)) == ([], 0)
 
-    # Enough for one: of many at once no second gets in while the first holds its share.
-    prompt_bound = 100 * 100
-    rich = plane.key(max_budget=prompt_bound)
+    rich = plane.key(max_budget=10_000)
     assert plane.ask(request, key=rich).status == 200
+    plane.records(2)
     assert plane.spend(rich) == 1_000
 
 
@@ -105,6 +105,7 @@ def test_fallbacks_at_once_do_not_pass_the_budget(rig: Rig, budget: int) -> None
     with ThreadPoolExecutor(6) as pool:
         statuses = list(pool.map(lambda _: plane.ask(messages(max_tokens=10), key=key).status, range(6)))
     assert statuses.count(200) == budget // 1_000
+    plane.records(6)
     assert plane.spend(key) == budget // 1_000 * 1_000
 
 
@@ -125,7 +126,8 @@ def test_a_request_that_failed_is_not_charged_by_itself(rig: Rig) -> None:
     plane = rig.plane([provider.deployment(price=price(request=40_000_000))])
     key = plane.key(max_budget=100_000_000)
     answer = plane.ask({"model": "m", "prompt": "a cat"}, key=key, path="/v1/images/generations")
-    assert (answer.status, plane.records()[0]["cost"], plane.spend(key)) == (400, 0, 0)
+    (record,) = plane.records()
+    assert (answer.status, record["cost"], plane.spend(key)) == (400, 0, 0)
 
 
 def test_an_answer_without_usage_tells_the_cost_that_is_recorded(rig: Rig) -> None:
@@ -146,4 +148,5 @@ def test_absurd_usage_of_a_provider_does_not_stop_the_gateway(rig: Rig) -> None:
     key = plane.key(tpm=10**15)
     assert [plane.ask(messages(), key=key).status for _ in range(3)] == [200, 200, 200]
     for record in plane.records(3):
-        assert json.loads(json.dumps(record["prompt_tokens"])) <= 2**53
+        # What a JSON reader with floating-point numbers can still hold.
+        assert record["prompt_tokens"] <= 2**53

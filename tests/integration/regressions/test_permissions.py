@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("penstock._core", reason="the extension is not built: `make setup`")
+
 from penstock.engine.snapshot import ModelGroup, Settings
 from tests.integration.regressions.rig import COMPLETION, MASTER, Plane, Provider, Rig, answering, messages
 
@@ -18,6 +20,13 @@ def _opened(rig: Rig, **options: Any) -> tuple[Provider, Plane]:
     groups = [ModelGroup(name="cheap", deployments=[0]), ModelGroup(name="dear", deployments=[0])]
     settings = Settings(retries=0, passthrough_group="cheap")
     return provider, rig.plane([provider.deployment()], groups, settings, **options)
+
+
+def _sent(plane: Plane, key: str, method: str, path: str, content_type: str, body: bytes, *fields: str) -> int:
+    lines = [f"{method} {path} HTTP/1.1", "Host: gateway", f"Authorization: Bearer {key}", *fields]
+    lines += [f"Content-Length: {len(body)}", *([f"Content-Type: {content_type}"] if content_type else [])]
+    with plane.connect() as client:
+        return client.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body).answer().status
 
 
 @pytest.mark.parametrize(
@@ -46,6 +55,33 @@ def test_a_key_for_some_models_may_not_start_jobs_whose_models_are_elsewhere(rig
     assert (denied.status, provider.requests) == (403, [])
     named = plane.key(models=["cheap"], allowed_routes=[route])
     assert plane.ask({"input_file_id": "f"}, "x-penstock-model: cheap", key=named, path=route).status == 200
+
+
+_UPLOAD = (
+    b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\ncheap\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="file"; filename="f.jsonl"\r\n\r\n{"body":{"model":"dear"}}\r\n--b--\r\n'
+)
+
+
+@pytest.mark.parametrize(
+    "method, path, content_type, body",
+    [
+        ("GET", "/v1/files", "application/json", b'{"model":"cheap"}'),
+        ("DELETE", "/v1/files/f-1", "application/json", b'{"model":"cheap"}'),
+        ("POST", "/v1/batches", "application/json", b'{"model":"cheap","input_file_id":"f"}'),
+        ("POST", "/v1/files", "multipart/form-data; boundary=b", _UPLOAD),
+    ],
+    ids=["list", "delete", "batch", "upload"],
+)
+def test_an_allowed_model_in_the_body_does_not_open_the_account(
+    rig: Rig, method: str, path: str, content_type: str, body: bytes
+) -> None:
+    provider, plane = _opened(rig)
+    assert _sent(plane, plane.key(), method, path, content_type, body) == 200
+    provider.requests.clear()
+    denied = _sent(plane, plane.key(models=["cheap"]), method, path, content_type, body)
+    assert (denied, provider.requests) == (403, [])
 
 
 @pytest.mark.parametrize(
@@ -89,17 +125,8 @@ def test_json_in_another_encoding_is_refused_and_not_sent_on(rig: Rig, encoding:
     # Named, so that only the body's own model can be what stops it.
     key = plane.key(models=["cheap"], allowed_routes=["/v1/responses"])
     body = json.dumps({"model": "dear", "input": "x"}).encode(encoding)
-    lines = [
-        "POST /v1/responses HTTP/1.1",
-        "Host: gateway",
-        f"Authorization: Bearer {key}",
-        "x-penstock-model: cheap",
-        f"Content-Length: {len(body)}",
-        *([f"Content-Type: {content_type}"] if content_type else []),
-    ]
-    with plane.connect() as client:
-        answer = client.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body).answer()
-    assert (answer.status, provider.requests) == (400, [])
+    status = _sent(plane, key, "POST", "/v1/responses", content_type, body, "x-penstock-model: cheap")
+    assert (status, provider.requests) == (400, [])
 
 
 def test_a_models_name_is_bounded_before_it_is_kept(rig: Rig) -> None:

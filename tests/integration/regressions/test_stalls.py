@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("penstock._core", reason="the extension is not built: `make setup`")
+
 from penstock.engine.snapshot import ListenerTls
 from tests.integration.listener import wire
 from tests.integration.listener.certificates import Authority, needs_openssl

@@ -41,7 +41,10 @@ def test_every_line_is_a_record_and_failures_carry_the_calls_id(start_managed: C
         assert {"ts", "level", "logger", "message"} <= set(record)
         assert datetime.fromisoformat(record["ts"]).tzinfo is not None
         assert record["level"] in ("debug", "info", "warning", "error", "critical")
+    told_of = [str(record["call_id"]) for record in records(managed) if record.get("call_id") in failed]
+    assert sorted(told_of) == sorted(failed), "a failed call is told once"
     output = managed.gateway.process.output()
+    assert "unknown event" not in output
     strays = [line for line in output.splitlines() if line.strip() and not line.startswith("{")]
     banner = "\n".join(strays)
     assert "Traceback" not in banner

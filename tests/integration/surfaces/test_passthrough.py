@@ -187,7 +187,7 @@ def test_answers_headers_are_the_providers_without_its_cookies(door: Gateway, si
     assert "access-control-allow-origin" not in answer.headers
     assert answer.headers["openai-model"] == "m"
     assert answer.headers["x-request-id"] == "r-1"
-    assert answer.headers["x-penstock-model"] == "openai/*"
+    assert answer.headers["x-penstock-model"] == "openai/replay/headers"
 
 
 def test_the_multipart_boundary_and_every_other_byte_are_kept(door: Gateway, sim: Sim) -> None:

@@ -19,7 +19,7 @@ use crate::listener::exchange::Exchange;
 use crate::pricing;
 use crate::scan;
 use crate::snapshot::{Deployment, Match};
-use crate::surfaces::{Surface, query_value, text_field};
+use crate::surfaces::{Surface, query_value, runs_its_model, text_field};
 use crate::tokens::{self, Encoding};
 
 /// An identified caller.
@@ -204,7 +204,8 @@ pub(super) async fn admit<'a>(call: &mut Call, head: &RequestHead, body: &'a Byt
         return Err(Failure::new(Kind::ModelUnknown, message).param("model"));
     }
     let found = resolve(call)?;
-    if matches!(place, Place::Outside) {
+    let opaque = call.surface == Surface::Passthrough;
+    if opaque && (matches!(place, Place::Outside) || !runs_its_model(&head.method, path(head))) {
         whole_account(call)?;
     }
     let plan = Plan::of(call, found);
@@ -212,17 +213,20 @@ pub(super) async fn admit<'a>(call: &mut Call, head: &RequestHead, body: &'a Byt
     Ok(Request { json, place, plan })
 }
 
-/// Byte sequences that begin JSON in other encodings than plain UTF-8.
-const DISGUISES: [&[u8]; 4] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\0"];
+/// Marks with which JSON in other encodings than plain UTF-8 begins, beside a zero among its first bytes.
+const DISGUISES: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
 
 fn read<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) -> Outcome<(Option<scan::Body<'a>>, Place)> {
     let content_type = head.headers.get_str("content-type").unwrap_or_default();
     // What a provider may read as JSON is read as JSON here, whatever it is called: two readers, one model.
     let said = content_type.to_ascii_lowercase();
-    let text = said.is_empty() || said.contains("json") || said.starts_with("text/");
-    let begins = body.trim_ascii_start().starts_with(b"{") || DISGUISES.iter().any(|d| body.starts_with(d));
-    let is_json =
-        call.surface.needs_model() || (!body.is_empty() && (text || begins) && !said.starts_with("multipart/"));
+    let text = said.is_empty() || said.contains("json") || said.starts_with("text/") || said.starts_with("multipart/");
+    let media = ["image/", "audio/", "video/"].iter().any(|m| said.starts_with(m));
+    let form = said.starts_with("multipart/form-data") && body.trim_ascii_start().starts_with(b"--");
+    let begins = body.trim_ascii_start().starts_with(b"{")
+        || DISGUISES.iter().any(|d| body.starts_with(d))
+        || (!media && body.iter().take(4).any(|b| *b == 0));
+    let is_json = call.surface.needs_model() || (!body.is_empty() && (text || begins) && !form);
     if is_json {
         let json = scan::object(body).map_err(|e| {
             let failure = Failure::new(Kind::BadRequest, format!("Invalid JSON payload: {e}"));
@@ -242,7 +246,7 @@ fn read<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) -> Outcome<(Op
         named_outside(call, head);
         return Ok((Some(json), Place::Outside));
     }
-    if said.starts_with("multipart/form-data") {
+    if form {
         let named = text_field(content_type, body, "model")
             .map_err(|why| Failure::new(Kind::BadRequest, format!("The multipart body {why}.")).param("model"))?;
         if let Some((model, place)) = named {
@@ -273,14 +277,14 @@ pub(super) fn bounded(name: &str) -> &str {
     name.get(..name.floor_char_boundary(NAME)).unwrap_or_default()
 }
 
-/// A route whose body names no model (files, batches, ...) reaches whatever the provider account holds, so a key that may
-/// use only some models must have been given the route by name.
+/// A request whose model is not what runs (files, batches, ...) reaches whatever the provider account holds, so a key that
+/// may use only some models must have been given the route.
 fn whole_account(call: &Call) -> Outcome<()> {
     let restricted = |k: &Arc<Key>| k.models != ModelRule::All && k.record.allowed_routes.is_empty();
     if !call.key.as_ref().is_some_and(restricted) {
         return Ok(());
     }
-    let message = "The API key may use only some models, and this request names none in its body. \
+    let message = "The API key may use only some models, and this route is not confined to one. \
         An administrator can add the route to the key's `allowed_routes`.";
     Err(Failure::new(Kind::RouteDenied, message).param("model"))
 }

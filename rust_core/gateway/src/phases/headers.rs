@@ -63,7 +63,8 @@ pub(super) fn of_failure(call: &Call) -> HeaderLines {
 pub(super) fn ours(call: &Call, lines: &mut HeaderLines) {
     lines.add("x-penstock-call-id", call.id.as_bytes());
     if let Some(group) = &call.group {
-        lines.add("x-penstock-model", group.name.as_bytes());
+        let name = if group.name.contains('*') { super::admit::bounded(&call.model) } else { &group.name };
+        lines.add("x-penstock-model", name.as_bytes());
     }
     if let Some(deployment) = &call.deployment {
         lines.add("x-penstock-deployment", deployment.id.as_bytes());

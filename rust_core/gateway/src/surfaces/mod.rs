@@ -10,7 +10,7 @@ mod url;
 
 use crate::auth::routes::RouteKind;
 pub use multipart::text_field;
-pub use routes::{Route, route};
+pub use routes::{Route, route, runs_its_model};
 pub use url::{climbs, path_segment, percent_decode, query_value};
 
 /// Whose dialect a client speaks.

@@ -84,6 +84,25 @@ pub fn route<'a>(method: &[u8], path: &'a str) -> Route<'a> {
     }
 }
 
+/// Whether the `model` in the body of an opaque request is what runs. On the others (files, batches, threads, ...) the
+/// provider takes the model from elsewhere or runs none, and the request reaches whatever the account holds.
+#[must_use]
+pub fn runs_its_model(method: &[u8], path: &str) -> bool {
+    const EXACT: [&str; 9] = [
+        "responses",
+        "responses/compact",
+        "responses/input_tokens",
+        "moderations",
+        "rerank",
+        "v2/rerank",
+        "ocr",
+        "score",
+        "videos",
+    ];
+    let inner = path.strip_prefix("/v1/").or_else(|| path.strip_prefix('/')).unwrap_or(path);
+    method == b"POST" && (EXACT.contains(&inner) || inner.starts_with("images/") || inner.starts_with("audio/"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
