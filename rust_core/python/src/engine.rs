@@ -132,7 +132,7 @@ impl Engine {
     }
 
     fn metrics(&self, py: Python<'_>) -> String {
-        py.detach(|| self.0.shared.metrics.render(&self.gauges()))
+        py.detach(|| self.0.shared.metrics.render(&self.gauges(), &self.0.shared.snapshot.load()))
     }
 
     fn set_ready(&self, ready: bool) {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use histogram::Histogram;
 
+use crate::snapshot::Snapshot;
 use crate::usage::Usage;
 
 /// Distinct label sets per thread; further ones are counted under `other`.
@@ -137,7 +138,7 @@ impl Metrics {
 
     /// The text for a scrape.
     #[must_use]
-    pub fn render(&self, gauges: &Gauges) -> String {
+    pub fn render(&self, gauges: &Gauges, snapshot: &Snapshot) -> String {
         let mut series: HashMap<Labels, Series> = HashMap::new();
         let mut refused: HashMap<&'static str, u64> = HashMap::new();
         for bank in &self.banks {
@@ -149,7 +150,7 @@ impl Metrics {
                 *refused.entry(code).or_default() += n;
             }
         }
-        render::render(series, refused, gauges)
+        render::render(series, refused, gauges, snapshot)
     }
 }
 

@@ -5,8 +5,14 @@ use std::fmt::Write;
 
 use super::histogram::{BOUNDS, Histogram};
 use super::{Gauges, Labels, Series};
+use crate::snapshot::Snapshot;
 
-pub(super) fn render(series: HashMap<Labels, Series>, refused: HashMap<&'static str, u64>, gauges: &Gauges) -> String {
+pub(super) fn render(
+    series: HashMap<Labels, Series>,
+    refused: HashMap<&'static str, u64>,
+    gauges: &Gauges,
+    snapshot: &Snapshot,
+) -> String {
     let mut sorted: Vec<(String, Series)> = series.into_iter().map(|(l, s)| (labels(&l), s)).collect();
     sorted.sort_by(|a, b| a.0.cmp(&b.0));
     let mut out = String::with_capacity(4096 + sorted.len() * 4096);
@@ -51,6 +57,14 @@ pub(super) fn render(series: HashMap<Labels, Series>, refused: HashMap<&'static 
     refused.sort_unstable();
     for (code, n) in refused {
         let _ = writeln!(out, "penstock_refused_total{{code=\"{code}\"}} {n}");
+    }
+    head(&mut out, "penstock_deployment_in_flight_requests", "gauge", "Calls in flight by deployment.");
+    for group in &snapshot.groups {
+        for deployment in &group.deployments {
+            let (model, id, n) = (escape(&group.name), escape(&deployment.id), deployment.state.in_flight());
+            let _ =
+                writeln!(out, "penstock_deployment_in_flight_requests{{model=\"{model}\",deployment=\"{id}\"}} {n}");
+        }
     }
     for (name, help, value) in [
         ("penstock_in_flight_requests", "Calls in flight.", gauges.in_flight),
