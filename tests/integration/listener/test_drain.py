@@ -81,7 +81,9 @@ def _refuses(gateway: Gateway) -> bool:
 def _in_flight(gateway: Gateway) -> int:
     with gateway.client() as client:
         lines = client.get("/metrics", headers=gateway.admin).text.splitlines()
-    return sum(round(float(line.rsplit(" ", 1)[1])) for line in lines if "in_flight" in line and line[0] != "#")
+    return sum(
+        round(float(line.rsplit(" ", 1)[1])) for line in lines if line.startswith("penstock_in_flight_requests ")
+    )
 
 
 class Call:
