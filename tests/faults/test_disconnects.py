@@ -51,7 +51,8 @@ async def test_500_clients_leave_in_mid_stream_at_random_points(patient: Gateway
         surface = choose.choice(["chat", "chat", "messages", "translated"])
         path, model = SURFACES[surface]
         control = {
-            "x-sim-tokens": str(choose.choice([5, 20, 400])),
+            # Enough long answers that most clients leave within one, on a slow machine too.
+            "x-sim-tokens": str(choose.choice([5, 20, 400, 400])),
             "x-sim-tps": str(choose.choice([20, 100, 300])),
             "x-sim-ttft": str(choose.choice([0, 0, 30, 400])),
         }
@@ -70,8 +71,7 @@ async def test_500_clients_leave_in_mid_stream_at_random_points(patient: Gateway
     assert max(_ended_ms(entry) for entry in entries) < last + PROMPTLY_S * 1000
     _promptly(entries, {call: left for call, left in results if call})
     cut = [entry for entry in entries if entry["outcome"] == "cut"]
-    # The storm must be one: how many leave in mid-stream depends on how fast the machine is.
-    assert len(cut) > 100, "many clients left in mid-stream"
+    assert len(cut) > 250, "most clients left in time"
     assert sum(entry["tokens_sent"] > 0 for entry in cut) > 150
     await asyncio.to_thread(idle, patient)
     rows = rows_of(patient, key)
