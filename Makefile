@@ -28,14 +28,15 @@ PORT ?= 4000
 ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+GUARDS_ARGS ?=
 
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust_core proto -type f \
 	\( -name '*.rs' -o -name Cargo.toml -o -name '*.proto' -o -name '*.json' -o -name '*.txt' -o -name '*.pem' \) 2>/dev/null)
 NODE_TESTS := tests/node
 NODE_STAMP := $(NODE_TESTS)/node_modules/.package-lock.json
 
-.PHONY: help setup run test test-rust test-python bench bench-full lint lint-python lint-rust lint-deps \
-	format lock wheel clean tools
+.PHONY: help setup run test test-rust test-python test-guards guards-record bench bench-full bench-peers lint lint-python \
+	lint-rust lint-deps format lock wheel clean tools
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,7 +80,7 @@ run: $(EXTENSION) ## build and start the gateway on 127.0.0.1:4000 (HOST, PORT, 
 
 # ---- test -------------------------------------------------------------------------------------
 
-test: test-rust test-python ## everything: Rust, Python, official SDKs in Python and Node
+test: test-rust test-python test-guards ## everything: Rust, Python, official SDKs in Python and Node, guards
 
 # The binding crate is left out: it holds no logic and, as an extension module, links no test binary.
 test-rust: | tools $(STAMPS)/venv ## the Rust crates' own tests
@@ -90,13 +91,27 @@ test-python: setup ## pytest: unit, integration (with the Node SDK), conformance
 		else echo "SKIPPED: Node SDK tests (npm not found)"; fi
 	$(PY) -m pytest $(PYTEST_ARGS)
 
+test-guards: setup ## instruction counts (valgrind), system calls (strace), no GIL on the hot path
+	cargo build --release --locked -p penstock-guards
+	$(PY) -m pytest tests/guards
+
+guards-record: setup ## store the counts that test-guards compares with (GUARDS_ARGS="--keep DIR")
+	cargo build --release --locked -p penstock-guards
+	$(PY) -m tests.guards.record $(GUARDS_ARGS)
+
 # ---- bench ------------------------------------------------------------------------------------
 
-bench: setup ## direct, nginx and Penstock side by side -> benchmarks/results/latest.json (BENCH_ARGS)
+bench: setup ## direct, nginx, Penstock: minutes -> benchmarks/RESULTS.md, benchmarks/results/ (BENCH_ARGS)
 	$(PY) -m benchmarks $(BENCH_ARGS)
 
-bench-full: setup ## the same with nine rounds, for figures that are published
-	$(PY) -m benchmarks --rounds 9 $(BENCH_ARGS)
+# The goals name one other gateway; where it cannot be installed the report says that it was not measured.
+bench-full: setup ## the same, longer, with a million keys and smg beside it: for figures that are published
+	-$(PY) -m benchmarks.peers install smg
+	$(PY) -m benchmarks --full $(BENCH_ARGS)
+
+bench-peers: setup ## the same as bench with other gateways beside it, each from an environment of its own
+	-$(PY) -m benchmarks.peers install
+	$(PY) -m benchmarks --peers $(BENCH_ARGS)
 
 # ---- lint -------------------------------------------------------------------------------------
 

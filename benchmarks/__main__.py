@@ -15,42 +15,77 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from benchmarks import machine, nginx, processes, report, scenarios, table
-from benchmarks.client import Client, LoadError
-from benchmarks.gateway import FeatureError, Gateway
+from benchmarks import experiments, figures, goals, limits, machine, report, scenarios, table
+from benchmarks.experiments import many_streams, starts, state_growth, token_count
+from benchmarks.findings import Findings
+from benchmarks.gateway import FeatureError
 from benchmarks.measure import run_all
-from benchmarks.processes import Cores, Process, StartError
-from benchmarks.targets import NotMeasured, Target, chat_url
+from benchmarks.processes import Cores, StartError
+from benchmarks.scenarios import Depth, Scenario
+from benchmarks.stack import OURS, Stack, start_simulator
+from benchmarks.targets import NotMeasured
+from penstock.bench.load import Client, LoadError
 
-ROOT = Path(__file__).resolve().parent.parent
-TARGETS = ("direct", "nginx", "penstock", "penstock-granian")
-TIME_LIMIT_SECONDS = {True: 180, False: 480}
-"""By ``--quick``."""
+HERE = Path(__file__).resolve().parent
+ROUNDS: dict[Depth, int] = {"quick": 2, "normal": 5, "full": 7}
+ONLY_FULL = frozenset({"state_growth"})
+"""Takes minutes; part of a normal run when it is asked for by name."""
 IDLE_SECONDS = 1.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
 
+def peer_names() -> tuple[str, ...]:
+    """The other gateways that may be there."""
+    from benchmarks import peers
+
+    return tuple(peers.NAMES)
+
+
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="3 short rounds instead of 5: a check, not a result")
-    parser.add_argument("--rounds", type=int, help="rounds per scenario (default 5, with --quick 3)")
-    parser.add_argument("--scenarios", help=f"comma-separated, of {', '.join(s.name for s in scenarios.ALL)}")
-    parser.add_argument("--targets", default=",".join(TARGETS), help="comma-separated (default %(default)s)")
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results", help="where to write")
+    """The command line. `depth`, `loads` and `experiments` are worked out from it."""
+    known = {**{s.name: s.note for s in scenarios.ALL}, **experiments.NAMES}
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="scenarios:\n" + "\n".join(f"  {name:13} {note}" for name, note in known.items()),
+    )
+    depth = parser.add_mutually_exclusive_group()
+    depth.add_argument("--quick", action="store_true", help="a few seconds: shows that it works, not how fast")
+    depth.add_argument(
+        "--full",
+        action="store_true",
+        help=f"longer and more rounds, state_growth, and {goals.PEER}, if it is installed",
+    )
+    parser.add_argument("--rounds", type=int, help="rounds of all loads (default 5, with --full 7, with --quick 2)")
+    parser.add_argument("--scenarios", help="comma-separated; default: all, state_growth with --full only")
+    everything = ", ".join((*OURS, *peer_names()))
+    parser.add_argument("--targets", help=f"comma-separated, of {everything}; default: the first {len(OURS)}")
+    parser.add_argument("--peers", action="store_true", help="all peers too; those that are not installed are reported")
+    parser.add_argument("--results", type=Path, default=HERE, help="folder to write RESULTS.md and results/ into")
     parser.add_argument("--simulator", help="command that starts the upstream; {port} is replaced")
     parser.add_argument("--loadgen", help="command of the load generator: options on stdin, report on stdout")
     parsed = parser.parse_args(argv)
-    unknown = [name for name in parsed.targets.split(",") if name not in TARGETS]
-    if unknown:
-        parser.error(f"--targets: no target is called {', '.join(unknown)}; there are {', '.join(TARGETS)}")
+    parsed.depth = "quick" if parsed.quick else "full" if parsed.full else "normal"
+    chosen = parsed.targets.split(",") if parsed.targets else _targets(parsed.depth, peers=parsed.peers)
+    parsed.targets = list(dict.fromkeys(chosen))
+    if unknown := [name for name in parsed.targets if name not in (*OURS, *peer_names())]:
+        parser.error(f"--targets: no target is called {', '.join(unknown)}")
     if parsed.rounds is not None and parsed.rounds < 1:
         parser.error("--rounds: must be at least 1")
-    try:
-        parsed.scenarios = scenarios.choose(parsed.scenarios)
-    except ValueError as e:
-        parser.error(str(e))
+    usual = [name for name in known if parsed.full or name not in ONLY_FULL]
+    wanted = parsed.scenarios.split(",") if parsed.scenarios else usual
+    if unknown := [name for name in wanted if name not in known]:
+        parser.error(f"--scenarios: no scenario is called {', '.join(unknown)}; there are {', '.join(known)}")
+    parsed.loads = [scenario for scenario in scenarios.ALL if scenario.name in wanted]
+    parsed.experiments = [name for name in experiments.NAMES if name in wanted]
     return parsed
+
+
+def _targets(depth: Depth, *, peers: bool) -> tuple[str, ...]:
+    """All that is ours, and the peers that were asked for or that a goal names."""
+    named = (goals.PEER,) if depth == "full" else ()
+    return (*OURS, *(peer_names() if peers else named))
 
 
 class Interrupted(BaseException):
@@ -64,110 +99,95 @@ def on_signal(number: int, _frame: FrameType | None) -> NoReturn:
     raise Interrupted("the time limit was reached" if number == signal.SIGALRM else signal.Signals(number).name)
 
 
-def start_simulator(command: str | None, folder: Path, cores: frozenset[int] | None) -> tuple[int, Process]:
-    """Starts the upstream and returns its port."""
-    port = processes.free_port()
-    if command is None:
-        program = [sys.executable, "-c", "from penstock.cli import main; main()", "simulate", "--port", str(port)]
-    else:
-        program = shlex.split(command.replace("{port}", str(port)))
-    process = Process("simulator", program, folder / "simulator.log", cores)
-    try:
-        process.wait_until(lambda: processes.accepts(port), 20)
-    except BaseException:
-        process.stop()
-        raise
-    return port, process
+def rounds_of(args: argparse.Namespace) -> int:
+    """How many rounds were asked for."""
+    rounds: int | None = args.rounds
+    depth: Depth = args.depth
+    return ROUNDS[depth] if rounds is None else rounds
 
 
-class Bench:
-    """The processes of one run, and what became of those that were asked for."""
-
-    def __init__(self, folder: Path, upstream: int, cores: Cores, stack: contextlib.ExitStack) -> None:
-        self._folder, self._upstream, self._cores, self._stack = folder, upstream, cores, stack
-        self.targets: list[Target] = []
-        self.gateways: list[Gateway] = []
-        self.not_measured: list[str] = []
-        self.failed = False
-        self.nginx_version: str | None = None
-
-    def add(self, name: str) -> None:
-        """Starts a target; one that cannot be measured is reported, and the others go on."""
+def run_experiments(bench: experiments.Bench, names: Sequence[str], results: Findings, stack: Stack) -> None:
+    """Those that were asked for, one after the other."""
+    for name in names:
+        print(f"{name}: {experiments.NAMES[name]}", flush=True)
         try:
-            self.targets.append(self._start(name))
+            if name == "starts":
+                results.starts = starts.measure(bench)
+            elif name == "token_count":
+                results.token_count = token_count.measure(bench)
+            elif name == "many_streams":
+                results.many_streams = many_streams.measure(bench)
+            else:
+                results.state_growth = state_growth.measure(bench)
         except NotMeasured as e:
-            self._skip(name, str(e))
-        except (StartError, FeatureError) as e:
-            self.failed = True
-            self._skip(name, str(e))
-
-    def _start(self, name: str) -> Target:
-        if name == "direct":
-            return Target("direct", chat_url(self._upstream), chat_url(self._upstream))
-        if name == "nginx":
-            path = nginx.find()
-            self.nginx_version = nginx.version(path)
-            target, process = nginx.start(path, self._folder / "nginx", self._upstream, self._cores.gateway)
-            self._stack.callback(process.stop)
-            return target
-        listener = "granian" if name.endswith("-granian") else "native"
-        gateway = Gateway(listener, self._folder / name, self._upstream, self._cores.gateway)
-        self._stack.callback(gateway.process.stop)
-        self.gateways.append(gateway)
-        return gateway.target()
-
-    def _skip(self, name: str, reason: str) -> None:
-        print(f"NOT MEASURED: {name}: {reason}", flush=True)
-        self.not_measured.append(f"{name}: {reason.splitlines()[0]}")
-
-    def rss(self) -> dict[str, float]:
-        """Resident memory of every target that has processes, in megabytes."""
-        return {t.label: processes.rss_mb(t.pid) for t in self.targets if t.pid is not None}
-
-    def prove_accounting(self) -> None:
-        """Every gateway paid for its load."""
-        for gateway in self.gateways:
-            gateway.prove_accounting()
+            stack.skip(name, str(e))
+        except (StartError, FeatureError, LoadError, ValueError) as e:
+            # The rounds are measured; they are not lost for this.
+            stack.failed = True
+            stack.skip(name, str(e))
 
 
-def bench(args: argparse.Namespace, stack: contextlib.ExitStack) -> int:
-    """Measures and writes; the exit status."""
+def measure(args: argparse.Namespace, cleanup: contextlib.ExitStack) -> tuple[Findings, machine.Machine, bool]:
+    """Everything that was asked for; and whether something of it failed."""
     cores = Cores.choose()
     if cores.load is None:
         print("fewer than two cores: nothing is pinned, and client, upstream and gateway share them", flush=True)
     else:
         os.sched_setaffinity(0, cores.load)
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="penstock-bench-")))
+    folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="penstock-bench-")))
+    described = machine.describe(pinned=cores.load is not None)
     upstream, simulator = start_simulator(args.simulator, folder, cores.load)
-    stack.callback(simulator.stop)
-    running = Bench(folder, upstream, cores, stack)
-    for name in args.targets.split(","):
-        running.add(name)
-    described = machine.describe(nginx=running.nginx_version, pinned=cores.load is not None)
-    command = shlex.split(args.loadgen) if args.loadgen else [sys.executable, "-m", "benchmarks.client"]
-    time.sleep(IDLE_SECONDS)
-    idle = running.rss()
-    rounds = args.rounds or (3 if args.quick else 5)
-    samples = run_all(Client(command, cores.load), args.scenarios, running.targets, rounds, quick=args.quick)
-    running.prove_accounting()
-    results = report.Results(
-        targets=running.targets,
-        scenarios=args.scenarios,
-        rounds=rounds,
-        quick=args.quick,
-        samples=samples,
-        idle_rss_mb=idle,
-        after_rss_mb=running.rss(),
-        not_measured=running.not_measured,
-    )
-    document = report.Document(machine=described, commit=machine.commit(ROOT), rows=report.rows(results))
-    text = table.markdown(document, results)
-    report.write(args.results, document, text)
-    print(f"\n{text}\nwritten to {args.results / 'latest.json'}", flush=True)
-    errors = sum(row.get("errors", 0) for row in document["rows"])
-    if errors:
-        print(f"{errors} requests failed; the numbers count only those that did not", file=sys.stderr)
-    return 1 if running.failed or errors else 0
+    cleanup.callback(simulator.stop)
+    client = Client(cores.load, shlex.split(args.loadgen)) if args.loadgen else Client(cores.load)
+    loads: list[Scenario] = args.loads
+    stack = Stack(folder, upstream, cores, cleanup)
+    if loads:
+        for name in args.targets:
+            stack.add(name)
+        time.sleep(IDLE_SECONDS)
+    results = Findings(stack.targets, loads, rounds_of(args), args.depth, not_measured=stack.not_measured)
+    results.idle_rss_mb = stack.rss()
+    results.samples = run_all(client, loads, stack.targets, results.rounds, args.depth)
+    results.accounting = stack.prove_accounting(results.samples)
+    results.after_rss_mb = stack.rss()
+    bench = experiments.Bench(folder, upstream, cores, client, args.depth)
+    run_experiments(bench, args.experiments, results, stack)
+    return results, described, stack.failed
+
+
+def publish(args: argparse.Namespace, argv: Sequence[str], results: Findings, described: machine.Machine) -> None:
+    """Writes everything and shows the text."""
+    folder: Path = args.results
+    judged = goals.judge(results)
+    document = report.document(results, judged, described, machine.commit(HERE.parent), limits.command(argv))
+    drawn = [(title, f"results/{name}") for title, name in figures.draw(results, folder / "results")]
+    if not drawn:
+        print("no charts: nothing to draw, or matplotlib is missing", flush=True)
+    text = table.markdown(document, results, judged, drawn)
+    report.write(folder, document, text)
+    print(f"\n{text}\nwritten to {folder / 'RESULTS.md'}", flush=True)
+
+
+def errors_of(results: Findings) -> tuple[int, int]:
+    """Failed requests: of this repository's targets, and of peers."""
+    own, others = 0, 0
+    peers = {target.label for target in results.targets if target.name not in ("direct", "nginx", "penstock")}
+    for (_, label), runs in results.samples.items():
+        errors = sum(sample.report.errors for sample in runs)
+        own, others = (own, others + errors) if label in peers else (own + errors, others)
+    return own + sum(s.failed for s in results.many_streams), others
+
+
+def bench(args: argparse.Namespace, argv: Sequence[str], cleanup: contextlib.ExitStack) -> int:
+    """Measures and writes; the exit status. Goals that are not met do not change it."""
+    results, described, failed = measure(args, cleanup)
+    publish(args, argv, results, described)
+    own, others = errors_of(results)
+    if own or others:
+        print(
+            f"{own} requests failed, and {others} of peers; the numbers count only those that did not", file=sys.stderr
+        )
+    return 1 if failed or own else 0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -175,10 +195,10 @@ def main(argv: Sequence[str]) -> int:
     args = arguments(argv)
     for number in SIGNALS:
         signal.signal(number, on_signal)
-    signal.alarm(TIME_LIMIT_SECONDS[args.quick])
+    signal.alarm(limits.seconds(args.loads, args.experiments, args.targets, rounds_of(args), args.depth))
     try:
-        with contextlib.ExitStack() as stack:
-            return bench(args, stack)
+        with contextlib.ExitStack() as cleanup:
+            return bench(args, argv, cleanup)
     except (StartError, LoadError, FeatureError, OSError) as e:
         print(f"no results: {e}", file=sys.stderr)
         return 1

@@ -7,7 +7,7 @@ import platform
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 
 class Machine(TypedDict):
@@ -18,7 +18,6 @@ class Machine(TypedDict):
     memory_gb: float
     kernel: str
     python: str
-    nginx: NotRequired[str]
     pinned: bool
     """The gateway had one core, client and upstream another."""
     load_average: float
@@ -27,9 +26,9 @@ class Machine(TypedDict):
     """ISO 8601, UTC."""
 
 
-def describe(*, nginx: str | None, pinned: bool) -> Machine:
+def describe(*, pinned: bool) -> Machine:
     """This machine, now."""
-    described = Machine(
+    return Machine(
         cpu=_field(Path("/proc/cpuinfo"), "model name") or platform.machine(),
         cores=os.cpu_count() or 1,
         memory_gb=round(int(_field(Path("/proc/meminfo"), "MemTotal").split()[0]) * 1024 / 1e9, 1),
@@ -39,9 +38,6 @@ def describe(*, nginx: str | None, pinned: bool) -> Machine:
         load_average=round(os.getloadavg()[0], 2),
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    if nginx is not None:
-        described["nginx"] = nginx
-    return described
 
 
 def _field(path: Path, name: str) -> str:
@@ -67,5 +63,5 @@ def commit(root: Path) -> str:
     head = git("rev-parse", "HEAD")
     if head is None:
         return "unknown"
-    changed = git("status", "--porcelain", "--", ".", ":!benchmarks/results")
+    changed = git("status", "--porcelain", "--", ".", ":!benchmarks/results", ":!benchmarks/RESULTS.md")
     return f"{head}-dirty" if changed else head

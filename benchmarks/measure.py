@@ -2,57 +2,82 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import processes
-from benchmarks.client import Client, Load
-from benchmarks.scenarios import Scenario
+from benchmarks.scenarios import TIMEOUT_MS, Depth, Scenario
 from benchmarks.targets import Target
+from penstock.bench import load
+from penstock.bench.load import Client, LoadError, Options, Progress, Report
+from penstock.bench.processes import cpu, rss_mb
 
-SETTLE_SECONDS = 0.5
-"""Work that a gateway puts off, such as writing usage records, is waited for and counted."""
+SETTLE_SECONDS = 0.3
+"""Work that a target puts off and cannot be asked about is waited for and counted."""
 
 
 @dataclass(frozen=True)
 class Sample:
     """One run of one scenario against one target."""
 
-    load: Load
-    cpu_us: float | None
-    """CPU time of the target's process tree, warm-up excluded."""
-    rss_mb: float | None
+    report: Report
+    cpu_us: float | None = None
+    """CPU time of the target's process tree, warm-up excluded, work put off included."""
+    rss_mb: float | None = None
     """Highest resident memory seen under load."""
 
 
 class Memory:
-    """Keeps the highest resident memory of a target."""
+    """Keeps the highest resident memory of a process tree, in megabytes."""
 
-    def __init__(self, target: Target) -> None:
-        self._pid = target.pid
-        self.highest: float | None = None
-        self.sample()
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self.highest = rss_mb(pid)
 
-    def sample(self) -> None:
+    def look(self, _progress: Progress | None = None) -> None:
         """Looks again."""
-        if self._pid is not None:
-            self.highest = max(self.highest or 0.0, processes.rss_mb(self._pid))
+        self.highest = max(self.highest, rss_mb(self._pid))
 
 
-def run_once(client: Client, scenario: Scenario, target: Target, *, quick: bool) -> Sample:
+def warm_up(options: Options) -> Report:
+    """A short load from this process, which the load generator's own start would outlast.
+
+    Raises:
+        LoadError: it was refused, or not over in time.
+    """
+    done: list[Report | LoadError] = []
+
+    def work() -> None:
+        try:
+            done.append(load.run(options))
+        except LoadError as e:
+            done.append(e)
+
+    # In a thread: signals reach only an interpreter whose main thread is not inside the load generator.
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(TIMEOUT_MS / 1e3 + 10)
+    if not done:
+        raise LoadError("the warm-up did not end")
+    if isinstance(done[0], LoadError):
+        raise done[0]
+    return done[0]
+
+
+def run_once(client: Client, scenario: Scenario, target: Target, depth: Depth) -> Sample:
     """Warm-up, then the load with CPU time and memory read around it."""
-    timeout = scenario.timeout(quick)
-    client.run(scenario.options(target, quick, warmup=True), timeout, lambda: None)
+    target.after_load(warm_up(scenario.warm(target)))
+    options, timeout = scenario.options(target, depth), scenario.timeout(depth)
     if target.pid is None:
-        return Sample(client.run(scenario.options(target, quick), timeout, lambda: None), None, None)
-    memory = Memory(target)
-    before = processes.cpu(target.pid)
-    load = client.run(scenario.options(target, quick), timeout, memory.sample)
-    memory.sample()
+        return Sample(client.run(options, timeout=timeout))
+    memory = Memory(target.pid)
+    before = cpu(target.pid)
+    report = client.run(options, timeout=timeout, meanwhile=memory.look)
+    memory.look()
+    target.after_load(report)
     time.sleep(SETTLE_SECONDS)
-    used = processes.cpu(target.pid).used_since(before)
-    return Sample(load, used, memory.highest)
+    return Sample(report, cpu(target.pid).used_since(before), memory.highest)
 
 
 Samples = dict[tuple[str, str], list[Sample]]
@@ -60,21 +85,21 @@ Samples = dict[tuple[str, str], list[Sample]]
 
 
 def run_all(
-    client: Client, scenarios: Sequence[Scenario], targets: Sequence[Target], rounds: int, *, quick: bool
+    client: Client, scenarios: Sequence[Scenario], targets: Sequence[Target], rounds: int, depth: Depth
 ) -> Samples:
-    """All scenarios; within one, the targets take turns (A B C, A B C, ...), so that a machine that slows
-    down slows all of them."""
+    """Round after round of all scenarios; within one the targets take turns, so that whatever else the machine does
+    meets all of them and all scenarios alike."""
     samples: Samples = {}
-    for scenario in scenarios:
-        for number in range(rounds):
-            for target in targets:
-                sample = run_once(client, scenario, target, quick=quick)
+    for number in range(rounds):
+        for scenario in scenarios:
+            for target in filter(scenario.concerns, targets):
+                sample = run_once(client, scenario, target, depth)
                 samples.setdefault((scenario.name, target.label), []).append(sample)
-                load = sample.load
-                failed = f", {load.errors} errors {load.errors_by_kind}" if load.errors else ""
+                report = sample.report
+                failed = f", {report.errors} errors {report.errors_by_kind}" if report.errors else ""
                 print(
-                    f"  {scenario.name} {number + 1}/{rounds} {target.label}: {load.rps:,.0f} requests/s,"
-                    f" p50 {load.p50_us:,.0f} us, p99 {load.p99_us:,.0f} us{failed}",
+                    f"  {number + 1}/{rounds} {scenario.name} {target.label}: {report.rps:,.0f} requests/s,"
+                    f" p50 {report.latency_us.p50:,.0f} us, p99 {report.latency_us.p99:,.0f} us{failed}",
                     flush=True,
                 )
     return samples

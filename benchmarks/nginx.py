@@ -94,4 +94,7 @@ def start(path: str, folder: Path, upstream: int, cores: frozenset[int] | None) 
     except BaseException:
         process.stop()
         raise
-    return Target("nginx", unary_url=chat_url(unary), stream_url=chat_url(stream), pid=process.pid), process
+    target = Target(
+        "nginx", unary_url=chat_url(unary), stream_url=chat_url(stream), pid=process.pid, version=version(path)
+    )
+    return target, process

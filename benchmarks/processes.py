@@ -1,7 +1,6 @@
-"""Starting processes on chosen cores, reading what they use, and stopping every one of them.
+"""Starting processes on chosen cores and stopping every one of them.
 
-CPU time is that of a process and all its descendants, threads included: a gateway that moves work
-into a helper process still pays for it here.
+What processes use is read by :mod:`penstock.bench.processes`; starting them is the benchmark's own business.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PROC = Path("/proc")
-TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+from penstock.bench.processes import is_running, on_cores, tree
+
 STOP_SECONDS = 10.0
 
 
@@ -39,20 +38,6 @@ class Cores:
         if len(usable) < 2:
             return cls(None, None)
         return cls(frozenset(usable[:1]), frozenset(usable[1:2]))
-
-
-@contextlib.contextmanager
-def on_cores(cores: frozenset[int] | None) -> Iterator[None]:
-    """Processes started inside run on these cores (they inherit the starter's)."""
-    if cores is None:
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def free_port() -> int:
@@ -126,74 +111,5 @@ class Process:
             os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
         deadline = time.perf_counter() + STOP_SECONDS
-        while any(_runs(pid) for pid in members) and time.perf_counter() < deadline:
+        while any(is_running(pid) for pid in members) and time.perf_counter() < deadline:
             time.sleep(0.005)
-
-
-@dataclass(frozen=True)
-class CpuSample:
-    """CPU time that a tree of processes has used so far, in nanoseconds."""
-
-    threads: Mapping[tuple[int, int], int]
-    """By process and thread, as the scheduler counts it; what a thread used goes with it when it ends."""
-    coarse: int
-    """Of all processes and their ended children, ended threads included, in hundredths of a second."""
-    processes: int
-
-    def used_since(self, before: CpuSample) -> float:
-        """Microseconds between two samples: exact, unless threads or processes that used much have ended meanwhile."""
-        exact = sum(used - before.threads.get(thread, 0) for thread, used in self.threads.items())
-        coarse = self.coarse - before.coarse
-        # User and system time of each process are rounded down to a tick.
-        agree = abs(exact - coarse) <= 2 * TICK_NS * max(self.processes, before.processes)
-        return (exact if agree else coarse) / 1_000
-
-
-def tree(pid: int) -> list[int]:
-    """The process and all its descendants."""
-    parents: dict[int, int] = {}
-    for entry in PROC.iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                parents[int(entry.name)] = int(_stat(entry)[1])
-    found = [pid]
-    for parent in found:
-        found += [child for child, of in parents.items() if of == parent]
-    return found
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return _stat(PROC / str(pid))[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def _stat(process: Path) -> list[str]:
-    """The fields of ``stat`` after the name, which may contain anything: state, ppid, ..."""
-    return (process / "stat").read_text().rpartition(")")[2].split()
-
-
-def cpu(pid: int) -> CpuSample:
-    """CPU time of a process and its descendants."""
-    threads: dict[tuple[int, int], int] = {}
-    coarse = 0
-    members = tree(pid)
-    for member in members:
-        process = PROC / str(member)
-        with contextlib.suppress(OSError):
-            coarse += sum(int(ticks) for ticks in _stat(process)[11:15]) * TICK_NS
-            for task in (process / "task").iterdir():
-                threads[member, int(task.name)] = int((task / "schedstat").read_text().split()[0])
-    return CpuSample(threads, coarse, len(members))
-
-
-def rss_mb(pid: int) -> float:
-    """Resident memory of a process and its descendants, in megabytes (10^6 bytes); shared pages count in each."""
-    kib = 0
-    for member in tree(pid):
-        with contextlib.suppress(OSError):
-            for line in (PROC / str(member) / "smaps_rollup").read_text().splitlines():
-                if line.startswith("Rss:"):
-                    kib += int(line.split()[1])
-    return kib * 1024 / 1e6

@@ -1,16 +1,18 @@
-"""From samples to rows, and from rows to a file for programs and a table for people."""
+"""From results to rows, and to the file that programs read."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
+import msgspec
+
+from benchmarks.findings import ADDED, METRICS, Findings
+from benchmarks.goals import Goal
 from benchmarks.machine import Machine
-from benchmarks.measure import Sample, Samples
 from benchmarks.scenarios import Scenario
 from benchmarks.targets import Target
 
@@ -18,8 +20,8 @@ from benchmarks.targets import Target
 class Row(TypedDict):
     """One target in one scenario; medians over the rounds, errors summed; what is absent was not measured.
 
-    Besides the loads there are the scenarios ``start`` (``p50_us``: from start to ready), ``idle`` and
-    ``after`` (``rss_mb`` before and after all load).
+    Besides the loads there are the scenarios ``start`` (``p50_us``: from start to ready), ``idle`` and ``after``
+    (``rss_mb`` before and after all load) and ``many_streams`` (``rss_mb``: the peak).
     """
 
     target: str
@@ -29,14 +31,27 @@ class Row(TypedDict):
     rounds: int
     rps: NotRequired[float]
     p50_us: NotRequired[float]
+    p90_us: NotRequired[float]
     p99_us: NotRequired[float]
-    added_p50_us: NotRequired[float]
-    added_p99_us: NotRequired[float]
+    p999_us: NotRequired[float]
+    ttft_p50_us: NotRequired[float]
     ttft_p99_us: NotRequired[float]
+    gap_p99_us: NotRequired[float]
+    added_p50_us: NotRequired[float]
+    added_p90_us: NotRequired[float]
+    added_p99_us: NotRequired[float]
+    added_p999_us: NotRequired[float]
+    added_ttft_p50_us: NotRequired[float]
+    added_ttft_p99_us: NotRequired[float]
+    added_gap_p99_us: NotRequired[float]
     cpu_us_per_request: NotRequired[float]
     cpu_us_per_frame: NotRequired[float]
+    client_cpu_us_per_request: NotRequired[float]
+    """The load generator's own."""
     rss_mb: NotRequired[float]
     errors: NotRequired[int]
+    spread: NotRequired[dict[str, tuple[float, float]]]
+    """Smallest and largest round of each figure."""
 
 
 class Document(TypedDict):
@@ -44,24 +59,37 @@ class Document(TypedDict):
 
     machine: Machine
     commit: str
-    rows: list[Row]
-
-
-@dataclass
-class Results:
-    """Everything that one run of the benchmark found out."""
-
-    targets: Sequence[Target]
-    scenarios: Sequence[Scenario]
+    command: str
     rounds: int
-    quick: bool
-    samples: Samples
-    idle_rss_mb: dict[str, float] = field(default_factory=dict)
-    after_rss_mb: dict[str, float] = field(default_factory=dict)
-    not_measured: list[str] = field(default_factory=list)
+    versions: dict[str, str]
+    rows: list[Row]
+    goals: list[dict[str, Any]]
+    experiments: dict[str, Any]
+    not_measured: list[str]
 
 
-def rows(results: Results) -> list[Row]:
+def document(results: Findings, goals: Sequence[Goal], machine: Machine, commit: str, command: str) -> Document:
+    """Everything that is kept of a run."""
+    experiments = {
+        "starts": results.starts,
+        "token_count": results.token_count,
+        "many_streams": results.many_streams,
+        "state_growth": results.state_growth,
+    }
+    return Document(
+        machine=machine,
+        commit=commit,
+        command=command,
+        rounds=results.rounds,
+        versions={target.name: target.version for target in results.targets if target.version},
+        rows=rows(results),
+        goals=[msgspec.to_builtins(goal) for goal in goals],
+        experiments={name: msgspec.to_builtins(found) for name, found in experiments.items() if found},
+        not_measured=results.not_measured,
+    )
+
+
+def rows(results: Findings) -> list[Row]:
     """The rows, scenario by scenario."""
     found = [
         _load_row(results, scenario, target)
@@ -69,54 +97,49 @@ def rows(results: Results) -> list[Row]:
         for target in results.targets
         if (scenario.name, target.label) in results.samples
     ]
+    for starts in results.starts:
+        row = Row(
+            target="penstock", listener=starts.listener, features="-", scenario="start", rounds=len(starts.ready_s)
+        )
+        found.append(row | {"p50_us": round(median(starts.ready_s) * 1e6)})
     for target in results.targets:
-        if target.ready_seconds is not None:
-            found.append(_row(target, "start", 1) | {"p50_us": round(target.ready_seconds * 1e6)})
         for name, measured in (("idle", results.idle_rss_mb), ("after", results.after_rss_mb)):
             if target.label in measured:
                 found.append(_row(target, name, 1) | {"rss_mb": round(measured[target.label], 1)})
-    return found
+    by_label = {target.label: target for target in results.targets}
+    return found + [
+        _row(by_label[s.target], "many_streams", 1) | {"rss_mb": s.peak_rss_mb, "errors": s.failed}
+        for s in results.many_streams
+        if s.target in by_label
+    ]
 
 
 def _row(target: Target, scenario: str, rounds: int) -> Row:
     return Row(target=target.name, listener=target.listener, features=target.features, scenario=scenario, rounds=rounds)
 
 
-def _load_row(results: Results, scenario: Scenario, target: Target) -> Row:
+def _load_row(results: Findings, scenario: Scenario, target: Target) -> Row:
     samples = results.samples[scenario.name, target.label]
     row = _row(target, scenario.name, len(samples))
-    good = [sample for sample in samples if sample.load.requests]
-    if good:
-        row["rps"] = _median(good, lambda s: s.load.rps)
-        row["p50_us"] = _median(good, lambda s: s.load.p50_us)
-        row["p99_us"] = _median(good, lambda s: s.load.p99_us)
-        if scenario.stream:
-            row["ttft_p99_us"] = _median(good, lambda s: s.load.ttft_p99_us or 0.0)
-    direct = results.samples.get((scenario.name, "direct"), [])
-    if direct and target.name != "direct":
-        # Round by round, so that both sides of each difference saw the same machine.
-        pairs = [(a.load, b.load) for a, b in zip(samples, direct, strict=True) if a.load.requests and b.load.requests]
-        if pairs:
-            row["added_p50_us"] = round(median(mine.p50_us - floor.p50_us for mine, floor in pairs), 1)
-            row["added_p99_us"] = round(median(mine.p99_us - floor.p99_us for mine, floor in pairs), 1)
-    measured = [sample for sample in good if sample.cpu_us is not None and sample.rss_mb is not None]
-    if measured:
-        row["cpu_us_per_request"] = _median(measured, lambda s: (s.cpu_us or 0.0) / s.load.requests)
-        row["rss_mb"] = _median(measured, lambda s: s.rss_mb or 0.0)
-        if scenario.stream:
-            row["cpu_us_per_frame"] = round(median((s.cpu_us or 0.0) / s.load.frames for s in measured), 2)
-    row["errors"] = sum(sample.load.errors for sample in samples)
-    return row
-
-
-def _median(samples: Sequence[Sample], value: Callable[[Sample], float]) -> float:
-    return round(median(value(sample) for sample in samples), 1)
+    figures: dict[str, float] = {}
+    spread: dict[str, tuple[float, float]] = {}
+    for metric in (*METRICS, *ADDED):
+        known = [value for value in results.values(scenario.name, target.label, metric) if value is not None]
+        if known:
+            digits = 2 if metric == "cpu_us_per_frame" else 1
+            figures[metric] = round(median(known), digits)
+            spread[metric] = (round(min(known), digits), round(max(known), digits))
+    errors = sum(sample.report.errors for sample in samples)
+    return row | figures | {"spread": spread, "errors": errors}  # type: ignore[return-value]
 
 
 def write(folder: Path, document: Document, markdown: str) -> None:
-    """Writes ``latest.json`` and ``latest.md``, each whole or not at all."""
-    folder.mkdir(exist_ok=True)
-    for name, text in (("latest.json", json.dumps(document, indent=2) + "\n"), ("latest.md", markdown)):
-        scratch = folder / f"{name}.tmp"
+    """Writes ``RESULTS.md`` and ``results/latest.json``, each whole or not at all."""
+    for path, text in (
+        (folder / "results" / "latest.json", json.dumps(document, indent=2) + "\n"),
+        (folder / "RESULTS.md", markdown),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f"{path.name}.tmp")
         scratch.write_text(text)
-        scratch.replace(folder / name)
+        scratch.replace(path)

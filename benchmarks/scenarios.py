@@ -1,24 +1,42 @@
-"""The loads: how many connections, for how long, what is asked and what must come back.
+"""The loads that every round drives: how many connections, for how long, what is asked and what must come back.
 
-The simulator takes an answer's shape from the model name, so that every target gets the same
-answer however it treats headers.
+The simulator takes an answer's shape from the model name, so that every target gets the same answer however it treats
+headers.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from benchmarks.targets import Target
+from penstock.bench.load import Options, StreamOptions
 
-UNARY = "sim/tokens=16"
+Depth = Literal["quick", "normal", "full"]
+
 DELTAS = 64
+UNARY = "sim/tokens=16"
+SHORT_STREAM = "sim/tokens=2"
 STREAM_5MS = f"sim/tokens={DELTAS},tps=200"
 STREAM_20MS = f"sim/tokens={DELTAS},tps=50"
-MODELS = {"bench-unary": UNARY, "bench-stream-5ms": STREAM_5MS, "bench-stream-20ms": STREAM_20MS}
+STREAM_125MS = f"sim/tokens={DELTAS},tps=8"
+MODELS = {
+    "bench-unary": UNARY,
+    "bench-stream-short": SHORT_STREAM,
+    "bench-stream-5ms": STREAM_5MS,
+    "bench-stream-20ms": STREAM_20MS,
+    "bench-stream-125ms": STREAM_125MS,
+}
 """Public names, where the target has its own, and the upstream's."""
 BODY_BYTES = 300
 TIMEOUT_MS = 20_000
+PACED = StreamOptions(deltas=DELTAS, order="numbered", done=True, usage=True)
+ANY_STREAM = StreamOptions(order="any")
+
+OURS = frozenset({"direct", "nginx", "penstock (native)"})
+WITH_GRANIAN = OURS | {"penstock (granian)"}
 
 
 @dataclass(frozen=True)
@@ -29,104 +47,173 @@ class Scenario:
     note: str
     connections: int
     model: str
+    milliseconds: Mapping[Depth, int]
+    """During which requests are sent; those in flight are waited for."""
     warmup: int
-    """Requests before those that count; sent by a run of their own."""
+    """Requests before those that count, in a run of their own; for streams, short ones."""
     requests: int | None = None
-    duration_ms: int | None = None
-    quick_duration_ms: int | None = None
-    stream: bool = False
-    ramp_ms: int = 0
-    """The streams begin spread over the time that one takes, so that their frames are not in step."""
+    """Ends the load when it comes first."""
+    rate: float | None = None
+    """Requests per second of an open loop; None: closed."""
+    stream: StreamOptions | None = None
+    stream_ms: int = 0
+    """How long one paced stream takes. The streams begin spread over this time, so that their frames are not in step."""
+    body_bytes: int = BODY_BYTES
+    only: frozenset[str] | None = None
+    """Labels of the targets it is for; None: all of this repository's and every peer."""
+    peers: bool = False
 
-    def duration(self, quick: bool) -> int | None:
-        """Milliseconds during which requests are sent; None: until there were enough."""
-        return self.quick_duration_ms if quick else self.duration_ms
+    def concerns(self, target: Target) -> bool:
+        """Whether this target is measured in it."""
+        return (self.only is None or target.label in self.only) or (self.peers and target.listener == "-")
 
-    def timeout(self, quick: bool) -> float:
+    def seconds(self, depth: Depth) -> float:
+        """How long one run takes when all is well, starting the load generator included."""
+        return (self.milliseconds[depth] + 2 * self.stream_ms) / 1e3 + 1.0
+
+    def timeout(self, depth: Depth) -> float:
         """Seconds after which a run has gone wrong."""
-        return (self.duration(quick) or 10_000) / 1e3 + TIMEOUT_MS / 1e3 + 10
+        return self.seconds(depth) + TIMEOUT_MS / 1e3 + 10
 
-    def options(self, target: Target, quick: bool, *, warmup: bool = False) -> dict[str, object]:
+    def warm(self, target: Target) -> Options:
+        """The load before the load: it opens the connections that the measured one will need."""
+        model = SHORT_STREAM if self.stream else self.model
+        requests, connections = self.warmup, min(self.connections, self.warmup)
+        stream = ANY_STREAM if self.stream else None
+        return request(target, model, self.body_bytes, stream, connections=connections, requests=requests)
+
+    def options(self, target: Target, depth: Depth) -> Options:
         """The load generator's options for one run against a target."""
-        public = {upstream: name for name, upstream in target.models.items()}
-        body: dict[str, object] = {
-            "model": public.get(self.model, self.model),
-            "messages": [
-                {"role": "system", "content": "You are a concise assistant."},
-                {"role": "user", "content": "{pad}"},
-            ],
-            "max_tokens": 128,
-        }
-        if self.stream:
-            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        return request(
+            target,
+            self.model,
+            self.body_bytes,
+            self.stream,
+            connections=self.connections,
+            requests=self.requests,
+            duration_ms=self.milliseconds[depth],
+            rate=self.rate,
+            ramp_ms=self.stream_ms,
+        )
+
+
+def chat(model: str, *, stream: bool) -> str:
+    """The request body; the load generator fills it to size."""
+    body: dict[str, object] = {
+        "model": model,
+        "messages": [
+            {"role": "system", "content": "You are a concise assistant."},
+            {"role": "user", "content": "{pad}"},
+        ],
+        "max_tokens": 128,
+    }
+    if stream:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    return json.dumps(body, separators=(",", ":"))
+
+
+def request(
+    target: Target,
+    model: str,
+    body_bytes: int,
+    stream: StreamOptions | None,
+    *,
+    connections: int,
+    requests: int | None = None,
+    duration_ms: int | None = None,
+    rate: float | None = None,
+    ramp_ms: int = 0,
+) -> Options:
+    """Load on a target that asks the upstream's ``model`` by the target's name for it."""
+    name = next((name for name, upstream in target.models.items() if upstream == model), model)
+    return Options(
+        url=target.stream_url if stream else target.unary_url,
+        headers=(("content-type", "application/json"), *target.headers),
+        body=chat(name, stream=stream is not None),
         # The names differ in length; the prompts shall not, so the size asked for grows with the name.
-        size = BODY_BYTES + len(str(body["model"])) - len(self.model)
-        options: dict[str, object] = {
-            "url": target.stream_url if self.stream else target.unary_url,
-            "headers": [["content-type", "application/json"], *map(list, target.headers)],
-            "body": json.dumps(body, separators=(",", ":")),
-            "body_bytes": size,
-            "connections": self.connections,
-            "timeout_ms": TIMEOUT_MS,
-        }
-        if self.stream:
-            options["stream"] = {"deltas": DELTAS, "order": "numbered", "done": True, "usage": True}
-        if warmup:
-            return options | {"requests": self.warmup}
-        options["ramp_ms"] = self.ramp_ms
-        if self.requests is not None:
-            options["requests"] = self.requests
-        if (duration := self.duration(quick)) is not None:
-            options["duration_ms"] = duration
-        return options
+        body_bytes=body_bytes + len(name) - len(model),
+        connections=connections,
+        requests=requests,
+        duration_ms=duration_ms,
+        rate=rate,
+        ramp_ms=ramp_ms,
+        timeout_ms=TIMEOUT_MS,
+        stream=stream,
+    )
 
 
 ALL = (
-    Scenario("unary_c1", "1 connection, 2,000 requests, 16 tokens", 1, UNARY, warmup=200, requests=2_000),
+    Scenario(
+        "unary_c1",
+        "1 connection, closed loop, 300-byte requests, answers of 16 tokens",
+        1,
+        UNARY,
+        {"quick": 200, "normal": 1_000, "full": 1_500},
+        warmup=100,
+        only=WITH_GRANIAN,
+        peers=True,
+    ),
     Scenario(
         "unary_c32",
-        "32 connections, closed loop, 16 tokens",
+        "32 connections, closed loop, 300-byte requests, answers of 16 tokens",
         32,
         UNARY,
-        warmup=1_000,
-        duration_ms=4_000,
-        quick_duration_ms=1_500,
+        {"quick": 200, "normal": 1_500, "full": 2_500},
+        warmup=500,
+        peers=True,
+    ),
+    Scenario(
+        "open_2000",
+        "2,000 requests/s at constant intervals over 64 connections; latency counts from when a request was due",
+        64,
+        UNARY,
+        {"quick": 200, "normal": 1_500, "full": 2_500},
+        warmup=200,
+        rate=2_000,
+        only=OURS,
     ),
     Scenario(
         "sse_c16",
         f"16 streams at a time, {DELTAS} deltas 5 ms apart",
         16,
         STREAM_5MS,
-        warmup=16,
-        duration_ms=3_000,
-        quick_duration_ms=1_500,
-        stream=True,
-        ramp_ms=5 * DELTAS,
+        {"quick": 350, "normal": 1_000, "full": 2_000},
+        warmup=64,
+        stream=PACED,
+        stream_ms=5 * DELTAS,
+        only=WITH_GRANIAN,
+        peers=True,
     ),
     Scenario(
         "sse_c128",
         f"128 streams at a time, {DELTAS} deltas 20 ms apart",
         128,
         STREAM_20MS,
-        warmup=64,
-        duration_ms=3_500,
-        quick_duration_ms=2_000,
-        stream=True,
-        ramp_ms=20 * DELTAS,
+        {"quick": 300, "normal": 1_500, "full": 2_500},
+        warmup=512,
+        stream=PACED,
+        stream_ms=20 * DELTAS,
+        only=WITH_GRANIAN,
+        peers=True,
+    ),
+    Scenario(
+        "body_100kb",
+        "1 connection, closed loop, requests of 100,000 bytes",
+        1,
+        UNARY,
+        {"quick": 200, "normal": 700, "full": 1_000},
+        warmup=20,
+        body_bytes=100_000,
+        only=OURS,
+    ),
+    Scenario(
+        "body_1mb",
+        "1 connection, closed loop, requests of 1,000,000 bytes",
+        1,
+        UNARY,
+        {"quick": 200, "normal": 1_000, "full": 1_500},
+        warmup=10,
+        body_bytes=1_000_000,
+        only=OURS,
     ),
 )
-
-
-def choose(names: str | None) -> list[Scenario]:
-    """The scenarios with these comma-separated names; None: all.
-
-    Raises:
-        ValueError: there is no such scenario.
-    """
-    if names is None:
-        return list(ALL)
-    by_name = {scenario.name: scenario for scenario in ALL}
-    unknown = [name for name in names.split(",") if name not in by_name]
-    if unknown:
-        raise ValueError(f"--scenarios: no scenario is called {', '.join(unknown)}; there are {', '.join(by_name)}")
-    return [by_name[name] for name in names.split(",")]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+from penstock.bench.load import Report
 
 
 class NotMeasured(Exception):
@@ -15,12 +17,16 @@ def chat_url(port: int) -> str:
     return f"http://127.0.0.1:{port}/v1/chat/completions"
 
 
-@dataclass(frozen=True)
+def _nothing(_report: Report) -> None:
+    pass
+
+
+@dataclass(frozen=True, eq=False)
 class Target:
     """One thing to measure."""
 
     name: str
-    """`direct`, `nginx`, `penstock`."""
+    """`direct`, `nginx`, `penstock`, or a peer's name."""
     unary_url: str
     stream_url: str
     pid: int | None = None
@@ -30,10 +36,15 @@ class Target:
     headers: tuple[tuple[str, str], ...] = ()
     models: Mapping[str, str] = field(default_factory=dict)
     """This target's names for the upstream's models, where they differ."""
-    ready_seconds: float | None = None
-    """From the start of its process to its first readiness."""
+    version: str | None = None
+    """What was measured, where it is not part of this repository."""
+    after_load: Callable[[Report], None] = _nothing
+    """Called after each load with its report; returns when the work that the target has put off is done."""
 
     @property
     def label(self) -> str:
-        """Name and listener, as reports show it."""
-        return self.name if self.listener == "-" else f"{self.name} ({self.listener})"
+        """Name, listener and, where they are off, features: what tells it from every other target of a run."""
+        if self.listener == "-":
+            return self.name
+        off = ", features off" if self.features == "off" else ""
+        return f"{self.name} ({self.listener}{off})"

@@ -130,7 +130,7 @@ class Engine:
         self.cancelled.append(id)
 
     def take_usage(self, limit: int) -> bytes:
-        return json.dumps(self.usage[:limit]).encode()
+        return json.dumps([list(record.values()) for record in self.usage[:limit]]).encode()
 
     def ack_usage(self, count: int) -> None:
         del self.usage[:count]

@@ -10,6 +10,7 @@ from typing import Final, final
 
 __all__ = [
     "Engine",
+    "Load",
     "Simulator",
     "__version__",
     "build_info",
@@ -74,13 +75,32 @@ def vocabulary(encoding: str) -> list[bytes]:
     """
 
 def run_load(options: bytes) -> bytes:
-    """Send load as the JSON options say (``benchmarks.load.Options``) and return the JSON report.
+    """Send load as the JSON options say (:class:`penstock.bench.load.Options`) and return the JSON report
+    (:class:`penstock.bench.load.Report`).
 
-    Blocks until the load is over (GIL released); one thread.
+    Blocks until the load is over (GIL released).
 
     Raises:
-        ValueError: the options do not parse, or the target cannot be reached at all.
+        ValueError: the options do not parse or cannot be used; the message names the option.
     """
+
+@final
+class Load:
+    """One load that others may watch and stop while it runs; options as for :func:`run_load`."""
+
+    def __new__(cls, options: bytes) -> Load: ...
+    def run(self) -> bytes:
+        """Send it and return the JSON report. Blocks until the load is over (GIL released). Once.
+
+        Raises:
+            ValueError: the options do not parse or cannot be used; the message names the option.
+        """
+
+    def stop(self) -> None:
+        """Send nothing more; :meth:`run` returns within a moment what there was. Idempotent, from any thread."""
+
+    def progress(self) -> tuple[float, int, int]:
+        """Seconds since the warm-up was over (0 before), requests answered, requests failed."""
 
 @final
 class Engine:
@@ -153,7 +173,8 @@ class Engine:
         """The client of a submitted call has gone: cancel the upstream, settle."""
 
     def take_usage(self, limit: int) -> bytes:
-        """Up to ``limit`` usage records (JSON list of :class:`penstock.engine.events.UsageRecord`), oldest first.
+        """Up to ``limit`` usage records, oldest first: a JSON list of :class:`penstock.engine.events.UsageRecord`, each an
+        array of its values; exactly ``[]`` when there are none.
 
         They stay in the queue until :meth:`ack_usage`; taking again without acknowledging returns the same ones.
         """

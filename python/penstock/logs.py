@@ -114,8 +114,7 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [outbox]
     root.setLevel(level.upper())
-    for noisy in ("aiosqlite", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
 def granian_config() -> dict[str, Any]:

@@ -89,13 +89,84 @@ def test_corpus(references: dict[str, tiktoken.Encoding]) -> None:
 
 
 @pytest.mark.parametrize(
-    "alphabet", ["a", "abcdefghijklmnopqrstuvwxyz", "aAbB", "漢字日本語学", "กขคงจ", "=-", " ", " \n", "é!", "😀"]
+    "alphabet",
+    [
+        "a",
+        "abcdefghijklmnopqrstuvwxyz",
+        "aAbB",
+        "漢字日本語学",
+        "กขคงจ",
+        "=-",
+        "=",
+        " ",
+        " \n",
+        "é!",
+        "😀",
+        "漢aж",
+        "가나다라",
+        "абвг",
+        "e\u0301",
+    ],
 )
 def test_text_without_word_boundaries(references: dict[str, tiktoken.Encoding], alphabet: str) -> None:
     letters = random.Random(len(alphabet))
-    for length in (95, 96, 97, 4095, 4096, 4097, 20_000):
+    # Around what a packed token, a remembered word, a small search and a window hold.
+    for length in (
+        1,
+        4,
+        12,
+        13,
+        14,
+        15,
+        16,
+        17,
+        29,
+        30,
+        31,
+        32,
+        62,
+        63,
+        64,
+        65,
+        127,
+        128,
+        129,
+        16_383,
+        16_384,
+        16_385,
+        20_000,
+    ):
         _same(references, "".join(letters.choice(alphabet) for _ in range(length)))
         _same(references, "x" + "".join(letters.choice(alphabet) for _ in range(length)) + "y")
+
+
+def test_tokens_side_by_side(references: dict[str, tiktoken.Encoding]) -> None:
+    """Two tokens that are not what their text is encoded as, and words that all but are tokens."""
+    picks = random.Random(7)
+    words = [
+        token.decode()
+        for name in ENCODINGS
+        for token in _core.vocabulary(name)
+        if not token.isascii() or len(token) > 2
+        if token.decode(errors="ignore").encode() == token
+    ]
+    for _ in range(20_000):
+        first, second = picks.choice(words), picks.choice(words)
+        cut = picks.randrange(len(first))
+        text = picks.choice(("", " ", "x")) + first + second
+        _same(references, text)
+        _same(references, f"{text} {first[:cut]}{second}{first[cut + 1 :]}")
+
+
+def test_what_was_counted_before_changes_nothing(references: dict[str, tiktoken.Encoding]) -> None:
+    picks = random.Random(9)
+    letters = "abcdeghiorstüäжшл漢字日ह😀"
+    # More words than are remembered, so that they displace each other.
+    words = ["".join(picks.choice(letters) for _ in range(picks.randrange(1, 12))) for _ in range(12_000)]
+    for _ in range(3):
+        for start in range(0, len(words), 20):
+            _same(references, " ".join(words[start : start + 20]))
+        picks.shuffle(words)
 
 
 @settings(max_examples=500, deadline=None)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from penstock import __version__
+from penstock.cli.bench import bench
 from penstock.cores import available_cores
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -183,3 +184,6 @@ def key_revoke(identifier: str, config: Path | None, data_dir: Path | None) -> N
     from penstock.cli.keys import run_revoke
 
     run_revoke(identifier, config, data_dir)
+
+
+main.add_command(bench)

@@ -111,7 +111,7 @@ ROUTER_SETTINGS: Final = _words(
 
 GENERAL_SETTINGS: Final = _words(
     """database_connection_pool_limit database_connection_timeout allow_requests_on_db_unavailable store_model_in_db
-    supported_db_objects proxy_config_reload_interval_seconds store_prompts_in_spend_logs disable_spend_logs
+    supported_db_objects proxy_config_reload_interval_seconds store_prompts_in_spend_logs
     disable_error_logs maximum_spend_logs_retention_period maximum_spend_logs_retention_interval proxy_batch_write_at
     use_redis_transaction_buffer alerting alerting_threshold alert_types alert_to_webhook_url alerting_args alert_type_config
     max_parallel_requests max_response_size_mb max_in_flight_requests_per_worker max_queued_requests_per_worker

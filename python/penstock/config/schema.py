@@ -245,6 +245,8 @@ class GeneralSettings(Section, frozen=True, kw_only=True):
     """Bound of request bodies in MiB."""
     always_include_stream_usage: bool = False
     """Show the usage chunk to clients that did not ask for it."""
+    disable_spend_logs: bool = False
+    """Keep no row for each call: keys are charged and totals kept, but `/spend/logs` has nothing to show."""
     infer_model_from_keys: bool = False
     """Add `<provider>/*` for every provider whose key is in the environment."""
 

@@ -43,7 +43,7 @@ def _fields(record: UsageRecord) -> dict[str, object]:
         "call_id": record.call_id,
         "status": record.status,
         "outcome": record.outcome,
-        "code": record.error_code,
+        "code": record.error_code or None,
         "route": record.route,
         "model_group": record.model_group,
         "deployment": record.deployment_id,

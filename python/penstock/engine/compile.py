@@ -97,6 +97,7 @@ def settings(config: Config, names: Names) -> Settings:
         max_parallel_requests=own.limits.max_parallel_requests or config.general_settings.global_max_parallel_requests,
         passthrough_group=own.routing.passthrough_group if own.routing.passthrough_group in names else None,
         always_include_stream_usage=config.general_settings.always_include_stream_usage if usage is None else usage,
+        spend_logs=not config.general_settings.disable_spend_logs,
     )
 
 

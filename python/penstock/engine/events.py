@@ -1,6 +1,6 @@
 """What the data plane hands up to Python: usage records and log records.
 
-Written by ``rust_core/gateway/src/ledger`` with the same field names.
+Written by ``rust_core/gateway/src/ledger`` as arrays of values in the order of the fields below.
 """
 
 from __future__ import annotations
@@ -8,8 +8,12 @@ from __future__ import annotations
 import msgspec
 
 
-class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One call, settled. Never a prompt, never an answer."""
+class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """One call, settled. Never a prompt, never an answer.
+
+    The fields are the columns of the ledger, in its order and ready to be bound: a text that is not there is empty (and
+    NULL in the ledger, where a column allows it), `ttft_us` is -1 then, a boolean is 0 or 1.
+    """
 
     event_id: str
     """Call id + `:` + attempt; unique for ever, so that writing a record twice is harmless."""
@@ -24,11 +28,11 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Route template, e.g. `/v1/chat/completions`."""
     token: str
     """Digest of the key."""
-    key_alias: str | None
-    user_id: str | None
-    team_id: str | None
-    org_id: str | None
-    end_user: str | None
+    key_alias: str
+    user_id: str
+    team_id: str
+    org_id: str
+    end_user: str
     """The request's `user`."""
     model: str
     """As the client sent it."""
@@ -36,12 +40,13 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
     deployment_id: str
     provider: str
     upstream_model: str
-    stream: bool
+    stream: int
+    """1: the client asked for a stream."""
     status: int
     """HTTP status the client got; 499 when it left before."""
     outcome: str
     """`ok`, `error`, `client_disconnect`, `upstream_cut`, `shutdown`."""
-    error_code: str | None
+    error_code: str
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
@@ -56,14 +61,15 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Nano-dollars."""
     price_version: str
     snapshot_version: int
-    ttft_us: int | None
-    """Microseconds from the call's arrival to the first byte of the answer sent to the client."""
+    ttft_us: int
+    """Microseconds from the call's arrival to the first byte of the answer sent to the client; -1: there was none."""
     duration_us: int
     overhead_us: int
     """Microseconds spent in the gateway before the request was sent upstream."""
     attempts: int
     cache: str
     """`off`, `hit`, `miss`."""
-    tags: list[str]
+    tags: str
+    """JSON list of the key's tags."""
     request_bytes: int
     response_bytes: int

@@ -39,6 +39,7 @@ def engine_options(
         body_timeout_ms=_first(listener.body_timeout, defaults.body_timeout_ms),
         idle_timeout_ms=_first(listener.idle_timeout, defaults.idle_timeout_ms),
         write_timeout_ms=_first(listener.write_timeout, defaults.write_timeout_ms),
+        busy_poll_us=_first(listener.busy_poll_us, defaults.busy_poll_us),
         max_connections=_first(listener.max_connections, defaults.max_connections),
         max_streams=_first(listener.max_streams, defaults.max_streams),
         trusted_proxies=[str(block) for block in listener.trusted_proxies],

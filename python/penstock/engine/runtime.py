@@ -33,6 +33,8 @@ from penstock.engine.assembly import (
 from penstock.engine.bridge import Bridge
 from penstock.engine.certificates import CertificateWatch, TlsUnusable
 from penstock.engine.hooks import EventPump
+from penstock.engine.memory import MemoryReturn
+from penstock.engine.priority import give_way
 from penstock.engine.readiness import Readiness, StoreHealth
 from penstock.engine.rejected import Rejected
 from penstock.engine.snapshot import EngineOptions, SimulatorOptions, Snapshot
@@ -115,6 +117,7 @@ class Runtime:
         self._options = options
         self.certificates = CertificateWatch(engine, options.tls if options.port is not None else None)
         """Of the public port, when the data plane owns it."""
+        self._memory = MemoryReturn(self._load)
         self._lock = lock
         self._sync: asyncio.Task[None] | None = None
         self._announcing: asyncio.Task[None] | None = None
@@ -152,7 +155,7 @@ class Runtime:
                 pepper=secrets.pepper.hex(),
                 listen=settings.listener == "native",
             )
-            database = await SqliteDatabase.open(database_path(prepared))
+            database = await SqliteDatabase.open(database_path(prepared), give_way)
             try:
                 engine = _core.Engine(msgspec.json.encode(options))
             except ValueError as error:
@@ -220,6 +223,7 @@ class Runtime:
             self.engine.apply_snapshot(msgspec.json.encode(snapshot))
         except ValueError as error:
             raise ConfigError([Problem(severity="error", path="snapshot", message=str(error))]) from error
+        self.spend.keeps_logs = snapshot.settings.spend_logs
         self._prepared, self.config, self.snapshot = prepared, prepared.config, snapshot
 
     async def start(self) -> None:
@@ -246,6 +250,7 @@ class Runtime:
         self._pump.start()
         self.usage.start()
         self.certificates.start()
+        self._memory.start()
         self._sync = background.start(self._synchronise(), "key-sync")
 
     def get_ready(self) -> None:
@@ -334,6 +339,7 @@ class Runtime:
             self._sync.cancel()
             await asyncio.gather(self._sync, return_exceptions=True)
         await self.certificates.stop()
+        await self._memory.stop()
         await self.usage.stop()
         await self._pump.stop()
         await self._flush_everything()
@@ -390,6 +396,11 @@ class Runtime:
         """`/metrics` needs no key."""
         public = self.config.penstock.metrics.public
         return not self.config.litellm_settings.require_auth_for_metrics_endpoint if public is None else public
+
+    def _load(self) -> int:
+        """Connections and calls."""
+        status = self.status()
+        return status.connections + status.in_flight
 
     def _start_demo(self) -> None:
         if self.config.penstock.demo:

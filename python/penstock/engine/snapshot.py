@@ -54,6 +54,8 @@ class EngineOptions(msgspec.Struct, frozen=True):
     """An idle keep-alive connection is closed after this time."""
     write_timeout_ms: int = 60_000
     """A client that takes no byte of its answer for this long is treated as gone."""
+    busy_poll_us: int = 0
+    """Microseconds for which a data-plane thread that has just worked looks for more before it sleeps; 0: not at all."""
     max_connections: int = 65_536
     """Open client connections, over all threads; further ones are closed at once."""
     max_streams: int = 256
@@ -200,6 +202,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Group that answers opaque routes whose request names no model (`GET /v1/files`, ...); None: 400."""
     always_include_stream_usage: bool = False
     """Show the usage chunk to clients that did not ask for it."""
+    spend_logs: bool = True
+    """Keep a row for each call; without, only calls with a virtual key are handed up, to be charged."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

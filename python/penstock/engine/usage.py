@@ -3,12 +3,17 @@
 A record leaves the queue only after the transaction that contains it was committed. When the database fails, the
 records stay where they are and are tried again. When it works and refuses a batch all the same, the batch is written
 record by record, and what is still refused is put aside: one record must not stop the accounting of all others.
+
+Records live in memory until they are written, which is at most `_LONGEST_INTERVAL_S` and the length of a transaction
+while the database works: that much is lost when the process is killed outright. A stop that is asked for loses nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -25,11 +30,17 @@ from penstock.persistence import Database, DatabaseUnavailable, Transaction
 logger = logging.getLogger("penstock.usage")
 
 _BATCH = 512
-_INTERVAL_S = 0.15
+"""Records of one transaction: enough that its fixed cost does not count, few enough that it is over in milliseconds."""
+_GENTLY = 4 * _BATCH
+"""Records written in one go before the writer stops leaving the core to calls between its statements."""
+_LONGEST_INTERVAL_S = 0.25
+_SHORTEST_INTERVAL_S = 0.02
 _FIRST_BACKOFF_S = 0.25
 _LONGEST_BACKOFF_S = 10.0
 _NAMED_IN_LOG = 10
 _NAME = "usage-writer"
+_NOTHING = b"[]"
+_CALL_ID = UsageRecord.__struct_fields__.index("call_id")
 _decoder = msgspec.json.Decoder(list[UsageRecord])
 
 
@@ -119,7 +130,7 @@ class UsageWriter:
     async def _write_all(self) -> int:
         total = 0
         try:
-            while count := await self._write_batch():
+            while count := await self._write_batch(gently=total < _GENTLY):
                 total += count
                 if count < _BATCH:
                     break
@@ -130,10 +141,12 @@ class UsageWriter:
         self._health.worked(_NAME)
         return total
 
-    async def _write_batch(self) -> int:
+    async def _write_batch(self, *, gently: bool) -> int:
         taken = self._queue.take_usage(_BATCH)
+        if taken == _NOTHING:
+            return 0
         try:
-            records, fresh = await self._commit(taken)
+            records, fresh = await self._commit(taken, gently=gently)
         except DatabaseUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - which record it is about is found out one by one
@@ -149,7 +162,7 @@ class UsageWriter:
         try:
             while done < _BATCH:
                 taken = self._queue.take_usage(1)
-                if taken.strip() in (b"", b"[]"):
+                if taken == _NOTHING:
                     break
                 try:
                     records, fresh = await self._commit(taken)
@@ -157,7 +170,7 @@ class UsageWriter:
                     raise
                 except Exception as failure:  # noqa: BLE001 - put aside, whatever is wrong with it
                     error = failure
-                    places.add(await self._rejected.keep(taken, failure))
+                    places.add(await self._rejected.keep(_legible(taken), failure))
                     self._queue.ack_usage(1)
                     aside += 1
                     if len(named) < _NAMED_IN_LOG:
@@ -180,33 +193,37 @@ class UsageWriter:
                 )
         return done
 
-    async def _commit(self, taken: bytes) -> tuple[list[UsageRecord], list[UsageRecord]]:
+    async def _commit(self, taken: bytes, *, gently: bool = False) -> tuple[list[UsageRecord], list[UsageRecord]]:
         """Write what was taken from the queue in one transaction: all records, and those that were not there yet."""
-        records = _decoder.decode(taken)
-        if not records or self._append is None or self._charge is None:
+        append, charge = self._append, self._charge
+        if append is None or charge is None:
             return [], []
-        async with self._database.transaction() as tx:
-            fresh = await self._append(tx, records)
+
+        async def work(tx: Transaction) -> tuple[list[UsageRecord], list[UsageRecord]]:
+            records = _decoder.decode(taken)
+            fresh = await append(tx, records)
             if fresh:
-                await self._charge(tx, fresh)
-        return records, fresh
+                await charge(tx, fresh)
+            return records, fresh
+
+        return await self._database.run(work, gently=gently)
 
     def _settle(self, records: list[UsageRecord], fresh: list[UsageRecord]) -> None:
         """Called at once after the commit, with no await between: a record acknowledged is a record stored."""
         if not records:
             return
         self._queue.ack_usage(len(records))
-        self.last_seq = max(self.last_seq, *(record.seq for record in records))
+        self.last_seq = max(self.last_seq, records[-1].seq)
         self.written += len(fresh)
         tell(fresh)
 
     async def _run(self) -> None:
-        backoff = 0.0
+        pause, backoff, begun = _LONGEST_INTERVAL_S, 0.0, time.monotonic()
         while True:
-            await asyncio.sleep(backoff or _INTERVAL_S)
+            await asyncio.sleep(backoff or pause)
             try:
-                # A cancelled transaction would roll back and be repeated, so shutdown lets the batch finish.
-                await asyncio.shield(self.flush())
+                # A cancelled transaction would be repeated, so shutdown lets the batch finish.
+                written = await asyncio.shield(self.flush())
                 backoff = 0.0
                 self._has_ended = False
             except DatabaseUnavailable as error:
@@ -215,12 +232,31 @@ class UsageWriter:
                     "usage records wait for the database",
                     extra={"event": "usage.retry", "reason": str(error), "retry_in_s": backoff},
                 )
+            else:
+                now = time.monotonic()
+                pause, begun = _pause(written, now - begun), now
+
+
+def _pause(written: int, within_s: float) -> float:
+    """Seconds until about a batch will have come together, when so many records came ``within_s``."""
+    until_batch = within_s * _BATCH / written if written else _LONGEST_INTERVAL_S
+    return min(_LONGEST_INTERVAL_S, max(_SHORTEST_INTERVAL_S, until_batch))
+
+
+def _legible(taken: bytes) -> bytes:
+    """A single record with the names of its values, for the person who will read it; unchanged if that cannot be."""
+    try:
+        # Unlike msgspec this takes texts that are not Unicode, which is one of the things that may be wrong.
+        (values,) = json.loads(taken)
+        return json.dumps([dict(zip(UsageRecord.__struct_fields__, values, strict=True))]).encode()
+    except (TypeError, ValueError):
+        return taken
 
 
 def _call_id(taken: bytes) -> str | None:
     """The call that a single record is about, as far as it can be read."""
     try:
-        found = msgspec.json.decode(taken)[0]["call_id"]
-    except (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError):
+        found = json.loads(taken)[0][_CALL_ID]
+    except (LookupError, TypeError, ValueError):
         return None
     return found if isinstance(found, str) else None

@@ -50,6 +50,17 @@ class KeySource(msgspec.Struct, frozen=True):
     digest: Callable[[str], str]
 
 
+class _Sums(msgspec.Struct):
+    """What a batch adds to a key."""
+
+    window_start: int
+    window: int = 0
+    """Since `window_start`."""
+    ever: int = 0
+    last: int = 0
+    """When the latest call began."""
+
+
 def now_ms() -> int:
     """Unix milliseconds."""
     return time.time_ns() // 1_000_000
@@ -208,28 +219,28 @@ class KeyService:
 
     async def charge(self, tx: Transaction, records: list[UsageRecord]) -> None:
         """Add the cost of records that were really inserted to their keys, in the same transaction."""
-        tokens = list({record.token for record in records if record.token})
+        tokens = {record.token for record in records if record.token}
         if not tokens:
             return
         now = now_ms()
-        owners: dict[str, tuple[str, int]] = {}
-        for row in await self._store.windows(tx, tokens):
+        sums: dict[str, _Sums] = {}
+        by_asked: dict[str, _Sums] = {}
+        for row in await self._store.windows(tx, list(tokens)):
             token, start = str(row["token"]), int(row["budget_window_start"] or 0)
             ended = row["budget_reset_at"]
             if ended is not None and int(ended) <= now and row["budget_duration"]:
                 start, end = self._next_window(str(row["budget_duration"]), int(ended), now)
                 await self._store.roll_window(tx, token, int(ended), start, end)
-            owners[str(row["asked"])] = (token, start)
-        sums: dict[str, list[int]] = {}
+            by_asked[str(row["asked"])] = sums.setdefault(token, _Sums(start))
         for record in records:
-            owner = owners.get(record.token)
-            if owner is None:
+            sum_ = by_asked.get(record.token)
+            if sum_ is None:
                 continue
-            total = sums.setdefault(owner[0], [0, 0, 0])
-            total[0] += record.cost if record.started_at >= owner[1] else 0
-            total[1] += record.cost
-            total[2] = max(total[2], record.started_at)
-        await self._store.add_spend(tx, [(window, ever, last, token) for token, (window, ever, last) in sums.items()])
+            sum_.ever += record.cost
+            if record.started_at >= sum_.window_start:
+                sum_.window += record.cost
+            sum_.last = max(sum_.last, record.started_at)
+        await self._store.add_spend(tx, [(sum_.window, sum_.ever, sum_.last, token) for token, sum_ in sums.items()])
 
     async def _change(self, token: str, fields: KeyFields, action: str, actor: str) -> VirtualKey:
         now = now_ms()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -12,6 +12,7 @@ from penstock.persistence import Database, Row, Transaction, Value
 
 _JSON = frozenset({"models", "aliases", "allowed_cidrs", "allowed_routes", "tags", "metadata", "extra"})
 _COLUMNS = VirtualKey.__struct_fields__
+_WINDOW = "budget_duration, budget_window_start, budget_reset_at"
 _SPENDING = frozenset({"spend", "total_spend", "last_active_at", "budget_window_start", "budget_reset_at"})
 """Written by settlement; an update of other fields must not carry old values of these back."""
 
@@ -50,6 +51,15 @@ def _decode(row: Row) -> VirtualKey:
 
 def _marks(count: int) -> str:
     return ", ".join("?" * count)
+
+
+def _parts(tokens: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Tokens in lists of few different lengths, as each is a statement that the connection keeps prepared."""
+    start = 0
+    while start < len(tokens):
+        size = next(size for size in (64, 8, 1) if size <= len(tokens) - start)
+        yield tokens[start : start + size]
+        start += size
 
 
 class KeyStore:
@@ -135,17 +145,19 @@ class KeyStore:
 
     async def windows(self, tx: Transaction, tokens: Sequence[str]) -> list[Row]:
         """`(asked, token, budget_duration, budget_window_start, budget_reset_at)` of the keys behind these tokens."""
-        columns = "budget_duration, budget_window_start, budget_reset_at"
-        marks = _marks(len(tokens))
-        direct = await tx.fetch_all(
-            f"SELECT token AS asked, token, {columns} FROM keys WHERE token IN ({marks})", tokens
-        )
-        former = await tx.fetch_all(
-            f"SELECT old_token AS asked, keys.token AS token, {columns} FROM key_predecessors"
-            f" JOIN keys ON keys.token = key_predecessors.token WHERE old_token IN ({marks})",
-            tokens,
-        )
-        return direct + former
+        found = list[Row]()
+        for part in _parts(tokens):
+            found += await tx.fetch_all(
+                f"SELECT token AS asked, token, {_WINDOW} FROM keys WHERE token IN ({_marks(len(part))})", part
+            )
+        present = {row["asked"] for row in found}
+        for part in _parts([token for token in tokens if token not in present]):
+            found += await tx.fetch_all(
+                f"SELECT old_token AS asked, keys.token AS token, {_WINDOW} FROM key_predecessors"
+                f" JOIN keys ON keys.token = key_predecessors.token WHERE old_token IN ({_marks(len(part))})",
+                part,
+            )
+        return found
 
     async def roll_window(self, tx: Transaction, token: str, ended: int, start: int, end: int) -> bool:
         """Begin a new budget window, if nobody has since `ended` was read: the reset happens exactly once."""

@@ -5,13 +5,14 @@ Apart from any engine so that a store never learns which one it runs on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 Value = str | int | float | bytes | None
 Row = Mapping[str, Value]
 """Columns by name."""
+_T = TypeVar("_T")
 
 
 class DatabaseUnavailable(Exception):
@@ -47,6 +48,15 @@ class Database(Protocol):
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """The one write transaction at a time; others wait."""
+
+    async def run(self, work: Callable[[Transaction], Awaitable[_T]], *, gently: bool = False) -> _T:
+        """The same with everything that is done in it known beforehand: ``work``, which is committed when it returns.
+
+        ``work`` may await its transaction and nothing else, and must not touch what belongs to the event loop: an
+        engine that blocks runs it as a whole on its own thread. When the caller is cancelled it may be committed
+        nevertheless, before any later transaction begins. ``gently``: it is long and not urgent, so it shall leave the
+        core now and then to who is waiting for it.
+        """
 
     async def fetch_all(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
         """Read committed rows."""

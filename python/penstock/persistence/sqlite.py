@@ -10,52 +10,154 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-import aiosqlite
-
-from penstock.persistence.database import Conflict, DatabaseUnavailable, Row, Value
+from penstock.persistence.database import Conflict, DatabaseUnavailable, Row, Transaction, Value
 from penstock.persistence.migrations import Migration, available, pending
+from penstock.persistence.worker import Worker, without_waiting
 
 _BUSY_TIMEOUT_MS = 5_000
 _BUSY_PAUSE_S = 0.01
+_STATEMENTS_KEPT = 64
 _PRAGMAS = (
     f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}",
     "PRAGMA synchronous = NORMAL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA cache_size = -4096",
+    # Pages. A checkpoint is one stretch of work, which for the default of 1,000 is 4 ms of a core.
+    "PRAGMA wal_autocheckpoint = 250",
 )
 _RECORDS = """CREATE TABLE IF NOT EXISTS schema_migrations (
     number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT"""
+_BURST_S = 0.0002
+_REST_S = 0.0003
+"""Longer than a burst, so that a core that is needed elsewhere is held for less than half of the time."""
+_BEGIN = "BEGIN IMMEDIATE"
+_WAL = "PRAGMA journal_mode = WAL"
+_T = TypeVar("_T")
 
 
-class _SqliteTransaction:
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+def _run(connection: sqlite3.Connection, sql: str) -> None:
+    """A statement whose cursor does not leave the thread."""
+    connection.execute(sql)
+
+
+def _fetch(connection: sqlite3.Connection, sql: str, parameters: Sequence[Value]) -> list[Row]:
+    cursor = connection.execute(sql, parameters)
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+class _OnThread:
+    """A transaction for whoever is on the connection's thread already: it waits for nothing, and `gently` it rests."""
+
+    def __init__(self, connection: sqlite3.Connection, *, gently: bool = False) -> None:
         self._connection = connection
+        self._gently = gently
+        self._rested = time.perf_counter()
 
     async def execute(self, sql: str, parameters: Sequence[Value] = ()) -> int:
-        async with self._connection.execute(sql, parameters) as cursor:
-            return cursor.rowcount
+        changed = self._connection.execute(sql, parameters).rowcount
+        if self._gently:
+            self._rest()
+        return changed
+
+    def _rest(self) -> None:
+        if time.perf_counter() - self._rested > _BURST_S:
+            time.sleep(_REST_S)  # noqa: TID251 - this is never the loop's thread
+            self._rested = time.perf_counter()
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
-        async with self._connection.executemany(sql, rows):
-            return
+        self._connection.executemany(sql, rows)
 
     async def fetch_all(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
-        return [dict(row) for row in await self._connection.execute_fetchall(sql, parameters)]
+        return _fetch(self._connection, sql, parameters)
 
     async def fetch_one(self, sql: str, parameters: Sequence[Value] = ()) -> Row | None:
-        rows = await self.fetch_all(sql, parameters)
+        rows = _fetch(self._connection, sql, parameters)
         return rows[0] if rows else None
+
+
+class _FromLoop:
+    """A transaction for the event loop: every statement is a trip to the connection's thread and back."""
+
+    def __init__(self, worker: Worker, connection: sqlite3.Connection) -> None:
+        self._worker = worker
+        self._direct = _OnThread(connection)
+
+    async def execute(self, sql: str, parameters: Sequence[Value] = ()) -> int:
+        return await self._worker.run(lambda: without_waiting(self._direct.execute(sql, parameters)))
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
+        await self._worker.run(lambda: without_waiting(self._direct.execute_many(sql, rows)))
+
+    async def fetch_all(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
+        return await self._worker.run(lambda: without_waiting(self._direct.fetch_all(sql, parameters)))
+
+    async def fetch_one(self, sql: str, parameters: Sequence[Value] = ()) -> Row | None:
+        return await self._worker.run(lambda: without_waiting(self._direct.fetch_one(sql, parameters)))
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise Conflict(str(error)) from error
+    except sqlite3.Error as error:
+        raise DatabaseUnavailable(str(error)) from error
+
+
+class _Connection:
+    """A connection and the one thread that uses it."""
+
+    def __init__(self, worker: Worker, raw: sqlite3.Connection) -> None:
+        self.worker = worker
+        self.raw = raw
+
+    @classmethod
+    async def open(cls, path: Path, worker: Worker, *pragmas: str) -> _Connection:
+        try:
+            connection = cls(worker, await worker.run(lambda: _connect(path)))
+        except BaseException:
+            worker.close()
+            raise
+        try:
+            await connection._use_wal()
+            for pragma in pragmas:
+                await worker.run(partial(_run, connection.raw, pragma))
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    async def _use_wal(self) -> None:
+        """Switch a new file over. SQLite does not wait for another process that does the same: it fails at once."""
+        for _ in range(int(_BUSY_TIMEOUT_MS / 1000 / _BUSY_PAUSE_S)):
+            try:
+                await self.worker.run(lambda: _run(self.raw, _WAL))
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+            else:
+                return
+            await asyncio.sleep(_BUSY_PAUSE_S)
+        await self.worker.run(lambda: _run(self.raw, _WAL))
+
+    async def close(self) -> None:
+        await self.worker.run(self.raw.close)
+        self.worker.close()
 
 
 class SqliteDatabase:
     """An open SQLite file; see :class:`penstock.persistence.Database`."""
 
-    def __init__(self, writer: aiosqlite.Connection, reader: aiosqlite.Connection, applied: list[str]) -> None:
+    def __init__(self, writer: _Connection, reader: _Connection, applied: list[str]) -> None:
         self.applied = applied
         """Names of the migrations that opening has applied."""
         self._writer = writer
@@ -64,8 +166,10 @@ class SqliteDatabase:
         self._closed = False
 
     @classmethod
-    async def open(cls, path: Path) -> SqliteDatabase:
+    async def open(cls, path: Path, writer_start: Callable[[], None] | None = None) -> SqliteDatabase:
         """Open or create the file (mode 0600) and bring its schema up to date.
+
+        ``writer_start`` is called on the thread that writes, before anything else.
 
         Raises:
             DatabaseUnavailable: the file cannot be opened.
@@ -73,42 +177,45 @@ class SqliteDatabase:
         """
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            writer = await _connect(path)
+            writer = await _Connection.open(path, Worker("penstock-sqlite-write", writer_start))
         except (sqlite3.Error, OSError) as error:
             raise DatabaseUnavailable(f"{path}: {error}") from error
         try:
-            applied = [migration.name for migration in await migrate(writer)]
-            reader = await _connect(path)
+            applied = [migration.name for migration in await writer.worker.run(lambda: migrate(writer.raw))]
+            reader = await _Connection.open(path, Worker("penstock-sqlite-read"), "PRAGMA query_only = ON")
         except sqlite3.Error as error:
             await writer.close()
             raise DatabaseUnavailable(f"{path}: {error}") from error
         except BaseException:
             await writer.close()
             raise
-        await reader.execute("PRAGMA query_only = ON")
         return cls(writer, reader, applied)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[_SqliteTransaction]:
+    async def transaction(self) -> AsyncIterator[Transaction]:
         """`BEGIN IMMEDIATE`, then commit, or roll back when the block raises."""
+        worker, connection = self._writer.worker, self._writer.raw
         async with self._lock:
-            try:
-                await self._writer.execute("BEGIN IMMEDIATE")
+            with _explained():
                 try:
-                    yield _SqliteTransaction(self._writer)
-                    await self._writer.commit()
+                    await worker.run(lambda: _run(connection, _BEGIN))
+                    yield _FromLoop(worker, connection)
+                    await worker.run(connection.commit)
                 except BaseException:
-                    await self._writer.rollback()
+                    await worker.run(connection.rollback)
                     raise
-            except sqlite3.IntegrityError as error:
-                raise Conflict(str(error)) from error
-            except sqlite3.Error as error:
-                raise DatabaseUnavailable(str(error)) from error
+
+    async def run(self, work: Callable[[Transaction], Awaitable[_T]], *, gently: bool = False) -> _T:
+        """One trip to the writer's thread for the whole of a transaction."""
+        connection = self._writer.raw
+        async with self._lock:
+            with _explained():
+                return await self._writer.worker.run(lambda: _transact(connection, work, gently=gently))
 
     async def fetch_all(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
         """Read on the second connection, so that a write in progress is not waited for."""
         try:
-            return [dict(row) for row in await self._reader.execute_fetchall(sql, parameters)]
+            return await self._reader.worker.run(lambda: _fetch(self._reader.raw, sql, parameters))
         except sqlite3.Error as error:
             raise DatabaseUnavailable(str(error)) from error
 
@@ -127,49 +234,45 @@ class SqliteDatabase:
             await self._writer.close()
 
 
-async def _connect(path: Path) -> aiosqlite.Connection:
-    connection = await aiosqlite.connect(path, isolation_level=None, cached_statements=64)
-    connection.row_factory = aiosqlite.Row
+def _transact(connection: sqlite3.Connection, work: Callable[[Transaction], Awaitable[_T]], *, gently: bool) -> _T:
+    try:
+        connection.execute(_BEGIN)
+        result = without_waiting(work(_OnThread(connection, gently=gently)))
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
+    return result
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=_STATEMENTS_KEPT)
     try:
         for pragma in _PRAGMAS:
-            await connection.execute_fetchall(pragma)
-        await _use_wal(connection)
+            connection.execute(pragma)
     except BaseException:
-        await connection.close()
+        connection.close()
         raise
     return connection
 
 
-async def _use_wal(connection: aiosqlite.Connection) -> None:
-    """Switch a new file over. SQLite does not wait for another process that does the same: it fails at once."""
-    for _ in range(int(_BUSY_TIMEOUT_MS / 1000 / _BUSY_PAUSE_S)):
-        try:
-            await connection.execute_fetchall("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                raise
-        await asyncio.sleep(_BUSY_PAUSE_S)
-    await connection.execute_fetchall("PRAGMA journal_mode = WAL")
-
-
-async def migrate(connection: aiosqlite.Connection) -> list[Migration]:
+def migrate(connection: sqlite3.Connection) -> list[Migration]:
     """Apply what is pending in one transaction, so that two processes starting together do not apply it twice."""
-    await connection.execute(_RECORDS)
-    await connection.execute("BEGIN IMMEDIATE")
+    connection.execute(_RECORDS)
+    connection.execute(_BEGIN)
     try:
-        rows = await connection.execute_fetchall("SELECT number, checksum FROM schema_migrations")
+        rows = connection.execute("SELECT number, checksum FROM schema_migrations")
         steps = pending(available("sqlite"), {row[0]: row[1] for row in rows})
         for migration in steps:
             for statement in _statements(migration.sql):
-                await connection.execute(statement)
-            await connection.execute(
+                connection.execute(statement)
+            connection.execute(
                 "INSERT INTO schema_migrations VALUES (?, ?, ?, ?)",
                 (migration.number, migration.name, migration.checksum, int(time.time() * 1000)),
             )
-        await connection.commit()
+        connection.commit()
     except BaseException:
-        await connection.rollback()
+        connection.rollback()
         raise
     return steps
 

@@ -43,25 +43,19 @@ class SpendService:
 
     def __init__(self, store: SpendStore) -> None:
         self._store = store
+        self.keeps_logs = True
+        """Whether each call has a row; without, a call is told from another only until it is acknowledged."""
 
     async def append(self, tx: Transaction, records: list[UsageRecord]) -> list[UsageRecord]:
         """Write records and the totals; returns those that were not in the ledger before."""
-        inserted = await self._store.append(tx, records)
-        fresh: list[UsageRecord] = []
-        for record in records:
-            if record.event_id in inserted:
-                inserted.discard(record.event_id)
-                fresh.append(record)
+        fresh = await self._store.append(tx, records) if self.keeps_logs else records
         if fresh:
-            await self._store.add_totals(
-                tx,
-                Totals(
-                    cost=sum(record.cost for record in fresh),
-                    calls=len(fresh),
-                    prompt_tokens=sum(record.prompt_tokens for record in fresh),
-                    completion_tokens=sum(record.completion_tokens for record in fresh),
-                ),
-            )
+            cost = prompt = completion = 0
+            for record in fresh:
+                cost += record.cost
+                prompt += record.prompt_tokens
+                completion += record.completion_tokens
+            await self._store.add_totals(tx, Totals(cost, len(fresh), prompt, completion))
         return fresh
 
     async def put_aside(self, rejected: RejectedRecord) -> None:

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from itertools import chain
 
-import msgspec
+from msgspec.structs import astuple
 
 from penstock.engine.events import UsageRecord
 from penstock.persistence import Database, Row, Transaction, Value
 from penstock.spend.models import Cursor, LogFilter, Totals
 
 _COLUMNS = UsageRecord.__struct_fields__
-# Few statement shapes, whatever the size of a batch: drivers keep every shape they prepared, and one of
-# thousands of parameters weighs megabytes. SQLite allows 32,766 parameters in a statement.
-_ROWS_PER_STATEMENT = (256, 32, 4, 1)
-
-
-def _encode(record: UsageRecord) -> list[Value]:
-    values: list[Value] = []
-    for column in _COLUMNS:
-        value: Any = getattr(record, column)
-        if isinstance(value, list):
-            value = msgspec.json.encode(value).decode()
-        elif isinstance(value, bool):
-            value = int(value)
-        values.append(value)
-    return values
+_ABSENT = {
+    **dict.fromkeys(("key_alias", "user_id", "team_id", "org_id", "end_user", "error_code"), "''"),
+    "ttft_us": "-1",
+}
+"""What stands for NULL in a record."""
+_ROW = f"({', '.join(f'NULLIF(?, {_ABSENT[column]})' if column in _ABSENT else '?' for column in _COLUMNS)})"
+# Few statement shapes, whatever the size of a batch: a connection keeps every shape it prepared, and one of thousands
+# of parameters weighs megabytes.
+_INSERTS = {
+    size: f"INSERT INTO usage ({', '.join(_COLUMNS)}) VALUES {', '.join([_ROW] * size)} ON CONFLICT (event_id) DO NOTHING"
+    for size in (64, 8, 1)
+}
+_IDS_PER_QUERY = 64
 
 
 class SpendStore:
@@ -35,22 +32,39 @@ class SpendStore:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    async def append(self, tx: Transaction, records: Sequence[UsageRecord]) -> set[str]:
-        """Write records; returns the event ids that were not in the ledger before."""
-        row = f"({', '.join('?' * len(_COLUMNS))})"
-        fresh: set[str] = set()
-        start = 0
-        while start < len(records):
-            size = next(size for size in _ROWS_PER_STATEMENT if size <= len(records) - start)
-            part = records[start : start + size]
-            start += size
-            inserted = await tx.fetch_all(
-                f"INSERT INTO usage ({', '.join(_COLUMNS)}) VALUES {', '.join([row] * len(part))}"
-                " ON CONFLICT (event_id) DO NOTHING RETURNING event_id",
-                [value for record in part for value in _encode(record)],
-            )
-            fresh.update(str(found["event_id"]) for found in inserted)
+    async def append(self, tx: Transaction, records: list[UsageRecord]) -> list[UsageRecord]:
+        """Write records; returns those that were not in the ledger before."""
+        await tx.execute("SAVEPOINT append_usage")
+        fresh = records
+        if await self._insert(tx, records) < len(records):
+            await tx.execute("ROLLBACK TO SAVEPOINT append_usage")
+            known = await self._known(tx, [record.event_id for record in records])
+            unknown = {record.event_id: record for record in records if record.event_id not in known}
+            fresh = list(unknown.values())
+            await self._insert(tx, fresh)
+        await tx.execute("RELEASE SAVEPOINT append_usage")
         return fresh
+
+    @staticmethod
+    async def _insert(tx: Transaction, records: list[UsageRecord]) -> int:
+        """Write what is not there; returns how many were written."""
+        written = start = 0
+        while start < len(records):
+            size = next(size for size in _INSERTS if size <= len(records) - start)
+            part = records[start : start + size]
+            written += await tx.execute(_INSERTS[size], tuple(chain.from_iterable(map(astuple, part))))
+            start += size
+        return written
+
+    @staticmethod
+    async def _known(tx: Transaction, event_ids: list[str]) -> set[str]:
+        found: set[str] = set()
+        for start in range(0, len(event_ids), _IDS_PER_QUERY):
+            part = event_ids[start : start + _IDS_PER_QUERY]
+            marks = ", ".join("?" * len(part))
+            rows = await tx.fetch_all(f"SELECT event_id FROM usage WHERE event_id IN ({marks})", part)
+            found.update(str(row["event_id"]) for row in rows)
+        return found
 
     async def put_aside(self, tx: Transaction, digest: str, at: int, reason: str, record: str) -> None:
         """Keep a record that is not fit for the ledger, once."""
@@ -85,13 +99,16 @@ class SpendStore:
             values.extend(where.tokens)
         for column, operator, value in (
             ("user_id", "=", where.user_id),
-            ("call_id", "=", where.call_id),
             ("started_at", ">=", where.start),
             ("started_at", "<", where.end),
         ):
             if value is not None:
                 conditions.append(f"{column} {operator} ?")
                 values.append(value)
+        if where.call_id is not None:
+            # `call id:attempt` is what has an index; `;` is the character after `:`.
+            conditions.append("event_id > ? AND event_id < ?")
+            values.extend((f"{where.call_id}:", f"{where.call_id};"))
         if after is not None:
             conditions.append("(started_at < ? OR (started_at = ? AND id < ?))")
             values.extend((after.started_at, after.started_at, after.id))

@@ -16,24 +16,16 @@ use tokio::task::LocalSet;
 use crate::auth::cidr::CidrSet;
 use crate::auth::digest::{Digest, Pepper};
 use crate::auth::table::KeyTable;
+use crate::busy::{self, Busy};
 use crate::hooks::{Events, KeyHooks};
 use crate::ledger::Ledger;
 use crate::limits::{Clock, Slots};
 use crate::listener::bridge::{Bridge, Submitted};
 use crate::snapshot::{EngineOptions, Snapshot};
+pub use crate::stage::{LocalStage, Stage};
 use crate::telemetry::Metrics;
+use crate::timers::Timers;
 use crate::upstream::{Connector, Pool};
-
-/// How far the engine is on its way out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
-pub enum Stage {
-    /// Serving.
-    Running,
-    /// No new connections; calls in flight go on.
-    Draining,
-    /// Calls in flight are ended.
-    Ending,
-}
 
 /// What all threads share.
 pub struct Shared {
@@ -88,7 +80,7 @@ impl Shared {
     /// Nanoseconds of the monotonic clock.
     #[must_use]
     pub fn now_ns(&self) -> u64 {
-        self.clock.now().mono_ns
+        self.clock.mono_ns(Instant::now())
     }
 }
 
@@ -100,6 +92,12 @@ pub struct Core {
     pub pool: Rc<Pool>,
     /// Output buffers to use again.
     pub buffers: Buffers,
+    /// Timers to use again.
+    pub timers: Timers,
+    /// Keeps the thread awake between a request and its answer.
+    pub busy: Busy,
+    /// How far on the way out, for the tasks of this thread.
+    pub stage: LocalStage,
     /// Number of this thread.
     pub thread: usize,
     random: RefCell<u64>,
@@ -125,16 +123,16 @@ impl Core {
 
     /// A call id: a UUID of version 7 (RFC 9562), so that ids sort by time.
     pub fn call_id(&self, unix_ms: u64) -> Arc<str> {
-        let (a, b) = (self.random(), self.random());
-        let id = format!(
-            "{:08x}-{:04x}-7{:03x}-{:04x}-{:012x}",
-            (unix_ms >> 16) & 0xffff_ffff,
-            unix_ms & 0xffff,
-            a & 0xfff,
-            0x8000 | ((a >> 16) & 0x3fff),
-            b & 0xffff_ffff_ffff
-        );
-        id.into()
+        let (a, b) = (u128::from(self.random()), u128::from(self.random()));
+        // Unix milliseconds (48 bits), version (4), random (12), variant (2), random (62).
+        let id = u128::from(unix_ms & 0xffff_ffff_ffff) << 80 | 7 << 76 | (a & 0xfff) << 64 | 2 << 62 | b >> 2;
+        let mut text = *b"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+        let places = text.iter_mut().filter(|place| **place != b'-');
+        for (place, shift) in places.zip((0..128).step_by(4).rev()) {
+            let digit = (id >> shift & 15) as usize;
+            *place = b"0123456789abcdef".get(digit).copied().unwrap_or_default();
+        }
+        std::str::from_utf8(&text).unwrap_or_default().into()
     }
 }
 
@@ -320,8 +318,16 @@ fn run_thread(
     local.block_on(&runtime, async move {
         let pool = Rc::new(Pool::new(shared.connector.clone()));
         let seed = seed(number);
-        let core =
-            Rc::new(Core { shared, pool, buffers: Buffers::default(), thread: number, random: RefCell::new(seed) });
+        let core = Rc::new(Core {
+            pool,
+            buffers: Buffers::default(),
+            timers: Timers::default(),
+            busy: Busy::new(Duration::from_micros(shared.options.busy_poll_us)),
+            stage: LocalStage::new(shared.stage()),
+            thread: number,
+            random: RefCell::new(seed),
+            shared,
+        });
         let listener = match address.map(crate::listener::bind).transpose() {
             Ok(listener) => listener,
             Err(e) => {
@@ -343,9 +349,12 @@ async fn serve(
     mut submitted: mpsc::UnboundedReceiver<Submitted>,
 ) {
     let mut stage = core.shared.stage.subscribe();
+    // A stage that was reached before this thread subscribed counts as a change.
+    stage.mark_changed();
     if let Some(listener) = listener {
         tokio::task::spawn_local(crate::listener::accept(Rc::clone(&core), listener));
     }
+    tokio::task::spawn_local(busy::poll(Rc::clone(&core)));
     let mut sweep = tokio::time::interval(Duration::from_secs(10));
     loop {
         tokio::select! {
@@ -355,7 +364,13 @@ async fn serve(
                 tokio::task::spawn_local(async move { crate::listener::bridge::serve(&core, call).await });
             }
             _ = sweep.tick() => core.pool.sweep(),
-            _ = stage.wait_for(|s| *s == Stage::Ending) => break,
+            heard = stage.changed() => {
+                let now = if heard.is_ok() { *stage.borrow_and_update() } else { Stage::Ending };
+                core.stage.set(now);
+                if now == Stage::Ending {
+                    break;
+                }
+            }
         }
     }
     // Calls notice the stage, end their answers and settle; connections close when they are done.

@@ -9,6 +9,7 @@
 //! * [`engine`] holds it together, [`hooks`] is the way up to Python.
 
 pub mod auth;
+pub(crate) mod busy;
 pub mod canonical;
 pub mod engine;
 pub mod errors;
@@ -23,8 +24,11 @@ pub mod routing;
 pub mod scan;
 pub mod snapshot;
 pub mod sse;
+pub(crate) mod stage;
 pub mod surfaces;
 pub mod telemetry;
+pub(crate) mod timers;
 pub mod tokens;
+pub(crate) mod trusted_hash;
 pub mod upstream;
 pub mod usage;

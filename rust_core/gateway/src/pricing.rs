@@ -4,6 +4,8 @@
 //! afterwards (`cost`). Integers only: the products are summed in 128 bits and rounded half up once per call, so that
 //! a bill is the same whatever order its parts are added in.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 use crate::usage::Usage;
@@ -88,6 +90,32 @@ pub fn worst_case(price: &Price, prompt: u64, max_output: u64) -> u64 {
         narrow(sum.div_ceil(PER_TOKENS).saturating_add(u128::from(tier.request)))
     };
     price.tiers.iter().filter(|tier| tier.from_input_tokens <= prompt).map(of_tier).max().unwrap_or(0)
+}
+
+/// Those of the prices that can be the dearest for some call: a deployment's price matters to [`worst_case`] only when
+/// no other is as high in every part.
+#[must_use]
+pub fn dearest(prices: Vec<Arc<Price>>) -> Vec<Arc<Price>> {
+    let mut kept: Vec<Arc<Price>> = Vec::new();
+    for price in prices {
+        if !kept.iter().any(|other| covers(other, &price)) {
+            kept.retain(|other| !covers(&price, other));
+            kept.push(price);
+        }
+    }
+    kept
+}
+
+/// Whether a call never costs less by `high` than by `low`, judged tier by tier.
+fn covers(high: &Price, low: &Price) -> bool {
+    let parts = |tier: &PriceTier| {
+        let input = tier.input.max(tier.cache_read.unwrap_or(0)).max(tier.cache_write.unwrap_or(0));
+        [input, tier.output.max(tier.reasoning.unwrap_or(0)), tier.request]
+    };
+    high.tiers.len() == low.tiers.len()
+        && high.tiers.iter().zip(&low.tiers).all(|(h, l)| {
+            h.from_input_tokens == l.from_input_tokens && parts(h).iter().zip(parts(l)).all(|(h, l)| *h >= l)
+        })
 }
 
 #[cfg(test)]

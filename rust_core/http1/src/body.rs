@@ -29,6 +29,13 @@ pub enum Decoded {
     End,
 }
 
+/// What stands next in the buffer.
+enum Step {
+    Data,
+    NeedMore,
+    End,
+}
+
 /// Longest chunk-size line, extensions included.
 const MAX_CHUNK_LINE: usize = 1024;
 /// Most bytes of trailers; they are read and discarded.
@@ -72,23 +79,35 @@ impl BodyDecoder {
 
     /// The next piece. Call again until it says `NeedMore` or `End`.
     pub fn decode(&mut self, buf: &mut BytesMut) -> Result<Decoded, FramingError> {
+        match self.framing(buf)? {
+            Step::NeedMore => return Ok(Decoded::NeedMore),
+            Step::End => return Ok(Decoded::End),
+            Step::Data => {}
+        }
+        Ok(match self.state {
+            State::Sized(left) => self.take(buf, left, State::Sized, State::Done),
+            State::ChunkData(left) => self.take(buf, left, State::ChunkData, State::ChunkEnd),
+            _ if buf.is_empty() => Decoded::NeedMore,
+            _ => Decoded::Data(buf.split().freeze()),
+        })
+    }
+
+    /// Takes what delimits the body off the buffer, up to the next of its data.
+    fn framing(&mut self, buf: &mut BytesMut) -> Result<Step, FramingError> {
         loop {
             match self.state {
-                State::Done => return Ok(Decoded::End),
-                State::ToEof if buf.is_empty() => return Ok(Decoded::NeedMore),
-                State::ToEof => return Ok(Decoded::Data(buf.split().freeze())),
-                State::Sized(left) => return Ok(self.take(buf, left, State::Sized, State::Done)),
-                State::ChunkData(left) => return Ok(self.take(buf, left, State::ChunkData, State::ChunkEnd)),
+                State::Done => return Ok(Step::End),
+                State::ToEof | State::Sized(_) | State::ChunkData(_) => return Ok(Step::Data),
                 State::ChunkEnd => match (buf.first(), buf.get(1)) {
                     (Some(b'\r'), Some(b'\n')) => {
                         buf.advance(2);
                         self.state = State::ChunkSize;
                     }
-                    (None, _) | (Some(b'\r'), None) => return Ok(Decoded::NeedMore),
+                    (None, _) | (Some(b'\r'), None) => return Ok(Step::NeedMore),
                     _ => return Err(FramingError::Chunk),
                 },
                 State::ChunkSize => {
-                    let Some(line) = chunk_line(buf)? else { return Ok(Decoded::NeedMore) };
+                    let Some(line) = chunk_line(buf)? else { return Ok(Step::NeedMore) };
                     let size = chunk_size(buf.get(..line).unwrap_or_default())?;
                     buf.advance(line + 2);
                     self.state = if size == 0 { State::Trailers(0) } else { State::ChunkData(size) };
@@ -100,7 +119,7 @@ impl BodyDecoder {
                         return if seen + buf.len() > MAX_TRAILERS && !may_end {
                             Err(FramingError::TrailersTooLarge)
                         } else {
-                            Ok(Decoded::NeedMore)
+                            Ok(Step::NeedMore)
                         };
                     };
                     if buf.starts_with(b"\r\n") {
@@ -117,6 +136,38 @@ impl BodyDecoder {
                 }
             }
         }
+    }
+
+    /// [`BodyDecoder::decode`] for callers that collect: moves what can be had of the body from `buf` to the end of `into`.
+    /// `true` when the body is complete.
+    pub fn decode_into(&mut self, buf: &mut BytesMut, into: &mut BytesMut) -> Result<bool, FramingError> {
+        loop {
+            match self.state {
+                State::Sized(left) => self.copy(buf, into, left, State::Sized, State::Done),
+                State::ChunkData(left) => self.copy(buf, into, left, State::ChunkData, State::ChunkEnd),
+                State::ToEof => {
+                    into.extend_from_slice(buf);
+                    buf.clear();
+                    return Ok(false);
+                }
+                _ => match self.framing(buf)? {
+                    Step::Data => {}
+                    Step::NeedMore => return Ok(false),
+                    Step::End => return Ok(true),
+                },
+            }
+            if buf.is_empty() && self.state != State::Done {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn copy(&mut self, buf: &mut BytesMut, into: &mut BytesMut, left: u64, more: fn(u64) -> State, done: State) {
+        let n = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
+        into.extend_from_slice(buf.get(..n).unwrap_or_default());
+        buf.advance(n);
+        let left = left - n as u64;
+        self.state = if left == 0 { done } else { more(left) };
     }
 
     /// Bytes of the body not decoded yet; `None` when only its end will tell.

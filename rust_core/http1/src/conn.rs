@@ -1,18 +1,26 @@
 //! A byte stream with a read buffer.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::head::{Limits, RequestHead, ResponseHead, parse_request, parse_response};
 use crate::{BodyDecoder, Decoded, FramingError};
 
-/// Room made in the buffer before each read.
-const READ_CHUNK: usize = 16 * 1024;
+/// Most bytes of one read.
+const READ_CHUNK: usize = 32 * 1024;
+/// Room that makes it worth reading into the connection's own buffer.
+const WORTH_FILLING: usize = 8 * 1024;
+
+thread_local! {
+    /// Where reads land first: a connection that waits holds no buffer, and one that reads little keeps only that.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_CHUNK].into_boxed_slice());
+}
 
 /// A stream and the bytes read from it that nobody has taken yet.
 #[derive(Debug)]
@@ -31,17 +39,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     /// Reads once; 0 means the peer closed.
     pub async fn fill(&mut self) -> io::Result<usize> {
-        self.buf.reserve(READ_CHUNK);
-        self.stream.read_buf(&mut self.buf).await
+        poll_fn(|cx| self.poll_fill(cx)).await
     }
 
     /// [`Conn::fill`] for callers that poll.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.buf.reserve(READ_CHUNK);
         let Self { stream, buf } = self;
-        let mut read = std::pin::pin!(stream.read_buf(buf));
-        let n = ready!(Pin::as_mut(&mut read).poll(cx))?;
-        Poll::Ready(Ok(n))
+        if buf.capacity() - buf.len() >= WORTH_FILLING {
+            return std::pin::pin!(tokio::io::AsyncReadExt::read_buf(stream, buf)).poll(cx);
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut read = ReadBuf::new(scratch);
+            ready!(Pin::new(stream).poll_read(cx, &mut read))?;
+            buf.extend_from_slice(read.filled());
+            Poll::Ready(Ok(read.filled().len()))
+        })
     }
 
     /// The next request head; `None` when the peer closed between two messages.

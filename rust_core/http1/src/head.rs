@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memchr_iter};
 
-use crate::headers::{Field, Headers, is_field_value, is_token};
+use crate::headers::{Field, Headers, is_field_value, is_token, is_token_byte, tag};
 use crate::{FramingError, body::Framing};
 
 /// Bounds on a head.
@@ -170,30 +170,35 @@ fn request_line(raw: &Bytes, line_end: usize) -> Result<(Bytes, Bytes, Version),
     Ok((method, target, version))
 }
 
-fn fields(raw: &Bytes, mut at: usize, limits: &Limits) -> Result<Headers, FramingError> {
+fn fields(raw: &Bytes, start: usize, limits: &Limits) -> Result<Headers, FramingError> {
     let mut fields = Vec::with_capacity(16);
-    loop {
-        let rest = raw.get(at..).ok_or(FramingError::StartLine)?;
-        let cr = memchr(b'\r', rest).ok_or(FramingError::BareLineEnd)?;
-        if rest.get(cr + 1) != Some(&b'\n') {
-            return Err(FramingError::BareLineEnd);
+    let mut at = start;
+    for lf in memchr_iter(b'\n', raw.get(start..).ok_or(FramingError::StartLine)?) {
+        let end = start + lf;
+        let line = raw.get(at..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(FramingError::BareLineEnd)?;
+        if line.is_empty() {
+            return Ok(Headers { raw: raw.clone(), fields });
         }
-        if cr == 0 {
-            break;
-        }
-        let line = rest.get(..cr).unwrap_or_default();
-        let (colon, value) = field_line(line)?;
+        let (colon, value) = match field_line(line) {
+            // What ends no line is the fault to name.
+            Err(_) if line.contains(&b'\r') => return Err(FramingError::BareLineEnd),
+            checked => checked?,
+        };
         if fields.len() >= limits.fields {
             return Err(FramingError::HeadTooLarge);
         }
-        let lead = value.iter().take_while(|b| b.is_ascii_whitespace()).count();
-        let trimmed = value.trim_ascii().len();
-        let from = at + colon + 1 + lead;
+        let trimmed = value.trim_ascii_start();
+        let from = at + line.len() - trimmed.len();
+        let to = from + trimmed.trim_ascii_end().len();
         let place = |n: usize| u32::try_from(n).map_err(|_| FramingError::HeadTooLarge);
-        fields.push(Field { name: (place(at)?, place(at + colon)?), value: (place(from)?, place(from + trimmed)?) });
-        at += cr + 2;
+        fields.push(Field {
+            tag: tag(line.get(..colon).unwrap_or_default()),
+            name: (place(at)?, place(at + colon)?),
+            value: (place(from)?, place(to)?),
+        });
+        at = end + 1;
     }
-    Ok(Headers { raw: raw.clone(), fields })
+    Err(FramingError::BareLineEnd)
 }
 
 /// Checks one field line without its line end; gives the place of the colon and what follows it.
@@ -201,11 +206,11 @@ pub(crate) fn field_line(line: &[u8]) -> Result<(usize, &[u8]), FramingError> {
     if line.first().is_some_and(|b| *b == b' ' || *b == b'\t') {
         return Err(FramingError::ObsFold);
     }
-    let colon = memchr(b':', line).ok_or(FramingError::HeaderName)?;
-    let (name, value) = (line.get(..colon).unwrap_or_default(), line.get(colon + 1..).unwrap_or_default());
-    if !is_token(name) {
+    // Names are short: one look at each letter finds the colon and what may not stand before it.
+    let colon = line.iter().position(|b| !is_token_byte(*b)).filter(|at| *at > 0).ok_or(FramingError::HeaderName)?;
+    let Some((b':', value)) = line.get(colon..).and_then(<[u8]>::split_first) else {
         return Err(FramingError::HeaderName);
-    }
+    };
     if !is_field_value(value) {
         return Err(FramingError::HeaderValue);
     }

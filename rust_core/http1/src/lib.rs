@@ -20,4 +20,4 @@ pub use conn::Conn;
 pub use encode::{put_chunk, put_decimal, put_header, put_last_chunk, put_request_line, put_status_line, reason};
 pub use error::FramingError;
 pub use head::{Limits, RequestHead, ResponseHead, Version, parse_request, parse_response};
-pub use headers::{Headers, HeadersBuilder, is_token};
+pub use headers::{Headers, HeadersBuilder, is_field_value, is_token};

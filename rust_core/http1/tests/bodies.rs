@@ -4,8 +4,18 @@
 use bytes::BytesMut;
 use penstock_http1::{BodyDecoder, Decoded, Framing, FramingError, put_chunk, put_last_chunk};
 
-/// The body and what is left, or the error, of a whole buffer.
+/// The body and what is left, or the error, of a whole buffer: the same by pieces and collected.
 fn decode(framing: Framing, bytes: &[u8]) -> Result<(Vec<u8>, Option<Vec<u8>>), FramingError> {
+    let by_pieces = pieces(framing, bytes);
+    let (mut buf, mut body) = (BytesMut::from(bytes), BytesMut::new());
+    let collected = BodyDecoder::new(framing)
+        .decode_into(&mut buf, &mut body)
+        .map(|whole| (body.to_vec(), whole.then(|| buf.to_vec())));
+    assert_eq!(by_pieces, collected);
+    by_pieces
+}
+
+fn pieces(framing: Framing, bytes: &[u8]) -> Result<(Vec<u8>, Option<Vec<u8>>), FramingError> {
     let mut buf = BytesMut::from(bytes);
     let mut decoder = BodyDecoder::new(framing);
     let mut body = Vec::new();

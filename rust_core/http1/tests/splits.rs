@@ -19,6 +19,8 @@ struct Server {
     body: Option<(BodyDecoder, Vec<u8>)>,
     events: Vec<Event>,
     failed: bool,
+    /// Bodies are collected rather than taken piece by piece.
+    collects: bool,
 }
 
 impl Server {
@@ -32,6 +34,16 @@ impl Server {
                     self.body = Some((BodyDecoder::new(head.framing), Vec::new()));
                     false
                 }),
+                Some((decoder, body)) if self.collects => {
+                    let mut into = BytesMut::new();
+                    let whole = decoder.decode_into(&mut self.buf, &mut into);
+                    body.extend_from_slice(&into);
+                    if whole == Ok(true) {
+                        self.events.push(Event::Body(std::mem::take(body)));
+                        self.body = None;
+                    }
+                    whole.map(|whole| !whole)
+                }
                 Some((decoder, body)) => match decoder.decode(&mut self.buf) {
                     Ok(Decoded::Data(data)) => {
                         body.extend_from_slice(&data);
@@ -66,8 +78,8 @@ impl Server {
     }
 }
 
-fn run<'a>(pieces: impl Iterator<Item = &'a [u8]>, limits: &Limits) -> Vec<Event> {
-    let mut server = Server::default();
+fn run<'a>(pieces: impl Iterator<Item = &'a [u8]>, limits: &Limits, collects: bool) -> Vec<Event> {
+    let mut server = Server { collects, ..Server::default() };
     for piece in pieces {
         server.feed(piece, limits);
     }
@@ -113,21 +125,23 @@ proptest! {
         bytes in messages(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8), small in any::<bool>(),
     ) {
         let limits = if small { Limits { head_bytes: 48, fields: 3 } } else { Limits::default() };
-        let whole = run(std::iter::once(&bytes[..]), &limits);
+        let whole = run(std::iter::once(&bytes[..]), &limits, false);
         let mut cuts: Vec<usize> = cuts.iter().map(|c| c.index(bytes.len() + 1)).collect();
         cuts.extend([0, bytes.len()]);
         cuts.sort_unstable();
-        prop_assert_eq!(&run(cuts.windows(2).map(|w| &bytes[w[0]..w[1]]), &limits), &whole);
-        prop_assert_eq!(&run(bytes.chunks(1), &limits), &whole);
+        for collects in [false, true] {
+            prop_assert_eq!(&run(cuts.windows(2).map(|w| &bytes[w[0]..w[1]]), &limits, collects), &whole);
+            prop_assert_eq!(&run(bytes.chunks(1), &limits, collects), &whole);
+        }
     }
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), cut in any::<prop::sample::Index>()) {
         let limits = Limits { head_bytes: 300, fields: 8 };
         let (a, b) = bytes.split_at(cut.index(bytes.len() + 1));
-        prop_assert_eq!(run([a, b].into_iter(), &limits), run(std::iter::once(&bytes[..]), &limits));
+        prop_assert_eq!(run([a, b].into_iter(), &limits, false), run(std::iter::once(&bytes[..]), &limits, true));
         let mut head = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
         head.extend_from_slice(&bytes);
-        prop_assert_eq!(run(head.chunks(7), &limits), run(std::iter::once(&head[..]), &limits));
+        prop_assert_eq!(run(head.chunks(7), &limits, true), run(std::iter::once(&head[..]), &limits, false));
     }
 }

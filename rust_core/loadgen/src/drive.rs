@@ -1,131 +1,208 @@
-//! When requests are sent: warm-up, then a closed or an open loop.
+//! Who sends the requests: threads with their connections; connect, warm up, measure.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 
-use crate::client::{Client, Failure};
-use crate::options::{Arrivals, Plan};
-use crate::report::{Recorder, Report, Run};
-use crate::{LoadError, cpu, pacer};
+use crate::caller::Caller;
+use crate::control::Control;
+use crate::failure::Failure;
+use crate::phase::Phase;
+use crate::plan::Plan;
+use crate::recorder::{Collected, Recorder};
+use crate::report::{Report, Run};
+use crate::{LoadError, cpu};
 
 /// Pause after a refused connection, so that a dead target is not asked in a busy loop.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(10);
+/// What requests in flight have when the load is told to stop.
+const STOP_GRACE: Duration = Duration::from_millis(250);
 
-/// One loop over all connections.
-#[derive(Debug)]
-struct Phase {
-    recorder: Recorder,
-    /// Ordinal of the next request.
-    next: AtomicU64,
-    limit: u64,
-    pace: Pace,
+/// A thread's share of the connections.
+struct Part<C> {
+    runtime: Runtime,
+    /// With their places among all connections.
+    callers: Vec<(u32, C)>,
 }
 
-#[derive(Debug)]
-enum Pace {
-    Closed { until: Option<Instant> },
-    Open { start: Instant, arrivals: Arrivals, permits: Arc<Semaphore>, give_up: Instant },
+/// What a thread did in a phase.
+struct Done {
+    recorder: Arc<Recorder>,
+    cpu: Option<Duration>,
 }
 
-impl Phase {
-    fn closed(limit: u64, until: Option<Instant>) -> Self {
-        Self { recorder: Recorder::default(), next: AtomicU64::new(0), limit, pace: Pace::Closed { until } }
+/// Generates the load with the callers that `caller` makes.
+pub(crate) fn drive<C: Caller>(
+    plan: &Arc<Plan>,
+    control: &Arc<Control>,
+    caller: impl Fn() -> C,
+) -> Result<Report, LoadError> {
+    let mut parts = Vec::with_capacity(plan.threads);
+    for first in 0..plan.threads {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LoadError::Runtime)?;
+        let places = (first..plan.connections).step_by(plan.threads);
+        let callers = places.map(|place| (u32::try_from(place).unwrap_or(u32::MAX), caller())).collect();
+        parts.push(Part { runtime, callers });
     }
-
-    /// When the next request is due, once it is; `None` when there is none.
-    async fn due(&self) -> Option<Instant> {
-        loop {
-            match &self.pace {
-                Pace::Closed { until } => {
-                    let now = Instant::now();
-                    let on = until.is_none_or(|u| now < u) && self.next.fetch_add(1, Ordering::Relaxed) < self.limit;
-                    return on.then_some(now);
-                }
-                Pace::Open { start, arrivals, permits, give_up } => {
-                    permits.acquire().await.ok()?.forget();
-                    let ordinal = self.next.fetch_add(1, Ordering::Relaxed);
-                    if ordinal >= self.limit {
-                        return None;
-                    }
-                    if Instant::now() < *give_up {
-                        return Some(pacer::due(*start, *arrivals, ordinal));
-                    }
-                    self.recorder.unsent();
-                }
-            }
-        }
-    }
-}
-
-async fn work(mut client: Client, phase: Arc<Phase>, after: Duration) -> Client {
-    if !after.is_zero() {
-        tokio::time::sleep(after).await;
-    }
-    while let Some(due) = phase.due().await {
-        let sent = Instant::now();
-        match client.call(due, &phase.recorder).await {
-            Ok(()) => phase.recorder.answered(due, sent, Instant::now()),
-            Err(failure) => {
-                phase.recorder.failed(&failure);
-                if matches!(failure, Failure::Connect) {
-                    tokio::time::sleep(RECONNECT_PAUSE).await;
-                }
-            }
-        }
-    }
-    client
-}
-
-/// Runs a phase on all connections, begun over the time of `ramp`, and gives them back.
-async fn all(clients: Vec<Client>, phase: &Arc<Phase>, ramp: Duration) -> Result<Vec<Client>, LoadError> {
-    let step = ramp / u32::try_from(clients.len().max(1)).unwrap_or(u32::MAX);
-    let started = |(i, client)| tokio::spawn(work(client, Arc::clone(phase), step * i));
-    let tasks: Vec<_> = (0u32..).zip(clients).map(started).collect();
-    let mut back = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        back.push(task.await.map_err(|e| LoadError::Runtime(std::io::Error::other(e)))?);
-    }
-    Ok(back)
-}
-
-pub(crate) async fn drive(plan: Plan) -> Result<Report, LoadError> {
-    let plan = Arc::new(plan);
-    let mut clients: Vec<Client> = (0..plan.connections).map(|_| Client::new(Arc::clone(&plan))).collect();
-    for client in &mut clients {
-        if tokio::time::timeout(plan.timeout, client.connect()).await.is_ok_and(|c| c.is_err()) {
-            // The requests that need this connection will try again and be counted.
-            break;
-        }
-    }
+    each(&mut parts, |part| {
+        part.connect(plan.timeout, control);
+        Ok(())
+    })?;
     if plan.warmup_requests > 0 {
-        clients = all(clients, &Arc::new(Phase::closed(plan.warmup_requests, None)), Duration::ZERO).await?;
+        let phase = Arc::new(Phase::closed(plan.warmup_requests, None));
+        let (now, reference) = (Instant::now(), Arc::new(OnceLock::new()));
+        each(&mut parts, |part| {
+            part.run(&phase, Recorder::new(now, Arc::clone(&reference), None), control, Duration::ZERO)
+        })?;
     }
     let start = Instant::now();
-    let cpu_before = cpu::thread_time();
-    let phase = Arc::new(measured(&plan, start)?);
-    let clients = all(clients, &phase, plan.ramp).await?;
+    control.started(start);
+    let phase = Arc::new(Phase::measured(plan, start)?);
+    let reference = Arc::new(OnceLock::new());
+    let step = plan.ramp / u32::try_from(plan.connections).unwrap_or(u32::MAX);
+    let done = each(&mut parts, |part| {
+        let recorder = Recorder::new(start, Arc::clone(&reference), Some(Arc::clone(control)));
+        part.run(&phase, recorder, control, step)
+    })?;
+    let elapsed = start.elapsed();
+    let mut collected = Collected::new(start);
+    for part in &done {
+        collected.merge(&part.recorder.lock());
+    }
     let run = Run {
-        elapsed: start.elapsed(),
-        cpu: cpu_before.zip(cpu::thread_time()).map(|(before, after)| after.saturating_sub(before)),
+        elapsed,
+        cpu: done.iter().map(|part| part.cpu).sum(),
         open: plan.arrivals.is_some(),
         stream: plan.stream.is_some(),
         request_bytes: plan.request.len() as u64,
+        digest: reference.get().map(|seen| seen.digest),
+        stopped: control.is_stopped(),
     };
-    drop(clients);
-    Ok(phase.recorder.report(&run))
+    Ok(Report::new(&collected, &run))
 }
 
-fn measured(plan: &Plan, start: Instant) -> Result<Phase, LoadError> {
-    let Some(arrivals) = plan.arrivals else {
-        return Ok(Phase::closed(plan.requests, plan.duration.map(|d| start + d)));
-    };
-    let permits = Arc::new(Semaphore::new(0));
-    let give_up = pacer::due(start, arrivals, arrivals.count) + plan.timeout;
-    // The thread ends by itself with the last arrival, which every connection waits for.
-    drop(pacer::start(start, arrivals, plan.connections, Arc::clone(&permits)).map_err(LoadError::Runtime)?);
-    let pace = Pace::Open { start, arrivals, permits, give_up };
-    Ok(Phase { recorder: Recorder::default(), next: AtomicU64::new(0), limit: arrivals.count, pace })
+/// Does the same on every part's own thread; on this one when there is only one.
+fn each<C: Caller, T: Send>(
+    parts: &mut [Part<C>],
+    work: impl Fn(&mut Part<C>) -> Result<T, LoadError> + Sync,
+) -> Result<Vec<T>, LoadError> {
+    if let [part] = parts {
+        return Ok(vec![work(part)?]);
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = parts.iter_mut().map(|part| scope.spawn(|| work(part))).collect();
+        let ended = |thread: std::thread::ScopedJoinHandle<'_, Result<T, LoadError>>| {
+            thread.join().unwrap_or_else(|_| Err(LoadError::Runtime(std::io::Error::other("a thread panicked"))))
+        };
+        threads.into_iter().map(ended).collect()
+    })
+}
+
+impl<C: Caller> Part<C> {
+    /// Opens the connections. The requests that need one that cannot be opened will try again and be counted.
+    fn connect(&mut self, timeout: Duration, control: &Control) {
+        let Self { runtime, callers } = self;
+        runtime.block_on(async {
+            for (_, caller) in callers {
+                let opened = tokio::select! {
+                    biased;
+                    () = control.stopped() => false,
+                    opened = tokio::time::timeout(timeout, caller.connect()) => matches!(opened, Ok(Ok(()))),
+                };
+                if !opened {
+                    break;
+                }
+            }
+        });
+    }
+
+    /// Runs a phase on all connections, begun `step` after each other, and keeps them.
+    fn run(
+        &mut self,
+        phase: &Arc<Phase>,
+        recorder: Recorder,
+        control: &Arc<Control>,
+        step: Duration,
+    ) -> Result<Done, LoadError> {
+        let recorder = Arc::new(recorder);
+        let before = cpu::thread_time();
+        let mut tasks = JoinSet::new();
+        for (place, caller) in self.callers.drain(..) {
+            let turn = Turn { phase: Arc::clone(phase), recorder: Arc::clone(&recorder), after: step * place };
+            tasks.spawn_on(turn.work(place, caller, Arc::clone(control)), self.runtime.handle());
+        }
+        let back = &mut self.callers;
+        let recorded = &recorder;
+        self.runtime
+            .block_on(async {
+                let mut give_up: Option<tokio::time::Instant> = None;
+                loop {
+                    tokio::select! {
+                        biased;
+                        ended = tasks.join_next() => match ended {
+                            Some(caller) => back.push(caller?),
+                            None => return Ok(()),
+                        },
+                        () = control.stopped(), if give_up.is_none() => {
+                            give_up = Some(tokio::time::Instant::now() + STOP_GRACE);
+                            phase.stop();
+                        }
+                        () = until(give_up) => {
+                            recorded.abandoned(tasks.len() as u64);
+                            tasks.shutdown().await;
+                        }
+                    }
+                }
+            })
+            .map_err(|e: tokio::task::JoinError| LoadError::Runtime(std::io::Error::other(e)))?;
+        for (_, caller) in &mut self.callers {
+            recorder.reconnects(caller.take_reconnects());
+        }
+        let cpu = before.zip(cpu::thread_time()).map(|(before, after)| after.saturating_sub(before));
+        Ok(Done { recorder, cpu })
+    }
+}
+
+/// Returns at this time; never without one.
+async fn until(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A connection's part in a phase.
+struct Turn {
+    phase: Arc<Phase>,
+    recorder: Arc<Recorder>,
+    after: Duration,
+}
+
+impl Turn {
+    async fn work<C: Caller>(self, place: u32, mut caller: C, control: Arc<Control>) -> (u32, C) {
+        let Self { phase, recorder, after } = self;
+        if !after.is_zero() {
+            tokio::select! {
+                () = tokio::time::sleep(after) => {}
+                // The loop itself may hear of it later.
+                () = control.stopped() => return (place, caller),
+            }
+        }
+        drop(control);
+        while let Some(due) = phase.due(&recorder).await {
+            let sent = Instant::now();
+            match caller.call(due, &recorder).await {
+                Ok(answered) => recorder.answered(due, sent, Instant::now(), &answered),
+                Err(failure) => {
+                    recorder.failed(&failure);
+                    if matches!(failure, Failure::Connect(_) | Failure::Tls(_)) {
+                        tokio::time::sleep(RECONNECT_PAUSE).await;
+                    }
+                }
+            }
+        }
+        (place, caller)
+    }
 }

@@ -1,18 +1,17 @@
 //! A log-linear histogram of durations, after the idea of HdrHistogram.
 //!
-//! Each power of two is cut into 4,096 equal slots, so a value is known to half a slot: 0.0125 %.
-//! Its size depends on the largest value (1 MB for an hour), never on the number of values.
+//! Each power of two is cut into 2^`BITS` equal slots, so a value is known to half a slot: 0.0125 % with
+//! the 4,096 of the default. Its size depends on the largest value (1 MB for an hour), never on the number
+//! of values.
 
 use std::time::Duration;
 
-/// Slots per power of two, as a power of two.
-const PRECISION_BITS: u32 = 12;
 /// Values are clamped to 2^42 ns, a little over an hour.
 const MAX_NANOS: u64 = (1 << 42) - 1;
 
 /// Counts of durations, in nanoseconds.
 #[derive(Debug, Clone, Default)]
-pub struct Histogram {
+pub struct Histogram<const BITS: u32 = 12> {
     counts: Vec<u64>,
     total: u64,
     sum: u128,
@@ -20,7 +19,7 @@ pub struct Histogram {
     max: u64,
 }
 
-impl Histogram {
+impl<const BITS: u32> Histogram<BITS> {
     /// An empty histogram.
     #[must_use]
     pub fn new() -> Self {
@@ -30,7 +29,7 @@ impl Histogram {
     /// Counts one duration.
     pub fn record(&mut self, value: Duration) {
         let nanos = u64::try_from(value.as_nanos()).unwrap_or(MAX_NANOS).min(MAX_NANOS);
-        let slot = slot_of(nanos);
+        let slot = slot_of::<BITS>(nanos);
         if slot >= self.counts.len() {
             self.counts.resize(slot + 1, 0);
         }
@@ -41,6 +40,29 @@ impl Histogram {
         self.max = self.max.max(nanos);
         self.sum += u128::from(nanos);
         self.total += 1;
+    }
+
+    /// Counts what another has counted, too.
+    pub fn merge(&mut self, other: &Self) {
+        if other.is_empty() {
+            return;
+        }
+        if other.counts.len() > self.counts.len() {
+            self.counts.resize(other.counts.len(), 0);
+        }
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine += theirs;
+        }
+        self.min = if self.total == 0 { other.min } else { self.min.min(other.min) };
+        self.max = self.max.max(other.max);
+        self.sum += other.sum;
+        self.total += other.total;
+    }
+
+    /// Forgets everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.counts.fill(0);
+        (self.total, self.sum, self.min, self.max) = (0, 0, 0, 0);
     }
 
     /// Number of durations counted.
@@ -64,7 +86,7 @@ impl Histogram {
         for (slot, count) in self.counts.iter().enumerate() {
             seen += count;
             if seen >= rank {
-                return middle_of(slot).clamp(self.min, self.max);
+                return middle_of::<BITS>(slot).clamp(self.min, self.max);
             }
         }
         self.max
@@ -89,14 +111,14 @@ impl Histogram {
     }
 }
 
-fn slot_of(nanos: u64) -> usize {
-    let shift = (u64::BITS - nanos.leading_zeros()).saturating_sub(PRECISION_BITS + 1);
-    ((shift as usize) << PRECISION_BITS) + (nanos >> shift) as usize
+fn slot_of<const BITS: u32>(nanos: u64) -> usize {
+    let shift = (u64::BITS - nanos.leading_zeros()).saturating_sub(BITS + 1);
+    ((shift as usize) << BITS) + (nanos >> shift) as usize
 }
 
-fn middle_of(slot: usize) -> u64 {
-    let shift = (slot >> PRECISION_BITS).saturating_sub(1);
-    let low = ((slot - (shift << PRECISION_BITS)) as u64) << shift;
+fn middle_of<const BITS: u32>(slot: usize) -> u64 {
+    let shift = (slot >> BITS).saturating_sub(1);
+    let low = ((slot - (shift << BITS)) as u64) << shift;
     low + ((1u64 << shift) >> 1)
 }
 
@@ -108,18 +130,40 @@ mod tests {
     proptest! {
         #[test]
         fn a_slot_gives_its_values_back(nanos in 0..=MAX_NANOS) {
-            let back = middle_of(slot_of(nanos));
+            let back = middle_of::<12>(slot_of::<12>(nanos));
             prop_assert!(back.abs_diff(nanos) as f64 <= nanos as f64 * 0.000_125);
+            let coarse = middle_of::<7>(slot_of::<7>(nanos));
+            prop_assert!(coarse.abs_diff(nanos) as f64 <= nanos as f64 * 0.004);
         }
 
         #[test]
         fn slots_keep_the_order(a in 0..=MAX_NANOS, b in 0..=MAX_NANOS) {
-            prop_assert!(slot_of(a.min(b)) <= slot_of(a.max(b)));
+            prop_assert!(slot_of::<12>(a.min(b)) <= slot_of::<12>(a.max(b)));
+        }
+
+        #[test]
+        fn merged_parts_are_the_whole(
+            values in prop::collection::vec(0u64..10_000_000_000, 0..200), cut in any::<prop::sample::Index>(),
+        ) {
+            let cut = cut.index(values.len() + 1);
+            let counted = |values: &[u64]| {
+                let mut histogram: Histogram = Histogram::new();
+                values.iter().for_each(|v| histogram.record(Duration::from_nanos(*v)));
+                histogram
+            };
+            let mut merged = counted(&values[..cut]);
+            merged.merge(&counted(&values[cut..]));
+            let whole = counted(&values);
+            prop_assert_eq!((merged.len(), merged.min(), merged.max()), (whole.len(), whole.min(), whole.max()));
+            prop_assert_eq!(merged.sum, whole.sum);
+            for q in [0.0, 0.3, 0.5, 0.99, 1.0] {
+                prop_assert_eq!(merged.quantile(q), whole.quantile(q));
+            }
         }
 
         #[test]
         fn quantiles_are_those_of_the_sorted_values(mut values in prop::collection::vec(0u64..10_000_000_000, 1..400)) {
-            let mut histogram = Histogram::new();
+            let mut histogram: Histogram = Histogram::new();
             for v in &values {
                 histogram.record(Duration::from_nanos(*v));
             }
@@ -137,15 +181,17 @@ mod tests {
 
     #[test]
     fn an_absurd_duration_is_clamped_and_does_not_grow_it_further() {
-        let mut histogram = Histogram::new();
+        let mut histogram: Histogram = Histogram::new();
         histogram.record(Duration::from_secs(u64::MAX));
         assert_eq!(histogram.max(), MAX_NANOS);
-        assert!(histogram.counts.len() <= 32 << PRECISION_BITS);
+        assert!(histogram.counts.len() <= 32 << 12);
     }
 
     #[test]
     fn nothing_counted_is_all_zero() {
-        let histogram = Histogram::new();
+        let mut histogram: Histogram = Histogram::new();
+        histogram.record(Duration::from_millis(3));
+        histogram.clear();
         assert!(histogram.is_empty());
         assert_eq!((histogram.quantile(0.5), histogram.max(), histogram.mean() as u64), (0, 0, 0));
     }

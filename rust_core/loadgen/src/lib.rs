@@ -10,20 +10,31 @@
 //! connection was free to send it; a server that stalls cannot hide the requests that waited
 //! behind the stall (coordinated omission).
 
-mod client;
+mod caller;
+mod control;
+mod course;
 mod cpu;
 mod drive;
+mod failure;
 mod histogram;
+mod http1;
 mod options;
 mod pacer;
+mod phase;
+mod plan;
+mod recorder;
 mod report;
 mod sse;
+mod transport;
 
 use std::fmt;
+use std::sync::Arc;
 
+pub use control::{Control, Progress};
+pub use course::Second;
 pub use histogram::Histogram;
 pub use options::{Options, Order, StreamOptions};
-pub use report::{Quantiles, Report, StreamReport};
+pub use report::{FirstError, Quantiles, Report, StreamReport};
 
 /// Why no load could be generated. Failures of single requests are counted in the report instead.
 #[derive(Debug)]
@@ -47,14 +58,18 @@ impl std::error::Error for LoadError {}
 
 /// Generates the load that `options` describe and waits for its end.
 pub fn run(options: &Options) -> Result<Report, LoadError> {
-    let plan = options::Plan::new(options)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LoadError::Runtime)?;
-    runtime.block_on(drive::drive(plan))
+    run_with(options, &Arc::default())
 }
 
-/// [`run`] for callers that speak JSON: the bytes of an [`Options`] in, those of a [`Report`] out.
-pub fn run_json(options: &[u8]) -> Result<Vec<u8>, LoadError> {
+/// [`run`], with a hold on the load for other threads.
+pub fn run_with(options: &Options, control: &Arc<Control>) -> Result<Report, LoadError> {
+    let plan = Arc::new(plan::Plan::new(options)?);
+    drive::drive(&plan, control, || http1::Http1::new(Arc::clone(&plan)))
+}
+
+/// [`run_with`] for callers that speak JSON: the bytes of an [`Options`] in, those of a [`Report`] out.
+pub fn run_json(options: &[u8], control: &Arc<Control>) -> Result<Vec<u8>, LoadError> {
     let options: Options = serde_json::from_slice(options).map_err(|e| LoadError::Options(format!("options: {e}")))?;
-    let report = run(&options)?;
+    let report = run_with(&options, control)?;
     serde_json::to_vec(&report).map_err(|e| LoadError::Runtime(e.into()))
 }

@@ -7,13 +7,17 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use crate::options::Arrivals;
+use crate::plan::Arrivals;
 
-/// Starts a thread that adds a permit for each arrival when it is due, and `extra` at the end.
+/// Longest sleep, so that a loop that was stopped does not keep the thread.
+const LONGEST_PARK: Duration = Duration::from_millis(100);
+
+/// Starts a thread that adds a permit for each arrival when it is due, and `extra` at the end; it ends when the
+/// permits are closed.
 pub(crate) fn start(
     start: Instant,
     arrivals: Arrivals,
@@ -22,11 +26,11 @@ pub(crate) fn start(
 ) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("pacer".to_owned()).spawn(move || {
         let mut issued = 0;
-        while issued < arrivals.count {
+        while issued < arrivals.count && !permits.is_closed() {
             let due = due(start, arrivals, issued);
             let now = Instant::now();
             if let Some(wait) = due.checked_duration_since(now).filter(|w| !w.is_zero()) {
-                thread::park_timeout(wait);
+                thread::park_timeout(wait.min(LONGEST_PARK));
                 continue;
             }
             permits.add_permits(1);
@@ -39,5 +43,5 @@ pub(crate) fn start(
 /// When the arrival with this ordinal is due.
 pub(crate) fn due(start: Instant, arrivals: Arrivals, ordinal: u64) -> Instant {
     let nanos = (arrivals.interval.as_nanos() as u64).saturating_mul(ordinal);
-    start.checked_add(std::time::Duration::from_nanos(nanos)).unwrap_or(start)
+    start.checked_add(Duration::from_nanos(nanos)).unwrap_or(start)
 }

@@ -1,14 +1,13 @@
-//! What was measured: collected while the load runs, reported as JSON.
+//! What was measured, as it is reported: JSON.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::client::Failure;
+use crate::course::Second;
 use crate::histogram::Histogram;
-use crate::sse::Seen;
+use crate::recorder::{Collected, UNSENT};
 
 /// A distribution of durations, in microseconds; within 0.0125 %, `min` and `max` exact.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -21,12 +20,18 @@ pub struct Quantiles {
     pub mean: f64,
     /// Median.
     pub p50: f64,
+    /// 75th percentile.
+    pub p75: f64,
     /// 90th percentile.
     pub p90: f64,
+    /// 95th percentile.
+    pub p95: f64,
     /// 99th percentile.
     pub p99: f64,
     /// 99.9th percentile.
     pub p999: f64,
+    /// 99.99th percentile.
+    pub p9999: f64,
     /// Largest.
     pub max: f64,
 }
@@ -39,9 +44,12 @@ impl From<&Histogram> for Quantiles {
             min: micros(h.min()),
             mean: h.mean() / 1e3,
             p50: micros(h.quantile(0.5)),
+            p75: micros(h.quantile(0.75)),
             p90: micros(h.quantile(0.9)),
+            p95: micros(h.quantile(0.95)),
             p99: micros(h.quantile(0.99)),
             p999: micros(h.quantile(0.999)),
+            p9999: micros(h.quantile(0.9999)),
             max: micros(h.max()),
         }
     }
@@ -54,8 +62,9 @@ pub struct Report {
     pub requests: u64,
     /// Requests that were not.
     pub errors: u64,
-    /// How many, by kind: `connect`, `closed`, `io`, `framing`, `timeout`, `status_<code>`, `sse_<flaw>`, and
-    /// `unsent` for arrivals of an open loop that no connection came to within the timeout.
+    /// How many, by kind: `connect`, `tls`, `timeout` and `timeout_body` (the answer had begun), `closed` and
+    /// `closed_body`, `io`, `framing` and `framing_body`, `status_<code>`, `sse_<flaw>`, and `unsent` for
+    /// arrivals of an open loop that no connection came to within the timeout.
     pub errors_by_kind: BTreeMap<String, u64>,
     /// From the start to the last answer.
     pub elapsed_s: f64,
@@ -78,6 +87,27 @@ pub struct Report {
     /// The load generator's own CPU time per answered request; absent where the kernel does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_cpu_us_per_request: Option<f64>,
+    /// Connections opened again, for whatever reason, after the first of each. A kept-alive connection that the
+    /// server closed before it answered at all is opened again without an error.
+    pub reconnects: u64,
+    /// The course of the run.
+    pub seconds: Vec<Second>,
+    /// The first failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_error: Option<FirstError>,
+    /// The run was told to stop before its end.
+    pub stopped: bool,
+    /// Requests in flight when it stopped: neither answered nor errors.
+    pub abandoned: u64,
+}
+
+/// A failure with more than its kind.
+#[derive(Debug, Clone, Serialize)]
+pub struct FirstError {
+    /// As in [`Report::errors_by_kind`].
+    pub kind: String,
+    /// The system's words, or the beginning of the answer's body; may quote what the request sent.
+    pub detail: String,
 }
 
 /// What was seen of event streams.
@@ -95,80 +125,26 @@ pub struct StreamReport {
     pub digest: String,
 }
 
-#[derive(Debug, Default)]
-struct Collected {
-    latency: Histogram,
-    service: Histogram,
-    send_delay: Histogram,
-    ttft: Histogram,
-    gap: Histogram,
-    errors: BTreeMap<String, u64>,
-    frames: u64,
-    deltas: u64,
-    bytes: u64,
-    reference: Option<Seen>,
+/// What the report needs to know of the run besides the samples.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) elapsed: Duration,
+    pub(crate) cpu: Option<Duration>,
+    pub(crate) open: bool,
+    pub(crate) stream: bool,
+    pub(crate) request_bytes: u64,
+    pub(crate) digest: Option<u64>,
+    pub(crate) stopped: bool,
 }
 
-/// Collects what all connections see.
-#[derive(Debug, Default)]
-pub(crate) struct Recorder {
-    collected: Mutex<Collected>,
-}
-
-impl Recorder {
-    fn lock(&self) -> MutexGuard<'_, Collected> {
-        self.collected.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn answered(&self, due: Instant, sent: Instant, done: Instant) {
-        let mut c = self.lock();
-        c.latency.record(done.saturating_duration_since(due));
-        c.service.record(done.saturating_duration_since(sent));
-        c.send_delay.record(sent.saturating_duration_since(due));
-    }
-
-    pub(crate) fn failed(&self, failure: &Failure) {
-        *self.lock().errors.entry(failure.kind()).or_default() += 1;
-    }
-
-    pub(crate) fn unsent(&self) {
-        *self.lock().errors.entry("unsent".to_owned()).or_default() += 1;
-    }
-
-    /// `count` deltas arrived together at `now`, the former at `last`.
-    pub(crate) fn deltas(&self, due: Instant, last: Option<Instant>, now: Instant, count: u64) {
-        let mut c = self.lock();
-        match last {
-            None => c.ttft.record(now.saturating_duration_since(due)),
-            Some(last) => c.gap.record(now.saturating_duration_since(last)),
-        }
-        for _ in 1..count {
-            c.gap.record(Duration::ZERO);
-        }
-    }
-
-    pub(crate) fn reference(&self) -> Option<Seen> {
-        self.lock().reference
-    }
-
-    pub(crate) fn stream(&self, seen: Seen) {
-        let mut c = self.lock();
-        c.frames += seen.frames;
-        c.deltas += seen.deltas;
-        c.reference.get_or_insert(seen);
-    }
-
-    pub(crate) fn bytes(&self, count: u64) {
-        self.lock().bytes += count;
-    }
-
-    pub(crate) fn report(&self, run: &Run) -> Report {
-        let c = self.lock();
+impl Report {
+    pub(crate) fn new(c: &Collected, run: &Run) -> Self {
         let requests = c.latency.len();
         let errors: u64 = c.errors.values().sum();
-        let unsent = c.errors.get("unsent").copied().unwrap_or(0);
+        let never_sent: u64 =
+            [UNSENT, "connect", "tls"].iter().map(|kind| c.errors.get(*kind).copied().unwrap_or(0)).sum();
         let elapsed_s = run.elapsed.as_secs_f64();
-        Report {
+        Self {
             requests,
             errors,
             errors_by_kind: c.errors.clone(),
@@ -182,24 +158,19 @@ impl Recorder {
                 gap_us: (&c.gap).into(),
                 frames: c.frames,
                 deltas: c.deltas,
-                digest: c.reference.map(|s| format!("{:016x}", s.digest)).unwrap_or_default(),
+                digest: run.digest.map(|digest| format!("{digest:016x}")).unwrap_or_default(),
             }),
-            bytes_sent: (requests + errors - unsent) * run.request_bytes,
+            bytes_sent: (requests + errors + c.abandoned - never_sent) * run.request_bytes,
             bytes_received: c.bytes,
             client_cpu_us_per_request: run
                 .cpu
                 .filter(|_| requests > 0)
                 .map(|cpu| cpu.as_secs_f64() * 1e6 / requests as f64),
+            reconnects: c.reconnects,
+            seconds: c.course.seconds(),
+            first_error: c.first_error.as_ref().map(|(_, error)| error.clone()),
+            stopped: run.stopped,
+            abandoned: c.abandoned,
         }
     }
-}
-
-/// What the report needs to know of the run besides the samples.
-#[derive(Debug)]
-pub(crate) struct Run {
-    pub(crate) elapsed: Duration,
-    pub(crate) cpu: Option<Duration>,
-    pub(crate) open: bool,
-    pub(crate) stream: bool,
-    pub(crate) request_bytes: u64,
 }

@@ -1,7 +1,9 @@
 //! Watching an event stream: frames, deltas, their order, and whether the stream was complete.
 //!
 //! Lines are scanned, not parsed as JSON: the watcher must cost much less than what it watches.
-//! The event stream format is that of the HTML standard, section 9.2.
+//! The event stream format is that of the HTML standard, section 9.2. Three wires are told apart by the names of
+//! their events: OpenAI's chat and completions have none and end with `[DONE]`, Anthropic's messages end with
+//! `message_stop`, OpenAI's responses with `response.completed` or `response.incomplete`.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -35,6 +37,28 @@ pub(crate) enum Flaw {
     Line,
 }
 
+/// What the event under way is, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    /// It has no name that says anything.
+    Plain,
+    /// A delta of the responses wire: its text is under `delta`.
+    ResponseDelta,
+    /// It carries no delta, whatever text is in it.
+    Frame,
+}
+
+impl Event {
+    fn of(name: &[u8]) -> Self {
+        match name {
+            b"response.output_text.delta" => Self::ResponseDelta,
+            b"message_start" | b"message_delta" | b"content_block_stop" | b"ping" => Self::Frame,
+            _ if name.starts_with(b"response.") => Self::Frame,
+            _ => Self::Plain,
+        }
+    }
+}
+
 impl Flaw {
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -47,6 +71,18 @@ impl Flaw {
             Self::Line => "sse_line_too_long",
         }
     }
+
+    pub(crate) fn detail(self) -> &'static str {
+        match self {
+            Self::NotDone => "the stream ended without `[DONE]`, `message_stop` or `response.completed`",
+            Self::AfterDone => "text came after the end marker",
+            Self::DeltaCount => "another number of events with text than expected",
+            Self::Order => "a delta is missing, repeated or out of order",
+            Self::Usage => "the stream has no `usage` object",
+            Self::Error => "the stream carried an error",
+            Self::Line => "a line is longer than 16 MB",
+        }
+    }
 }
 
 /// The state of one stream.
@@ -55,6 +91,7 @@ pub(crate) struct Watch {
     order: Order,
     partial: Vec<u8>,
     in_event: bool,
+    event: Event,
     frames: u64,
     deltas: u64,
     digest: u64,
@@ -79,6 +116,7 @@ impl Watch {
             order,
             partial: Vec::new(),
             in_event: false,
+            event: Event::Plain,
             frames: 0,
             deltas: 0,
             digest: FNV_OFFSET,
@@ -119,12 +157,15 @@ impl Watch {
         if line.is_empty() {
             self.frames += u64::from(self.in_event);
             self.in_event = false;
+            self.event = Event::Plain;
             return;
         }
         if let Some(name) = line.strip_prefix(b"event:") {
-            match name.trim_ascii() {
-                b"message_stop" => self.done = true,
-                b"error" => self.flaw = self.flaw.or(Some(Flaw::Error)),
+            let name = name.trim_ascii();
+            self.event = Event::of(name);
+            match name {
+                b"message_stop" | b"response.completed" | b"response.incomplete" => self.done = true,
+                b"error" | b"response.failed" => self.flaw = self.flaw.or(Some(Flaw::Error)),
                 _ => {}
             }
         } else if let Some(data) = line.strip_prefix(b"data:") {
@@ -138,13 +179,17 @@ impl Watch {
             self.done = true;
             return;
         }
-        let text = text_of(data);
+        let text = match self.event {
+            Event::Plain => text_of(data),
+            Event::ResponseDelta => string_of(data, b"\"delta\""),
+            Event::Frame => None,
+        };
         if let Some(text) = text {
             if self.done {
                 self.flaw = self.flaw.or(Some(Flaw::AfterDone));
             }
             self.delta(text);
-        } else if data.starts_with(b"{\"error\"") {
+        } else if value_of(data, b"\"error\"").is_some_and(|v| v.first() == Some(&b'{')) {
             self.flaw = self.flaw.or(Some(Flaw::Error));
         }
         self.usage = self.usage || value_of(data, b"\"usage\"").is_some_and(|v| v.first() == Some(&b'{'));
@@ -169,9 +214,9 @@ impl Watch {
         }
     }
 
-    /// The stream has ended: what was seen, or the first thing that is wrong with it. `same_as` is the
-    /// reference of [`Order::Same`].
-    pub(crate) fn finish(self, expected: &StreamOptions, same_as: Option<Seen>) -> Result<Seen, Flaw> {
+    /// The stream has ended: what was seen, or the first thing that is wrong with it. `reference` is told of a
+    /// stream that is otherwise complete and says which one [`Order::Same`] compares it with.
+    pub(crate) fn finish(self, expected: &StreamOptions, reference: impl FnOnce(Seen) -> Seen) -> Result<Seen, Flaw> {
         if let Some(flaw) = self.flaw {
             return Err(flaw);
         }
@@ -182,11 +227,12 @@ impl Watch {
         if expected.deltas.is_some_and(|n| n != self.deltas) {
             return Err(Flaw::DeltaCount);
         }
-        if self.order == Order::Same && same_as.is_some_and(|s| (s.deltas, s.digest) != (seen.deltas, seen.digest)) {
-            return Err(Flaw::Order);
-        }
         if expected.usage && !self.usage {
             return Err(Flaw::Usage);
+        }
+        let same_as = reference(seen);
+        if self.order == Order::Same && (same_as.deltas, same_as.digest) != (seen.deltas, seen.digest) {
+            return Err(Flaw::Order);
         }
         Ok(seen)
     }
@@ -252,6 +298,15 @@ mod tests {
         "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
     );
 
+    const RESPONSES: &str = concat!(
+        "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"error\":null,\"usage\":null}}\n\n",
+        "event: response.output_text.delta\ndata: {\"item_id\":\"i\",\"delta\":\" time\"}\n\n",
+        "event: response.output_text.delta\ndata: {\"item_id\":\"i\",\"delta\":\" river\"}\n\n",
+        "event: response.output_text.done\ndata: {\"text\":\" time river\"}\n\n",
+        "event: response.output_item.done\ndata: {\"item\":{\"content\":[{\"text\":\" time river\"}]}}\n\n",
+        "event: response.completed\ndata: {\"response\":{\"output\":[{\"text\":\" time river\"}],\"usage\":{\"a\":1}}}\n\n",
+    );
+
     fn expected(order: Order) -> StreamOptions {
         StreamOptions { deltas: None, order, done: true, usage: true }
     }
@@ -266,26 +321,50 @@ mod tests {
 
     #[test]
     fn a_stream_is_the_same_however_it_is_cut() {
-        let whole = watch(Order::Numbered, CHAT, CHAT.len()).finish(&expected(Order::Numbered), None).unwrap();
+        let whole = watch(Order::Numbered, CHAT, CHAT.len()).finish(&expected(Order::Numbered), |seen| seen).unwrap();
         assert_eq!((whole.frames, whole.deltas), (5, 2));
         for piece in 1..40 {
-            let cut = watch(Order::Numbered, CHAT, piece).finish(&expected(Order::Numbered), None).unwrap();
+            let cut = watch(Order::Numbered, CHAT, piece).finish(&expected(Order::Numbered), |seen| seen).unwrap();
             assert_eq!(cut, whole);
         }
     }
 
     #[test]
     fn anthropic_streams_are_understood() {
-        let seen = watch(Order::Any, ANTHROPIC, 7).finish(&expected(Order::Any), None).unwrap();
+        let seen = watch(Order::Any, ANTHROPIC, 7).finish(&expected(Order::Any), |seen| seen).unwrap();
         assert_eq!((seen.frames, seen.deltas), (4, 1));
     }
 
     #[test]
+    fn streams_of_responses_are_understood() {
+        let seen = watch(Order::Any, RESPONSES, 13).finish(&expected(Order::Any), |seen| seen).unwrap();
+        assert_eq!((seen.frames, seen.deltas), (6, 2));
+        let cut = RESPONSES.replace("response.completed", "response.in_progress");
+        assert_eq!(watch(Order::Any, &cut, 13).finish(&expected(Order::Any), |seen| seen), Err(Flaw::NotDone));
+        let failed = RESPONSES.replace("response.completed", "response.failed");
+        assert_eq!(watch(Order::Any, &failed, 13).finish(&expected(Order::Any), |seen| seen), Err(Flaw::Error));
+        let numbered = watch(Order::Numbered, RESPONSES, 9).finish(&expected(Order::Numbered), |seen| seen).unwrap();
+        assert_eq!(numbered, seen);
+    }
+
+    #[test]
+    fn an_error_beside_other_fields_is_an_error_and_one_in_a_text_is_not() {
+        let text = CHAT.replace("river", "river \\\"error\\\":{");
+        assert!(watch(Order::Any, &text, 64).finish(&expected(Order::Any), |seen| seen).is_ok());
+        let event = format!("data: {{\"id\":\"a\", \"error\": {{\"message\":\"m\"}}}}\n\n{CHAT}");
+        assert_eq!(watch(Order::Any, &event, 64).finish(&expected(Order::Any), |seen| seen), Err(Flaw::Error));
+        let null = format!("data: {{\"id\":\"a\", \"error\": null}}\n\n{CHAT}");
+        assert!(watch(Order::Any, &null, 64).finish(&expected(Order::Any), |seen| seen).is_ok());
+    }
+
+    #[test]
     fn each_flaw_is_told_apart() {
-        let flaw = |text: &str, order, same_as| watch(order, text, 11).finish(&expected(order), same_as).unwrap_err();
+        let flaw = |text: &str, order, same_as: Option<Seen>| {
+            watch(order, text, 11).finish(&expected(order), |seen| same_as.unwrap_or(seen)).unwrap_err()
+        };
         let swapped = CHAT.replace("time", "that");
         assert_eq!(flaw(&swapped, Order::Numbered, None), Flaw::Order);
-        let reference = watch(Order::Same, CHAT, 9).finish(&expected(Order::Same), None).unwrap();
+        let reference = watch(Order::Same, CHAT, 9).finish(&expected(Order::Same), |seen| seen).unwrap();
         assert_eq!(flaw(&swapped, Order::Same, Some(reference)), Flaw::Order);
         assert_eq!(flaw(&CHAT.replace("[DONE]", "{}"), Order::Any, None), Flaw::NotDone);
         assert_eq!(flaw(&CHAT.replace("\"usage\":{", "\"other\":{"), Order::Any, None), Flaw::Usage);
@@ -294,21 +373,25 @@ mod tests {
         let error = format!("data: {{\"error\":{{\"message\":\"m\"}}}}\n\n{CHAT}");
         assert_eq!(flaw(&error, Order::Any, None), Flaw::Error);
         let two = StreamOptions { deltas: Some(3), order: Order::Any, done: true, usage: true };
-        assert_eq!(watch(Order::Any, CHAT, 11).finish(&two, None).unwrap_err(), Flaw::DeltaCount);
+        assert_eq!(watch(Order::Any, CHAT, 11).finish(&two, |seen| seen).unwrap_err(), Flaw::DeltaCount);
     }
 
     #[test]
     fn the_word_after_the_last_is_the_first() {
         let turn = CHAT.replace("time", "monitor").replace("river", "time");
-        assert!(watch(Order::Numbered, &turn, 11).finish(&expected(Order::Numbered), None).is_ok());
+        assert!(watch(Order::Numbered, &turn, 11).finish(&expected(Order::Numbered), |seen| seen).is_ok());
         let unknown = CHAT.replace("river", "riverbed");
-        assert_eq!(watch(Order::Numbered, &unknown, 11).finish(&expected(Order::Numbered), None), Err(Flaw::Order));
+        assert_eq!(
+            watch(Order::Numbered, &unknown, 11).finish(&expected(Order::Numbered), |seen| seen),
+            Err(Flaw::Order)
+        );
     }
 
     #[test]
     fn moved_boundaries_change_the_digest() {
         let moved = CHAT.replace("time \\\"q\\\"", "time \\\"q").replace("\" river\"", "\"\\\" river\"");
-        let digest = |text: &str| watch(Order::Same, text, 64).finish(&expected(Order::Same), None).unwrap().digest;
+        let digest =
+            |text: &str| watch(Order::Same, text, 64).finish(&expected(Order::Same), |seen| seen).unwrap().digest;
         assert_ne!(digest(CHAT), digest(&moved));
     }
 
@@ -319,6 +402,6 @@ mod tests {
             watch.feed(&vec![b'x'; 1024 * 1024]);
         }
         assert!(watch.partial.len() <= MAX_LINE);
-        assert_eq!(watch.finish(&expected(Order::Any), None).unwrap_err(), Flaw::Line);
+        assert_eq!(watch.finish(&expected(Order::Any), |seen| seen).unwrap_err(), Flaw::Line);
     }
 }

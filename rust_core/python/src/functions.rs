@@ -7,7 +7,7 @@ use penstock_gateway::{scan, tokens};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::value_error;
+use crate::{load, value_error};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
@@ -19,7 +19,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(count_tokens, module)?)?;
     module.add_function(wrap_pyfunction!(count_request_tokens, module)?)?;
     module.add_function(wrap_pyfunction!(vocabulary, module)?)?;
-    module.add_function(wrap_pyfunction!(run_load, module)?)
+    module.add_function(wrap_pyfunction!(load::run_load, module)?)
 }
 
 #[pyfunction]
@@ -75,10 +75,4 @@ fn count_request_tokens(py: Python<'_>, body: &[u8], model: &str) -> PyResult<us
 fn vocabulary<'py>(py: Python<'py>, encoding: &str) -> PyResult<Vec<Bound<'py, PyBytes>>> {
     let encoding: tokens::Encoding = encoding.parse().map_err(value_error)?;
     Ok(tokens::vocabulary(encoding).iter().map(|token| PyBytes::new(py, token)).collect())
-}
-
-#[pyfunction]
-fn run_load<'py>(py: Python<'py>, options: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-    let report = py.detach(|| penstock_loadgen::run_json(options)).map_err(value_error)?;
-    Ok(PyBytes::new(py, &report))
 }

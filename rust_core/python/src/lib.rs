@@ -6,12 +6,10 @@
 
 mod engine;
 mod functions;
+mod load;
 mod simulator;
 
 use pyo3::prelude::*;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A wrong argument, as Python says it.
 fn value_error(message: impl ToString) -> PyErr {
@@ -22,6 +20,7 @@ fn value_error(message: impl ToString) -> PyErr {
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<engine::Engine>()?;
+    module.add_class::<load::Load>()?;
     module.add_class::<simulator::Simulator>()?;
     functions::register(module)
 }

@@ -1,4 +1,4 @@
-//! `/_sim/*`: the ledger, captured requests, recordings, and forgetting it all.
+//! `/_sim/*`: the ledger, captured requests, recordings, and forgetting it all. `/health`, as inference servers have it.
 
 use penstock_http1::RequestHead;
 
@@ -11,11 +11,19 @@ use crate::server::{Shared, lock};
 const PAGE: usize = 100;
 const MAX_PAGE: usize = 10_000;
 
+/// Where routers probe an inference server before they send it calls.
+const PROBE: &str = "/health";
+
+/// Whether a request is to the simulator itself and not to the provider it plays.
+pub(crate) fn is_for(target: &[u8]) -> bool {
+    target.starts_with(b"/_sim/") || target.split(|&byte| byte == b'?').next() == Some(PROBE.as_bytes())
+}
+
 /// Answers a request to the simulator itself.
 pub(crate) fn answer(shared: &Shared, head: &RequestHead, body: &[u8]) -> Unary {
     let target = String::from_utf8_lossy(&head.target);
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    let path = path.strip_prefix("/_sim/").unwrap_or_default();
+    let path = if path == PROBE { "health" } else { path.strip_prefix("/_sim/").unwrap_or_default() };
     let get = matches!(&head.method[..], b"GET" | b"HEAD");
     match path {
         "health" if get => Unary::json(r#"{"status":"ok"}"#),

@@ -76,7 +76,7 @@ async fn one(conn: &mut Conn<TcpStream>, scratch: &mut Scratch, shared: &Shared)
     };
     let started = Instant::now();
     let keep_alive = head.keep_alive;
-    if head.target.starts_with(b"/_sim/") {
+    if admin::is_for(&head.target) {
         let unary = admin::answer(shared, &head, &body);
         let facts = HeadFacts { wire: Wire::OpenAi, seq: 0, prompt_tokens: 0, elapsed_ms: 0, keep_alive };
         let control = Control::default();

@@ -72,7 +72,7 @@
 //!
 //! # Looking inside
 //! Every answer carries `x-sim-seq`, the number of its request in the ledger.
-//! `GET /_sim/health`; `GET /_sim/ledger?since=seq&limit=n`; `GET /_sim/requests/last` and
+//! `GET /_sim/health` (and `GET /health`, which routers probe); `GET /_sim/ledger?since=seq&limit=n`; `GET /_sim/requests/last` and
 //! `/_sim/requests/{seq}` (all headers and the body in base64, of the last 64 requests);
 //! `PUT|DELETE /_sim/replay/{name}`; `POST /_sim/reset`.
 

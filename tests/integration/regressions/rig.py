@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from penstock import _core
+from penstock.engine.events import UsageRecord
 from penstock.engine.snapshot import (
     Deployment,
     EngineOptions,
@@ -196,10 +197,10 @@ class Plane:
         return int(json.loads(self.core.status())["in_flight"])
 
     def take(self) -> list[dict[str, Any]]:
-        """Usage records waiting; they are acknowledged."""
-        records = list(json.loads(self.core.take_usage(100_000)))
-        self.core.ack_usage(len(records))
-        return records
+        """Usage records waiting, by the names of their fields; they are acknowledged."""
+        rows = json.loads(self.core.take_usage(100_000))
+        self.core.ack_usage(len(rows))
+        return [dict(zip(UsageRecord.__struct_fields__, row, strict=True)) for row in rows]
 
     def records(self, count: int = 1, seconds: float = 10) -> list[dict[str, Any]]:
         """So many usage records, once they are there; no more may be."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import processes
 from benchmarks.processes import Process, StartError
+from penstock.bench import processes
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="reads Linux's /proc")
 

@@ -41,7 +41,7 @@ def test_help_imports_nothing_heavy() -> None:
     program = (
         "import sys\nfrom click.testing import CliRunner\nfrom penstock.cli import main\n"
         "CliRunner().invoke(main, ['serve', '--help'])\n"
-        "heavy = {'litestar', 'granian', 'msgspec', 'yaml', 'aiosqlite', 'penstock._core'} & set(sys.modules)\n"
+        "heavy = {'litestar', 'granian', 'msgspec', 'yaml', 'sqlite3', 'penstock._core'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     subprocess.run(

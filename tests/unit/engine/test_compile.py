@@ -299,7 +299,7 @@ def test_policies_follow_the_order_of_precedence() -> None:
     text = """
 litellm_settings: {num_retries: 1, budget_exceeded_status_code: 429}
 router_settings: {num_retries: 4, retry_after: 2, allowed_fails: 9, cooldown_time: 60, max_fallbacks: 1}
-general_settings: {global_max_parallel_requests: 50, always_include_stream_usage: true}
+general_settings: {global_max_parallel_requests: 50, always_include_stream_usage: true, disable_spend_logs: true}
 """
     assert compiled(text).settings == Settings(
         retries=4,
@@ -310,6 +310,7 @@ general_settings: {global_max_parallel_requests: 50, always_include_stream_usage
         budget_exceeded_status=429,
         max_parallel_requests=50,
         always_include_stream_usage=True,
+        spend_logs=False,
     )
     own = (
         text
@@ -330,6 +331,7 @@ penstock:
         budget_exceeded_status=402,
         default_output_tokens=10,
         max_parallel_requests=5,
+        spend_logs=False,
     )
     assert compiled("router_settings: {disable_cooldowns: true, cooldown_time: 9}").settings.cooldown_ms == 0
 
@@ -369,7 +371,7 @@ general_settings: {max_request_size_mb: 3}
 penstock:
   listener:
     {host: 0.0.0.0, port: 1, threads: 2, max_header_kb: 8, header_timeout: 1, body_timeout: 2, idle_timeout: 3,
-     write_timeout: 4, max_connections: 5, max_streams: 6, trusted_proxies: [10.0.0.1], tls: {certificate: c, key: k}}
+     write_timeout: 4, busy_poll_us: 11, max_connections: 5, max_streams: 6, trusted_proxies: [10.0.0.1], tls: {certificate: c, key: k}}
   limits: {key_table_capacity: 7, negative_ttl: 8, hook_timeout: 9}
   ledger: {queue_capacity: 10}
   upstream: {ca_file: ca.pem}

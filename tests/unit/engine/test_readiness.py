@@ -52,7 +52,7 @@ async def test_a_store_that_fails_for_long_is_not_ready_until_it_works(
     monkeypatch.setattr(readiness, "_INTERVAL_S", 0.005)
     assert _told(fake_app)
 
-    async def fail(*_: object) -> None:
+    async def fail(*_: object, **__: object) -> None:
         raise DatabaseUnavailable("disk full")
 
     fake_app.engine.usage = [{}]

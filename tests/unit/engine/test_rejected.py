@@ -29,7 +29,7 @@ BAD: list[dict[str, Any]] = [
     {"call_id": None},
     {"end_user": "planted-\ud800"},
     {"prompt_tokens": "planted"},
-    {"tags": [["planted"]]},
+    {"tags": ["planted"]},
 ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from penstock.engine import usage
 from penstock.persistence import DatabaseUnavailable
 from tests.conftest import FakeApp
 
@@ -23,20 +24,20 @@ def record(number: int, token: str, cost: int = 1_000, **fields: Any) -> dict[st
         "surface": "chat",
         "route": "/v1/chat/completions",
         "token": token,
-        "key_alias": None,
-        "user_id": None,
-        "team_id": None,
-        "org_id": None,
-        "end_user": None,
+        "key_alias": "",
+        "user_id": "",
+        "team_id": "",
+        "org_id": "",
+        "end_user": "",
         "model": "demo",
         "model_group": "demo",
         "deployment_id": "demo",
         "provider": "simulator",
         "upstream_model": "demo",
-        "stream": False,
+        "stream": 0,
         "status": 200,
         "outcome": "ok",
-        "error_code": None,
+        "error_code": "",
         "prompt_tokens": 3,
         "completion_tokens": 4,
         "cached_tokens": 0,
@@ -51,7 +52,7 @@ def record(number: int, token: str, cost: int = 1_000, **fields: Any) -> dict[st
         "overhead_us": 7,
         "attempts": 1,
         "cache": "off",
-        "tags": ["a"],
+        "tags": '["a"]',
         "request_bytes": 8,
         "response_bytes": 9,
         **fields,
@@ -70,6 +71,48 @@ async def test_records_are_counted_once_however_often_they_come(fake_app: FakeAp
     assert info["spend"] == info["total_spend"] == 2_500_005 / 1e9
     totals = (await fake_app.client.get("/global/spend", headers=fake_app.admin)).json()
     assert (totals["calls"], totals["prompt_tokens"], totals["completion_tokens"]) == (2_501, 7_503, 10_004)
+
+
+async def test_records_that_are_there_already_are_told_from_those_between_them(fake_app: FakeApp) -> None:
+    key = await fake_app.new_key()
+    fake_app.engine.usage = [record(number, key["token"]) for number in range(1, 600, 3)]
+    await fake_app.runtime.usage.flush()
+    fake_app.engine.usage = [record(number, key["token"]) for number in range(1, 600)]
+    assert await fake_app.runtime.usage.flush() == 599
+    assert (await fake_app.runtime.keys.find(key["token"])).spend == 599_000
+    rows = await fake_app.runtime.database.fetch_all("SELECT event_id FROM usage")
+    assert {row["event_id"] for row in rows} == {f"c{number}:1" for number in range(1, 600)}
+    assert len(rows) == fake_app.runtime.usage.written == 599
+    assert (await fake_app.runtime.spend.totals()).calls == 599
+
+
+async def test_every_key_of_a_batch_pays_its_own(fake_app: FakeApp) -> None:
+    keys = [(await fake_app.new_key())["token"] for _ in range(75)]
+    await fake_app.client.post("/key/delete", headers=fake_app.admin, json={"keys": keys[:1]})
+    fake_app.engine.usage = [
+        record(number, keys[number % 75], cost=number % 75, started_at=NOW + number) for number in range(1, 301)
+    ]
+    await fake_app.runtime.usage.flush()
+    found = [await fake_app.runtime.keys.find(token) for token in keys]
+    assert found[0] is None
+    assert [key.spend for key in found[1:]] == [4 * place for place in range(1, 75)]
+    assert found[1].last_active_at == NOW + 226
+
+
+async def test_what_is_absent_is_null_in_the_ledger(fake_app: FakeApp) -> None:
+    fake_app.engine.usage = [record(1, "t", ttft_us=-1), record(2, "t", ttft_us=0, end_user="u", error_code="e")]
+    await fake_app.runtime.usage.flush()
+    columns = "key_alias, user_id, team_id, org_id, end_user, error_code, ttft_us"
+    rows = await fake_app.runtime.database.fetch_all(f"SELECT {columns} FROM usage ORDER BY id")
+    assert [list(row.values()) for row in rows] == [[None] * 7, [None, None, None, None, "u", "e", 0]]
+
+
+@pytest.mark.parametrize(
+    "written, within_s, pause",
+    [(0, 1.0, 0.25), (3, 0.25, 0.25), (512, 0.1, 0.1), (6_000, 0.25, 512 / 24_000), (100_000, 0.25, 0.02)],
+)
+def test_the_writer_waits_for_about_a_batch_within_bounds(written: int, within_s: float, pause: float) -> None:
+    assert usage._pause(written, within_s) == pytest.approx(pause)
 
 
 async def test_records_wait_for_a_database_that_fails(fake_app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +188,7 @@ async def test_calls_under_the_old_secret_are_still_the_key_s(fake_app: FakeApp)
 
 async def test_logs_are_paged_by_cursor_and_filtered(fake_app: FakeApp) -> None:
     fake_app.engine.usage = [
-        record(number, "t", started_at=NOW, user_id="u" if number == 3 else None) for number in range(1, 8)
+        record(number, "t", started_at=NOW, user_id="u" if number == 3 else "") for number in range(1, 8)
     ]
     seen: list[str] = []
     parameters: dict[str, str] = {"limit": "3"}
@@ -156,7 +199,12 @@ async def test_logs_are_paged_by_cursor_and_filtered(fake_app: FakeApp) -> None:
             break
         parameters["cursor"] = answer.headers["x-next-cursor"]
     assert seen == [f"c{number}" for number in range(7, 0, -1)]
-    for wanted, ids in (({"user_id": "u"}, ["c3"]), ({"request_id": "c5"}, ["c5"]), ({"end_date": "2020-01-01"}, [])):
+    fake_app.engine.usage = [record(55, "t", started_at=NOW - 1), record(8, "t", event_id="c5:2", call_id="c5")]
+    for wanted, ids in (
+        ({"user_id": "u"}, ["c3"]),
+        ({"request_id": "c5"}, ["c5", "c5"]),
+        ({"end_date": "2020-01-01"}, []),
+    ):
         answer = await fake_app.client.get("/spend/logs", headers=fake_app.admin, params=wanted)
         assert [row["request_id"] for row in answer.json()] == ids
     for name, value in (("cursor", "nonsense"), ("start_date", "soon"), ("limit", "0")):

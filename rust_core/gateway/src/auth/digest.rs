@@ -72,7 +72,14 @@ impl FromStr for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // Every call's record has it as text: one write, not one for each byte.
+        let mut text = [0u8; 64];
+        for (byte, pair) in self.0.iter().zip(text.chunks_exact_mut(2)) {
+            for (digit, place) in [byte >> 4, byte & 15].into_iter().zip(pair) {
+                *place = b"0123456789abcdef".get(usize::from(digit)).copied().unwrap_or_default();
+            }
+        }
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::digest::Digest;
@@ -16,7 +16,7 @@ use super::record::{Key, KeyRecord, RecordError};
 use crate::limits::KeyState;
 
 const MAX_SHARDS: usize = 64;
-/// Smaller shards would fill unevenly.
+/// Smaller shards would have little to choose from when one key must go.
 const MIN_SHARD_CAPACITY: usize = 64;
 /// Unknown keys remembered, over all shards.
 const NEGATIVES: usize = 16_384;
@@ -42,13 +42,20 @@ pub struct KeyTable {
 
 #[derive(Default)]
 struct Shard {
-    capacity: usize,
+    room: Arc<Room>,
     index: HashMap<Digest, usize, ByDigest>,
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
     hand: usize,
     negatives: Ring<u64>,
     parked: Ring<Arc<KeyState>>,
+}
+
+/// How many places there are in all shards together.
+#[derive(Default)]
+struct Room {
+    capacity: usize,
+    taken: AtomicUsize,
 }
 
 struct Slot {
@@ -61,9 +68,11 @@ impl KeyTable {
     #[must_use]
     pub fn new(capacity: usize, negative_ttl_ns: u64) -> Self {
         let shards = (capacity / MIN_SHARD_CAPACITY).clamp(1, MAX_SHARDS);
+        // One bound for all: chance fills the shards unevenly, and keys that fit together must all find room.
+        let room = Arc::new(Room { capacity: capacity.max(1), taken: AtomicUsize::new(0) });
         let shard = || {
             RwLock::new(Shard {
-                capacity: (capacity / shards).max(1),
+                room: Arc::clone(&room),
                 negatives: Ring::new(NEGATIVES / shards),
                 parked: Ring::new(PARKED / shards),
                 ..Shard::default()
@@ -171,7 +180,7 @@ impl Shard {
         if let Some(at) = self.free.pop() {
             return at;
         }
-        if self.slots.len() >= self.capacity {
+        if self.room.taken.load(Ordering::Relaxed) >= self.room.capacity {
             // Twice round: the first may only take second chances away.
             for _ in 0..self.slots.len() * 2 {
                 let at = self.hand;
@@ -184,6 +193,7 @@ impl Shard {
                 }
             }
         }
+        self.room.taken.fetch_add(1, Ordering::Relaxed);
         self.slots.push(None);
         self.slots.len() - 1
     }

@@ -13,6 +13,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use record::{Outcome, UsageRecord, UsageSource};
 
+/// Bytes of a record as JSON, a little more than most have.
+const TYPICAL_RECORD: usize = 512;
+
+/// Records that there is always room for.
+const SPARE: usize = 4096;
+
 /// The queue of records between the data plane and the store.
 #[derive(Debug)]
 pub struct Ledger {
@@ -67,7 +73,7 @@ impl Ledger {
         }
     }
 
-    /// The oldest `limit` records as JSON; they stay until [`Ledger::ack`].
+    /// The oldest `limit` records as JSON, an array of values each; they stay until [`Ledger::ack`].
     #[must_use]
     pub fn take(&self, limit: usize) -> Vec<u8> {
         let mut taken = lock(&self.taken);
@@ -80,7 +86,11 @@ impl Ledger {
             taken.extend(fresh);
         }
         let records: Vec<&UsageRecord> = taken.iter().take(limit).collect();
-        serde_json::to_vec(&records).unwrap_or_else(|_| b"[]".to_vec())
+        let mut text = Vec::with_capacity(records.len() * TYPICAL_RECORD + 2);
+        match serde_json::to_writer(&mut text, &records) {
+            Ok(()) => text,
+            Err(_) => b"[]".to_vec(),
+        }
     }
 
     /// The first `count` records taken are durable.
@@ -88,6 +98,11 @@ impl Ledger {
         let mut taken = lock(&self.taken);
         let count = count.min(taken.len());
         taken.drain(..count);
+        // What an outage of the store has made large must not stay so.
+        if taken.capacity() > SPARE && taken.len() < taken.capacity() / 4 {
+            let room = SPARE.max(taken.len() * 2);
+            taken.shrink_to(room);
+        }
         self.waiting.fetch_sub(count, Ordering::Relaxed);
     }
 }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use serde::ser::{Error, SerializeTuple};
 use serde::{Serialize, Serializer};
 
 use crate::auth::record::Key;
 use crate::usage::Usage;
 
 /// How a call ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The client got the whole answer.
     Ok,
@@ -24,7 +24,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Label for metrics.
+    /// Label for metrics, and as the store has it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -38,8 +38,7 @@ impl Outcome {
 }
 
 /// Where token figures come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UsageSource {
     /// The provider said so.
     Upstream,
@@ -47,6 +46,18 @@ pub enum UsageSource {
     Counted,
     /// Nothing was generated.
     None,
+}
+
+impl UsageSource {
+    /// As the store has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Upstream => "upstream",
+            Self::Counted => "counted",
+            Self::None => "none",
+        }
+    }
 }
 
 /// A settled call.
@@ -83,91 +94,141 @@ pub struct UsageRecord {
     pub response_bytes: u64,
 }
 
-#[derive(Serialize)]
-struct Row<'a> {
-    event_id: String,
-    call_id: &'a str,
-    seq: u64,
-    started_at: u64,
-    surface: &'a str,
-    route: &'a str,
-    token: &'a str,
-    key_alias: Option<&'a str>,
-    user_id: Option<&'a str>,
-    team_id: Option<&'a str>,
-    org_id: Option<&'a str>,
-    end_user: Option<&'a str>,
-    model: &'a str,
-    model_group: &'a str,
-    deployment_id: &'a str,
-    provider: &'a str,
-    upstream_model: &'a str,
-    stream: bool,
-    status: u16,
-    outcome: Outcome,
-    error_code: Option<&'a str>,
-    prompt_tokens: u64,
-    completion_tokens: u64,
-    cached_tokens: u64,
-    cache_write_tokens: u64,
-    reasoning_tokens: u64,
-    usage_source: UsageSource,
-    cost: u64,
-    price_version: &'a str,
-    snapshot_version: u64,
-    ttft_us: Option<u64>,
-    duration_us: u64,
-    overhead_us: u64,
-    attempts: u32,
-    cache: &'a str,
-    tags: &'a [String],
-    request_bytes: u64,
-    response_bytes: u64,
+/// Values of a record as the store has them.
+const COLUMNS: usize = 38;
+
+/// `call id:attempt`, without a buffer of its own.
+struct EventId<'a>(&'a UsageRecord);
+
+impl Serialize for EventId<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}:{}", self.0.call_id, self.0.attempts))
+    }
 }
 
+fn text(value: Option<&String>) -> &str {
+    value.map_or("", String::as_str)
+}
+
+/// Tags as the store keeps them: JSON in a text.
+struct Tags<'a>(&'a [String]);
+
+impl Serialize for Tags<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_empty() {
+            return serializer.serialize_str("[]");
+        }
+        serializer.serialize_str(&serde_json::to_string(self.0).map_err(S::Error::custom)?)
+    }
+}
+
+/// The values in the order of the columns, and none of them `null`: a text that is not there is empty, a time that was
+/// not taken is -1. Names would be most of the bytes, and binding a `None` costs Python's SQLite module ten times as
+/// much as binding a number.
 impl Serialize for UsageRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let key = self.key.as_ref().map(|k| &k.record);
-        Row {
-            event_id: format!("{}:{}", self.call_id, self.attempts),
-            call_id: &self.call_id,
-            seq: self.seq,
-            started_at: self.started_at,
-            surface: self.surface,
-            route: self.route,
-            token: &self.token,
-            key_alias: key.and_then(|k| k.alias.as_deref()),
-            user_id: key.and_then(|k| k.user_id.as_deref()),
-            team_id: key.and_then(|k| k.team_id.as_deref()),
-            org_id: key.and_then(|k| k.org_id.as_deref()),
-            end_user: self.end_user.as_deref(),
-            model: &self.model,
-            model_group: &self.model_group,
-            deployment_id: &self.deployment_id,
-            provider: &self.provider,
-            upstream_model: &self.upstream_model,
-            stream: self.stream,
-            status: self.status,
-            outcome: self.outcome,
-            error_code: self.error_code.as_deref(),
-            prompt_tokens: self.usage.prompt,
-            completion_tokens: self.usage.completion,
-            cached_tokens: self.usage.cached,
-            cache_write_tokens: self.usage.cache_write,
-            reasoning_tokens: self.usage.reasoning,
-            usage_source: self.usage_source,
-            cost: self.cost,
-            price_version: &self.price_version,
-            snapshot_version: self.snapshot_version,
-            ttft_us: self.ttft_us,
-            duration_us: self.duration_us,
-            overhead_us: self.overhead_us,
-            attempts: self.attempts,
-            cache: "off",
-            tags: key.map_or(&[], |k| k.tags.as_slice()),
-            request_bytes: self.request_bytes,
-            response_bytes: self.response_bytes,
+        let mut row = serializer.serialize_tuple(COLUMNS)?;
+        row.serialize_element(&EventId(self))?;
+        row.serialize_element(&*self.call_id)?;
+        row.serialize_element(&self.seq)?;
+        row.serialize_element(&self.started_at)?;
+        row.serialize_element(self.surface)?;
+        row.serialize_element(self.route)?;
+        row.serialize_element(&self.token)?;
+        row.serialize_element(text(key.and_then(|k| k.alias.as_ref())))?;
+        row.serialize_element(text(key.and_then(|k| k.user_id.as_ref())))?;
+        row.serialize_element(text(key.and_then(|k| k.team_id.as_ref())))?;
+        row.serialize_element(text(key.and_then(|k| k.org_id.as_ref())))?;
+        row.serialize_element(text(self.end_user.as_ref()))?;
+        row.serialize_element(&self.model)?;
+        row.serialize_element(&*self.model_group)?;
+        row.serialize_element(&*self.deployment_id)?;
+        row.serialize_element(&*self.provider)?;
+        row.serialize_element(&self.upstream_model)?;
+        row.serialize_element(&u8::from(self.stream))?;
+        row.serialize_element(&self.status)?;
+        row.serialize_element(self.outcome.name())?;
+        row.serialize_element(text(self.error_code.as_ref()))?;
+        row.serialize_element(&self.usage.prompt)?;
+        row.serialize_element(&self.usage.completion)?;
+        row.serialize_element(&self.usage.cached)?;
+        row.serialize_element(&self.usage.cache_write)?;
+        row.serialize_element(&self.usage.reasoning)?;
+        row.serialize_element(self.usage_source.name())?;
+        row.serialize_element(&self.cost)?;
+        row.serialize_element(&self.price_version)?;
+        row.serialize_element(&self.snapshot_version)?;
+        match self.ttft_us {
+            Some(time) => row.serialize_element(&time)?,
+            None => row.serialize_element(&-1)?,
         }
-        .serialize(serializer)
+        row.serialize_element(&self.duration_us)?;
+        row.serialize_element(&self.overhead_us)?;
+        row.serialize_element(&self.attempts)?;
+        row.serialize_element("off")?;
+        row.serialize_element(&Tags(key.map_or(&[], |k| k.tags.as_slice())))?;
+        row.serialize_element(&self.request_bytes)?;
+        row.serialize_element(&self.response_bytes)?;
+        row.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> UsageRecord {
+        UsageRecord {
+            call_id: Arc::from("c-1"),
+            seq: 7,
+            started_at: 1_000,
+            surface: "chat",
+            route: "/v1/chat/completions",
+            key: None,
+            token: "t".to_owned(),
+            end_user: Some("a \"b\" \u{1f600}\n".to_owned()),
+            model: "m".to_owned(),
+            model_group: Arc::from("g"),
+            deployment_id: Arc::from("d"),
+            provider: Arc::from("p"),
+            upstream_model: "u".to_owned(),
+            stream: true,
+            status: 499,
+            outcome: Outcome::ClientDisconnect,
+            error_code: None,
+            usage: Usage::default(),
+            usage_source: UsageSource::Counted,
+            cost: u64::MAX,
+            price_version: "v".to_owned(),
+            snapshot_version: 3,
+            ttft_us: None,
+            duration_us: 5,
+            overhead_us: 6,
+            attempts: 2,
+            request_bytes: 8,
+            response_bytes: 9,
+        }
+    }
+
+    #[test]
+    fn values_come_in_the_order_of_the_columns_and_none_is_null() {
+        let row: Vec<serde_json::Value> = serde_json::from_str(&serde_json::to_string(&record()).unwrap()).unwrap();
+        assert_eq!(row.len(), COLUMNS);
+        assert!(row.iter().all(|value| !value.is_null()));
+        assert_eq!(row[0], "c-1:2");
+        assert_eq!(row[1], "c-1");
+        assert_eq!(row[7..11], ["", "", "", ""]);
+        assert_eq!(row[11], "a \"b\" \u{1f600}\n");
+        assert_eq!((&row[17], &row[18], &row[19]), (&1.into(), &499.into(), &"client_disconnect".into()));
+        assert_eq!((&row[26], &row[27], &row[30]), (&"counted".into(), &u64::MAX.into(), &(-1).into()));
+        assert_eq!((&row[35], &row[37]), (&"[]".into(), &9.into()));
+    }
+
+    #[test]
+    fn tags_are_json_within_a_text() {
+        let tags = ["a".to_owned(), "b\"c".to_owned()];
+        let text: String = serde_json::from_str(&serde_json::to_string(&Tags(&tags)).unwrap()).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<String>>(&text).unwrap(), tags);
     }
 }

@@ -29,11 +29,20 @@ impl Clock {
     /// The time.
     #[must_use]
     pub fn now(&self) -> Now {
+        self.at(Instant::now())
+    }
+
+    /// The time, when the monotonic clock was read already.
+    #[must_use]
+    pub fn at(&self, instant: Instant) -> Now {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now {
-            mono_ns: u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX),
-            unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
-        }
+        Now { mono_ns: self.mono_ns(instant), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    /// The monotonic half of a moment.
+    #[must_use]
+    pub fn mono_ns(&self, instant: Instant) -> u64 {
+        u64::try_from(instant.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

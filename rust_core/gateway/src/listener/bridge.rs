@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use penstock_http1::{Framing, Headers, RequestHead, Version};
 use tokio::sync::{Notify, mpsc};
 
@@ -115,10 +115,11 @@ pub(crate) async fn serve(core: &Rc<Core>, call: Submitted) {
     };
     let peer = Peer { address: call.client, tls: false };
     let mut exchange = Exchange::Bridge(BridgeExchange {
+        core: Rc::clone(core),
         id: call.id,
         events: Arc::clone(&core.shared.events),
         body: (!call.body.is_empty()).then_some(call.body),
-        pending: Vec::new(),
+        pending: BytesMut::new(),
         handle: call.handle,
         write_timeout: Duration::from_millis(core.shared.options.write_timeout_ms),
         head_only,
@@ -145,10 +146,11 @@ impl Drop for Closing {
 /// One handed-over request being answered.
 #[derive(Debug)]
 pub struct BridgeExchange {
+    core: Rc<Core>,
     id: u64,
     events: Arc<Events>,
     body: Option<Bytes>,
-    pending: Vec<Bytes>,
+    pending: BytesMut,
     handle: Arc<Handle>,
     write_timeout: Duration,
     head_only: bool,
@@ -176,7 +178,10 @@ impl BridgeExchange {
 
     pub(super) async fn full(&mut self, status: u16, headers: &HeaderLines, body: Bytes) -> Result<(), Gone> {
         self.start(status, headers, Some(body.len() as u64));
-        self.queue(body);
+        self.sent += body.len() as u64;
+        if !body.is_empty() && !self.head_only {
+            self.send(body).await?;
+        }
         self.finish().await
     }
 
@@ -190,10 +195,10 @@ impl BridgeExchange {
         self.emit("call.head", Bytes::from(payload));
     }
 
-    pub(super) fn queue(&mut self, data: Bytes) {
+    pub(super) fn queue(&mut self, data: &[u8]) {
         self.sent += data.len() as u64;
-        if !data.is_empty() && !self.head_only {
-            self.pending.push(data);
+        if !self.head_only {
+            self.pending.extend_from_slice(data);
         }
     }
 
@@ -201,17 +206,14 @@ impl BridgeExchange {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let permit = tokio::time::timeout(self.write_timeout, self.handle.credit.acquire()).await;
+        let data = self.pending.split().freeze();
+        self.send(data).await
+    }
+
+    async fn send(&mut self, data: Bytes) -> Result<(), Gone> {
+        let permit = self.core.timers.within(self.write_timeout, self.handle.credit.acquire()).await;
         let permit = permit.map_err(|_| Gone)?.map_err(|_| Gone)?;
         permit.forget();
-        let data = match self.pending.len() {
-            1 => self.pending.pop().unwrap_or_default(),
-            _ => {
-                let mut joined = BytesMut::new();
-                self.pending.drain(..).for_each(|p| joined.put(p));
-                joined.freeze()
-            }
-        };
         self.emit("call.data", data);
         Ok(())
     }

@@ -190,7 +190,7 @@ async fn pass_back(app: &mut Conn<Io>, answer: &ResponseHead, exchange: &mut Exc
         };
         match piece {
             Ok(Ok(Some(piece))) => {
-                exchange.queue(piece);
+                exchange.queue(&piece);
                 if exchange.flush().await.is_err() {
                     return;
                 }
@@ -251,9 +251,9 @@ pub(super) async fn upgrade(core: &Rc<Core>, head: RequestHead, exchange: H1Exch
     if !ahead.is_empty() && app.write(&ahead).await.is_err() {
         return;
     }
-    let mut stage = core.shared.stage.subscribe();
+    let mut stage = core.stage.watch();
     tokio::select! {
         _ = tokio::io::copy_bidirectional(&mut client.conn.stream, &mut app.stream) => {}
-        _ = stage.wait_for(|s| *s == crate::engine::Stage::Ending) => {}
+        () = stage.reached(crate::engine::Stage::Ending) => {}
     }
 }

@@ -16,6 +16,22 @@ const PAUSES: u32 = 10;
 /// Bytes per second below which a client is not worth waiting for.
 const SLOWEST: usize = 16 * 1024;
 
+/// How slowly a body may arrive: it has [`PAUSES`] times the longest pause, and a second for each [`SLOWEST`] bytes.
+#[derive(Debug)]
+pub(super) struct Pace {
+    pause: Duration,
+    begun: Option<Instant>,
+}
+
+impl Pace {
+    /// To be asked each time before more is waited for, with what there is.
+    pub(super) fn check(&mut self, received: usize) -> Result<(), BodyError> {
+        let begun = self.begun.get_or_insert_with(Instant::now);
+        let allowed = self.pause * PAUSES + Duration::from_secs((received / SLOWEST) as u64);
+        if begun.elapsed() > allowed { Err(BodyError::Timeout) } else { Ok(()) }
+    }
+}
+
 /// Why a request body could not be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyError {
@@ -39,9 +55,9 @@ pub struct HeaderLines(pub BytesMut);
 
 impl HeaderLines {
     /// Adds a field whose value is vetted or ours; control characters are refused silently by dropping the field.
-    pub fn add(&mut self, name: &str, value: &[u8]) {
-        if value.iter().all(|b| *b == b'\t' || (*b >= 0x20 && *b != 0x7f)) {
-            penstock_http1::put_header(&mut self.0, name.as_bytes(), value);
+    pub fn add(&mut self, name: impl AsRef<[u8]>, value: &[u8]) {
+        if penstock_http1::is_field_value(value) {
+            penstock_http1::put_header(&mut self.0, name.as_ref(), value);
         }
     }
 
@@ -84,10 +100,12 @@ impl Exchange<'_> {
         }
     }
 
-    /// The whole request body. One that comes in crumbs for ever is given up: it has [`PAUSES`] times `pause`, and
-    /// a second for each [`SLOWEST`] bytes.
+    /// The whole request body. One that comes in crumbs for ever is given up: see [`Pace`].
     pub async fn body(&mut self, limit: usize, pause: Duration) -> Result<Bytes, BodyError> {
-        let begun = Instant::now();
+        let mut pace = Pace { pause, begun: None };
+        if let Self::H1(x) = self {
+            x.gather(limit, &mut pace).await?;
+        }
         let Some(first) = self.next_piece().await? else { return Ok(Bytes::new()) };
         if first.len() > limit {
             return Err(BodyError::TooLarge);
@@ -97,9 +115,7 @@ impl Exchange<'_> {
         whole.extend_from_slice(&first);
         let mut piece = Some(second);
         while let Some(p) = piece {
-            if begun.elapsed() > pause * PAUSES + Duration::from_secs((whole.len() / SLOWEST) as u64) {
-                return Err(BodyError::Timeout);
-            }
+            pace.check(whole.len())?;
             if whole.len() + p.len() > limit {
                 return Err(BodyError::TooLarge);
             }
@@ -134,9 +150,9 @@ impl Exchange<'_> {
     }
 
     /// Adds a piece of the body; it leaves with the next [`Exchange::flush`].
-    pub fn queue(&mut self, data: Bytes) {
+    pub fn queue(&mut self, data: &[u8]) {
         match self {
-            Self::H1(x) => x.queue(&data),
+            Self::H1(x) => x.queue(data),
             Self::H2(x) => x.queue(data),
             Self::Bridge(x) => x.queue(data),
         }

@@ -6,21 +6,28 @@ use penstock_http1::Headers;
 
 use crate::auth::cidr::CidrSet;
 
-/// Fields that belong to one hop (RFC 9110, section 7.6.1).
+/// Fields that belong to one hop (RFC 9110, section 7.6.1); `name` in lower case.
 #[must_use]
 pub fn is_hop_by_hop(name: &[u8]) -> bool {
-    const NAMES: [&str; 9] = [
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    NAMES.iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()))
+    matches!(
+        name,
+        b"connection"
+            | b"keep-alive"
+            | b"proxy-authenticate"
+            | b"proxy-authorization"
+            | b"proxy-connection"
+            | b"te"
+            | b"trailer"
+            | b"transfer-encoding"
+            | b"upgrade"
+    )
+}
+
+/// Whether `Connection` says more than whether the connection stays.
+#[must_use]
+pub fn nominates(headers: &Headers) -> bool {
+    let plain = |v: &[u8]| v.eq_ignore_ascii_case(b"keep-alive") || v.eq_ignore_ascii_case(b"close");
+    !headers.get_all("connection").all(plain)
 }
 
 /// Whether `Connection` nominates this field as belonging to one hop.

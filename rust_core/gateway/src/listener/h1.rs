@@ -10,13 +10,16 @@ use bytes::{Bytes, BytesMut};
 use penstock_http1::{BodyDecoder, Conn, Decoded, Framing, FramingError, Limits, RequestHead, Version};
 use tokio::io::AsyncWrite;
 
-use super::exchange::{BodyError, Exchange, Gone, HeaderLines};
+use super::exchange::{BodyError, Exchange, Gone, HeaderLines, Pace};
 use super::{Peer, dispatch};
 use crate::engine::{Core, Stage};
+use crate::stage::Watch;
 use crate::upstream::Io;
 
 /// Unread request bytes that are worth reading to keep the connection.
 const DISCARD: usize = 64 * 1024;
+/// Room made for a body at first, whatever its announced length.
+const GATHERED_AT_ONCE: usize = 1 << 20;
 /// Pipelined requests buffered while a call is in flight.
 const PIPELINE: usize = 64 * 1024;
 
@@ -33,6 +36,7 @@ enum Answer {
 /// One HTTP/1.x request being answered.
 #[derive(Debug)]
 pub struct H1Exchange<'a> {
+    core: &'a Core,
     pub(super) conn: &'a mut Conn<Io>,
     decoder: BodyDecoder,
     expect_continue: bool,
@@ -50,7 +54,7 @@ pub struct H1Exchange<'a> {
 pub(super) async fn serve(core: &Rc<Core>, mut conn: Conn<Io>, peer: Peer) {
     let options = &core.shared.options;
     let limits = Limits { head_bytes: options.max_header_bytes, fields: 256 };
-    let mut stage = core.shared.stage.subscribe();
+    let mut stage = core.stage.watch();
     loop {
         let head = match next_head(core, &mut conn, &limits, &mut stage).await {
             Head::Request(head) => *head,
@@ -58,8 +62,9 @@ pub(super) async fn serve(core: &Rc<Core>, mut conn: Conn<Io>, peer: Peer) {
             Head::Slow => return refuse_slow(conn).await,
             Head::Close => return,
         };
-        let draining = *stage.borrow() != Stage::Running;
+        let draining = core.stage.get() != Stage::Running;
         let mut exchange = Exchange::H1(H1Exchange {
+            core,
             decoder: BodyDecoder::new(head.framing),
             expect_continue: head.expect_continue && head.framing != Framing::None,
             version: head.version,
@@ -83,6 +88,7 @@ pub(super) async fn serve(core: &Rc<Core>, mut conn: Conn<Io>, peer: Peer) {
         dispatch(core, head, &mut exchange, peer).await;
         let Exchange::H1(mut x) = exchange else { return };
         core.buffers.give(std::mem::take(&mut x.out));
+        core.busy.mark();
         if !x.reusable().await {
             linger(conn).await;
             return;
@@ -97,19 +103,16 @@ enum Head {
     Close,
 }
 
-async fn next_head(
-    core: &Rc<Core>,
-    conn: &mut Conn<Io>,
-    limits: &Limits,
-    stage: &mut tokio::sync::watch::Receiver<Stage>,
-) -> Head {
+async fn next_head(core: &Rc<Core>, conn: &mut Conn<Io>, limits: &Limits, stage: &mut Watch<'_>) -> Head {
     let options = &core.shared.options;
     let idle = Duration::from_millis(options.idle_timeout_ms);
     if conn.buf.is_empty() {
+        // It may be the last to hold the memory of the request it was cut from.
+        conn.buf = BytesMut::new();
         let read = tokio::select! {
             biased;
-            read = tokio::time::timeout(idle, conn.fill()) => read,
-            _ = stage.wait_for(|s| *s != Stage::Running) => return Head::Close,
+            read = core.timers.within(idle, conn.fill()) => read,
+            () = stage.reached(Stage::Draining) => return Head::Close,
         };
         match read {
             Ok(Ok(n)) if n > 0 => {}
@@ -121,7 +124,7 @@ async fn next_head(
         Ok(None) => {}
         Err(e) => return Head::Refuse(e),
     }
-    match tokio::time::timeout(Duration::from_millis(options.header_timeout_ms), conn.read_request(limits)).await {
+    match core.timers.within(Duration::from_millis(options.header_timeout_ms), conn.read_request(limits)).await {
         Err(_) => Head::Slow,
         Ok(Err(_)) => Head::Close,
         Ok(Ok(Ok(Some(head)))) => Head::Request(Box::new(head)),
@@ -180,21 +183,40 @@ impl H1Exchange<'_> {
                     return Err(BodyError::Framing(e));
                 }
             }
-            if std::mem::take(&mut self.expect_continue) {
-                self.conn.write(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(|_| BodyError::Gone)?;
-            }
-            match tokio::time::timeout(self.body_timeout, self.conn.fill()).await {
-                Ok(Ok(n)) if n > 0 => {}
-                Ok(_) => {
-                    self.keep_alive = false;
-                    return Err(BodyError::Gone);
-                }
-                Err(_) => {
-                    self.keep_alive = false;
-                    return Err(BodyError::Timeout);
-                }
-            }
+            self.more().await?;
         }
+    }
+
+    /// Reads a body of known length into one piece of memory, so that it need not be put together.
+    pub(super) async fn gather(&mut self, limit: usize, pace: &mut Pace) -> Result<(), BodyError> {
+        let Some(size) = self.decoder.remaining().and_then(|n| usize::try_from(n).ok()) else { return Ok(()) };
+        if size > limit {
+            return Err(BodyError::TooLarge);
+        }
+        while self.conn.buf.len() < size {
+            let received = self.conn.buf.len();
+            if let Err(slow) = pace.check(received) {
+                self.keep_alive = false;
+                return Err(slow);
+            }
+            // Not all at once on the strength of a promise.
+            self.conn.buf.reserve((size - received).min(received.max(GATHERED_AT_ONCE)));
+            self.more().await?;
+        }
+        Ok(())
+    }
+
+    async fn more(&mut self) -> Result<(), BodyError> {
+        if std::mem::take(&mut self.expect_continue) {
+            self.conn.write(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(|_| BodyError::Gone)?;
+        }
+        let failed = match self.core.timers.within(self.body_timeout, self.conn.fill()).await {
+            Ok(Ok(n)) if n > 0 => return Ok(()),
+            Ok(_) => BodyError::Gone,
+            Err(_) => BodyError::Timeout,
+        };
+        self.keep_alive = false;
+        Err(failed)
     }
 
     fn put_head(&mut self, status: u16, headers: &HeaderLines) {
@@ -295,7 +317,7 @@ impl H1Exchange<'_> {
             let now = poll_fn(|cx| Poll::Ready(Pin::new(&mut attempt).poll(cx))).await;
             let written = match now {
                 Poll::Ready(r) => r,
-                Poll::Pending => match tokio::time::timeout(self.write_timeout, attempt).await {
+                Poll::Pending => match self.core.timers.within(self.write_timeout, attempt).await {
                     Ok(r) => r,
                     Err(_) => return Err(Gone),
                 },
@@ -308,7 +330,7 @@ impl H1Exchange<'_> {
         if matches!(self.conn.stream, Io::TlsServer(_)) {
             use tokio::io::AsyncWriteExt;
             // Over TLS this is where the socket is waited for.
-            let flushed = tokio::time::timeout(self.write_timeout, self.conn.stream.flush()).await;
+            let flushed = self.core.timers.within(self.write_timeout, self.conn.stream.flush()).await;
             flushed.map_err(|_| Gone)?.map_err(|_| Gone)?;
         }
         self.answer = was;

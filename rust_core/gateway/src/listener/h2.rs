@@ -78,7 +78,7 @@ pub(super) async fn serve(core: &Rc<Core>, conn: Conn<Io>, peer: Peer) {
     else {
         return;
     };
-    let mut stage = core.shared.stage.subscribe();
+    let mut stage = core.stage.watch();
     let mut open = tokio::task::JoinSet::new();
     let idle = Duration::from_millis(options.idle_timeout_ms);
     let mut quiet = Box::pin(tokio::time::sleep(idle));
@@ -106,7 +106,7 @@ pub(super) async fn serve(core: &Rc<Core>, conn: Conn<Io>, peer: Peer) {
                     break;
                 }
             }
-            _ = stage.wait_for(|s| *s != Stage::Running), if !leaving => {
+            () = stage.reached(Stage::Draining), if !leaving => {
                 leaving = true;
                 connection.graceful_shutdown();
                 patience.as_mut().reset(tokio::time::Instant::now() + GOODBYE);
@@ -148,6 +148,7 @@ async fn call(core: &Rc<Core>, request: http::Request<RecvStream>, respond: Send
     let head_only = parts.method == http::Method::HEAD;
     let options = &core.shared.options;
     let mut exchange = Exchange::H2(Box::new(H2Exchange {
+        core: Rc::clone(core),
         body,
         respond,
         stream: None,
@@ -226,6 +227,7 @@ fn head(parts: &http::request::Parts, empty: bool) -> Result<RequestHead, Framin
 
 /// One HTTP/2 request being answered.
 pub struct H2Exchange {
+    core: Rc<Core>,
     body: RecvStream,
     respond: SendResponse<Bytes>,
     stream: Option<SendStream<Bytes>>,
@@ -247,7 +249,7 @@ impl std::fmt::Debug for H2Exchange {
 
 impl H2Exchange {
     pub(super) async fn next_piece(&mut self) -> Result<Option<Bytes>, BodyError> {
-        match tokio::time::timeout(self.body_timeout, self.body.data()).await {
+        match self.core.timers.within(self.body_timeout, self.body.data()).await {
             Err(_) => Err(BodyError::Timeout),
             Ok(None) => Ok(None),
             Ok(Some(Err(_))) => Err(BodyError::Gone),
@@ -290,10 +292,10 @@ impl H2Exchange {
         Ok(())
     }
 
-    pub(super) fn queue(&mut self, data: Bytes) {
+    pub(super) fn queue(&mut self, data: &[u8]) {
         if !self.head_only && !self.broken {
             self.sent += data.len() as u64;
-            self.pending.extend_from_slice(&data);
+            self.pending.extend_from_slice(data);
         }
     }
 
@@ -313,7 +315,7 @@ impl H2Exchange {
         let stream = self.stream.as_mut().ok_or(Gone)?;
         while data.has_remaining() {
             stream.reserve_capacity(data.len());
-            let granted = tokio::time::timeout(self.write_timeout, poll_fn(|cx| stream.poll_capacity(cx)));
+            let granted = self.core.timers.within(self.write_timeout, poll_fn(|cx| stream.poll_capacity(cx)));
             let granted = match granted.await {
                 Ok(Some(Ok(n))) => n.min(data.len()),
                 _ => return Err(Gone),

@@ -50,11 +50,11 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Accepts connections until the engine drains.
 pub(crate) async fn accept(core: Rc<Core>, listener: TcpListener) {
-    let mut stage = core.shared.stage.subscribe();
+    let mut stage = core.stage.watch();
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = stage.wait_for(|s| *s != Stage::Running) => return,
+            () = stage.reached(Stage::Draining) => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -102,7 +102,7 @@ async fn connection(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
         };
     };
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&config));
-    let Ok(Ok(stream)) = tokio::time::timeout(header_timeout, acceptor.accept(tcp)).await else { return };
+    let Ok(Ok(stream)) = core.timers.within(header_timeout, acceptor.accept(tcp)).await else { return };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let conn = Conn::new(Io::TlsServer(Box::new(stream)));
     if http2 { h2::serve(core, conn, peer).await } else { h1::serve(core, conn, peer).await }
@@ -120,7 +120,7 @@ enum Opening {
 /// Tells HTTP/2's preface from an HTTP/1 request. From the first byte on, the time for a request head runs.
 async fn preface(core: &Rc<Core>, conn: &mut Conn<Io>) -> Opening {
     let options = &core.shared.options;
-    let mut stage = core.shared.stage.subscribe();
+    let mut stage = core.stage.watch();
     let mut deadline = tokio::time::Instant::now() + Duration::from_millis(options.idle_timeout_ms);
     loop {
         let seen = conn.buf.len().min(h2::PREFACE.len());
@@ -133,7 +133,7 @@ async fn preface(core: &Rc<Core>, conn: &mut Conn<Io>) -> Opening {
         let read = tokio::select! {
             biased;
             read = tokio::time::timeout_at(deadline, conn.fill()) => read,
-            _ = stage.wait_for(|s| *s != Stage::Running) => return Opening::Nothing,
+            () = stage.reached(Stage::Draining) => return Opening::Nothing,
         };
         match read {
             Ok(Ok(n)) if n > 0 => {}
@@ -163,7 +163,7 @@ async fn dispatch(core: &Rc<Core>, head: RequestHead, exchange: &mut Exchange<'_
         }
         Route::Live => answer(exchange, 200, b"{\"status\":\"alive\"}").await,
         Route::Ready => {
-            let ready = core.shared.ready.load(Ordering::Relaxed) && core.shared.stage() == Stage::Running;
+            let ready = core.shared.ready.load(Ordering::Relaxed) && core.stage.get() == Stage::Running;
             let body: &'static [u8] = if ready { b"{\"status\":\"ready\"}" } else { b"{\"status\":\"not ready\"}" };
             answer(exchange, if ready { 200 } else { 503 }, body).await;
         }

@@ -14,11 +14,10 @@ use crate::auth::record::{Key, KeyDenied, ModelRule};
 use crate::auth::table::Lookup;
 use crate::engine::Core;
 use crate::errors::{Failure, Kind, Outcome};
-use crate::limits::{self, Demand, LimitDenied, LimitKind};
+use crate::limits::{self, Demand, LimitDenied, LimitKind, Now};
 use crate::listener::exchange::Exchange;
-use crate::pricing;
 use crate::scan;
-use crate::snapshot::{Deployment, Match};
+use crate::snapshot::Match;
 use crate::surfaces::{Surface, query_value, runs_its_model, text_field};
 use crate::tokens::{self, Encoding};
 
@@ -48,7 +47,7 @@ fn credential(headers: &Headers) -> Option<&str> {
 }
 
 /// Finds out whose key was sent.
-pub(super) async fn who(core: &Core, headers: &Headers, client: IpAddr) -> Outcome<Who> {
+pub(super) async fn who(core: &Core, headers: &Headers, client: IpAddr, now: Now) -> Outcome<Who> {
     let shared = &core.shared;
     let refused = |kind: Kind, message: &'static str| {
         let failure = Failure::new(kind, message);
@@ -66,17 +65,14 @@ pub(super) async fn who(core: &Core, headers: &Headers, client: IpAddr) -> Outco
     if shared.snapshot.load().master == Some(digest) {
         return Ok(Who { key: None, token: digest.to_string() });
     }
-    if let Err(shape) = parse(secret)
-        && shape != KeyShape::Custom
-    {
-        return Err(refused(
-            Kind::KeyMalformed,
-            "The API key is malformed: keys start with `sk-` and are passed on exactly as they were shown.",
-        ));
-    }
-    let now = shared.clock.now();
     let found = match shared.keys.lookup(&digest, now.mono_ns) {
         Lookup::Hit(key) => Some(key),
+        Lookup::Unknown | Lookup::Miss if parse(secret).is_err_and(|shape| shape != KeyShape::Custom) => {
+            return Err(refused(
+                Kind::KeyMalformed,
+                "The API key is malformed: keys start with `sk-` and are passed on exactly as they were shown.",
+            ));
+        }
         Lookup::Unknown => None,
         Lookup::Miss => {
             let Some(answer) = shared.key_hooks.ask(digest) else {
@@ -87,7 +83,7 @@ pub(super) async fn who(core: &Core, headers: &Headers, client: IpAddr) -> Outco
                 .retry_after(1000));
             };
             let deadline = Duration::from_millis(shared.options.hook_timeout_ms);
-            match tokio::time::timeout(deadline, answer).await {
+            match core.timers.within(deadline, answer).await {
                 Ok(Ok(found)) => found,
                 _ => {
                     return Err(refused(
@@ -130,7 +126,7 @@ fn code_of(kind: Kind) -> &'static str {
 /// Who calls, and whether this route is theirs.
 pub(super) async fn identify(call: &mut Call, head: &RequestHead) -> Outcome<()> {
     let core = std::rc::Rc::clone(&call.core);
-    let who = who(&core, &head.headers, call.client).await?;
+    let who = who(&core, &head.headers, call.client, call.now).await?;
     call.token = who.token;
     call.key = who.key;
     if let Some(key) = &call.key
@@ -167,10 +163,14 @@ pub(super) async fn body(call: &mut Call, head: &RequestHead, exchange: &mut Exc
     {
         return Err(body_failure(crate::listener::exchange::BodyError::TooLarge, limit));
     }
-    let begun = Instant::now();
     let pause = Duration::from_millis(call.core.shared.options.body_timeout_ms);
+    let begun = Instant::now();
     let body = exchange.body(limit, pause).await.map_err(|e| body_failure(e, limit))?;
-    call.waited += begun.elapsed();
+    if head.framing != Framing::None {
+        let arrived = Instant::now();
+        call.waited = arrived.saturating_duration_since(begun);
+        call.now = call.core.shared.clock.at(arrived);
+    }
     call.body = body.clone();
     Ok(body)
 }
@@ -325,11 +325,11 @@ const COUNTED_HERE: usize = 128 * 1024;
 
 /// Takes what the call may need of its key's limits.
 async fn limits(call: &mut Call, json: Option<&scan::Body<'_>>, plan: &Plan) -> Outcome<()> {
-    let counts_deployment = plan.deployments().any(|(d, _)| d.limits.tpm.is_some());
+    let counts_deployment = plan.groups().any(|m| m.group.limits_tokens);
     let counts_key = call.key.as_ref().is_some_and(|k| k.record.tpm.is_some() || k.record.max_budget.is_some());
     let mut demand = Demand::default();
     if counts_key || counts_deployment {
-        let encoding = plan.deployments().next().map_or(Encoding::O200kBase, |(d, _)| d.tokenizer);
+        let encoding = plan.deployments().next().map_or(Encoding::O200kBase, |d| d.tokenizer);
         let prompt = match json {
             Some(json) => prompt_tokens(json, &call.body, encoding).await,
             None => 0,
@@ -338,14 +338,11 @@ async fn limits(call: &mut Call, json: Option<&scan::Body<'_>>, plan: &Plan) -> 
         let output = output_bound(call, json, plan);
         demand.tokens = prompt.saturating_add(output);
         // The dearest deployment that a fallback may lead to must be covered too.
-        let worst = |(d, wildcard): (&Arc<Deployment>, &str)| {
-            d.price(&d.upstream_model(wildcard)).map(|p| pricing::worst_case(&p, prompt, output))
-        };
-        demand.nanos = plan.deployments().filter_map(worst).max().unwrap_or(0);
+        demand.nanos = plan.groups().map(|m| m.worst_case(prompt, output)).max().unwrap_or(0);
     }
     call.reserved_tokens = demand.tokens;
     let Some(key) = &call.key else { return Ok(()) };
-    match limits::admit(key, demand, call.core.shared.clock.now()) {
+    match limits::admit(key, demand, call.now) {
         Ok(reservation) => {
             call.rates = reservation.rates();
             call.reservation = Some(reservation);
@@ -377,7 +374,7 @@ fn output_bound(call: &Call, json: Option<&scan::Body<'_>>, plan: &Plan) -> u64 
     let Some(json) = json.filter(|_| generates) else { return 0 };
     let default = call.snapshot.settings.default_output_tokens;
     let per_answer = json.max_tokens.unwrap_or_else(|| {
-        let bounds = plan.deployments().filter_map(|(d, _)| d.max_output_tokens);
+        let bounds = plan.groups().filter_map(|m| m.group.max_output_tokens);
         bounds.max().map_or(default, |bound| bound.min(default))
     });
     per_answer.saturating_mul(json.n)

@@ -14,7 +14,7 @@ use crate::engine::Core;
 use crate::errors::{Failure, Kind};
 use crate::ledger::Outcome;
 use crate::limits::deployment::Permit;
-use crate::limits::{Rates, Reservation, SlotGuard};
+use crate::limits::{Now, Rates, Reservation, SlotGuard};
 use crate::listener::Peer;
 use crate::snapshot::{Deployment, Group, Snapshot};
 use crate::surfaces::Surface;
@@ -29,7 +29,9 @@ pub(crate) struct Call {
     pub(crate) id: Arc<str>,
     /// When its head was complete.
     pub(crate) started: Instant,
-    /// The same in Unix milliseconds.
+    /// When its request was complete, for whatever is decided before it is sent.
+    pub(crate) now: Now,
+    /// When it began, in Unix milliseconds.
     pub(crate) started_ms: u64,
     /// What kind of call.
     pub(crate) surface: Surface,
@@ -114,11 +116,13 @@ impl Call {
         head: &RequestHead,
         peer: Peer,
     ) -> Self {
-        let started_ms = core.shared.clock.now().unix_ms;
+        let started = Instant::now();
+        let now = core.shared.clock.at(started);
         Self {
-            id: core.call_id(started_ms),
-            started: Instant::now(),
-            started_ms,
+            id: core.call_id(now.unix_ms),
+            started,
+            now,
+            started_ms: now.unix_ms,
             surface,
             template,
             client: crate::listener::forwarded::client_address(peer.address, &head.headers, &core.shared.trusted),

@@ -1,36 +1,40 @@
 //! Header fields of answers: ours, and those of the upstream that may travel on.
 
-use bytes::BytesMut;
-use penstock_http1::ResponseHead;
+use bytes::{BufMut, BytesMut};
+use penstock_http1::{ResponseHead, put_decimal};
 
 use super::Call;
 use crate::limits::State;
 use crate::listener::exchange::HeaderLines;
-use crate::listener::forwarded::{is_hop_by_hop, is_nominated};
+use crate::listener::forwarded::{is_hop_by_hop, is_nominated, nominates};
 
 /// Upstream fields that describe its connection, its server or its cookies.
-const DROPPED: [&str; 15] = [
-    "content-length",
-    "set-cookie",
-    "server",
-    "date",
-    "via",
-    "alt-svc",
-    "strict-transport-security",
-    "access-control-allow-origin",
-    "access-control-expose-headers",
-    "nel",
-    "report-to",
-    "x-powered-by",
-    "cf-cache-status",
-    "openai-organization",
-    "openai-project",
-];
+fn is_dropped(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"content-length"
+            | b"set-cookie"
+            | b"server"
+            | b"date"
+            | b"via"
+            | b"alt-svc"
+            | b"strict-transport-security"
+            | b"access-control-allow-origin"
+            | b"access-control-expose-headers"
+            | b"nel"
+            | b"report-to"
+            | b"x-powered-by"
+            | b"cf-cache-status"
+            | b"openai-organization"
+            | b"openai-project"
+    )
+}
 
 /// The fields of a relayed answer.
 pub(super) fn of_answer(call: &Call, upstream: &ResponseHead) -> HeaderLines {
     let mut lines = HeaderLines(BytesMut::with_capacity(1024));
     ours(call, &mut lines);
+    let nominates = nominates(&upstream.headers);
     let limited = call.rates.requests.is_some() || call.rates.tokens.is_some();
     for (name, value) in upstream.headers.iter() {
         let mut buffer = [0u8; 64];
@@ -39,16 +43,14 @@ pub(super) fn of_answer(call: &Call, upstream: &ResponseHead) -> HeaderLines {
         lower.make_ascii_lowercase();
         let lower = &*lower;
         if is_hop_by_hop(lower)
-            || DROPPED.iter().any(|d| d.as_bytes() == lower)
+            || is_dropped(lower)
             || lower.starts_with(b"x-penstock-")
             || (limited && lower.starts_with(b"x-ratelimit-"))
-            || is_nominated(&upstream.headers, lower)
+            || (nominates && is_nominated(&upstream.headers, lower))
         {
             continue;
         }
-        if let Ok(name) = std::str::from_utf8(lower) {
-            lines.add(name, value);
-        }
+        lines.add(lower, value);
     }
     lines
 }
@@ -73,30 +75,56 @@ pub(super) fn ours(call: &Call, lines: &mut HeaderLines) {
         lines.add_number("x-penstock-overhead-us", call.overhead_us);
         lines.add("x-penstock-cache", b"off");
     }
-    rate(lines, "requests", call.rates.requests);
-    rate(lines, "tokens", call.rates.tokens);
+    const REQUESTS: [&str; 3] =
+        ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"];
+    const TOKENS: [&str; 3] = ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"];
+    rate(lines, REQUESTS, call.rates.requests);
+    rate(lines, TOKENS, call.rates.tokens);
 }
 
 /// `x-penstock-cost-usd`, once the cost is known.
 pub(super) fn cost(lines: &mut HeaderLines, nanos: u64) {
-    lines.add("x-penstock-cost-usd", format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000).as_bytes());
+    let out = &mut lines.0;
+    out.put_slice(b"x-penstock-cost-usd: ");
+    put_decimal(out, nanos / 1_000_000_000);
+    put_fraction(out, nanos % 1_000_000_000, 9);
+    out.put_slice(b"\r\n");
 }
 
-fn rate(lines: &mut HeaderLines, what: &str, state: Option<State>) {
+fn rate(lines: &mut HeaderLines, [limit, remaining, reset]: [&str; 3], state: Option<State>) {
     let Some(state) = state else { return };
-    lines.add_number(&format!("x-ratelimit-limit-{what}"), state.limit);
-    lines.add_number(&format!("x-ratelimit-remaining-{what}"), state.remaining);
-    lines.add(&format!("x-ratelimit-reset-{what}"), span(state.reset_ns).as_bytes());
+    lines.add_number(limit, state.limit);
+    lines.add_number(remaining, state.remaining);
+    span(&mut lines.0, reset, state.reset_ns);
 }
 
-/// OpenAI's way of writing a duration: `120ms`, `1.5s`, `6m0s`.
-fn span(ns: u64) -> String {
+/// A duration in OpenAI's way: `120ms`, `1.5s`, `6m0s`.
+fn span(out: &mut BytesMut, name: &str, ns: u64) {
+    out.put_slice(name.as_bytes());
+    out.put_slice(b": ");
     let ms = ns.div_ceil(1_000_000);
-    match ms {
-        0..1_000 => format!("{ms}ms"),
-        1_000..60_000 if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
-        1_000..60_000 => format!("{}.{:03}s", ms / 1_000, ms % 1_000),
-        _ => format!("{}m{}s", ms / 60_000, (ms % 60_000) / 1_000),
+    if ms < 1_000 {
+        put_decimal(out, ms);
+        out.put_slice(b"ms");
+    } else {
+        if ms >= 60_000 {
+            put_decimal(out, ms / 60_000);
+            out.put_u8(b'm');
+        }
+        put_decimal(out, (ms % 60_000) / 1_000);
+        if ms < 60_000 && ms % 1_000 > 0 {
+            put_fraction(out, ms % 1_000, 3);
+        }
+        out.put_u8(b's');
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// `.` and so many digits.
+fn put_fraction(out: &mut BytesMut, n: u64, digits: u32) {
+    out.put_u8(b'.');
+    for place in (0..digits).rev() {
+        out.put_u8(b'0' + (n / 10_u64.pow(place) % 10) as u8);
     }
 }
 
@@ -112,4 +140,33 @@ pub(super) fn of_translated(call: &Call, upstream: &ResponseHead) -> HeaderLines
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_dollars_read_as_openai_writes_them() {
+        let written = |ms: u64| {
+            let mut out = BytesMut::new();
+            span(&mut out, "r", ms * 1_000_000);
+            String::from_utf8(out.to_vec()).unwrap()
+        };
+        for (ms, text) in [
+            (0, "0ms"),
+            (120, "120ms"),
+            (1_000, "1s"),
+            (1_500, "1.500s"),
+            (1_007, "1.007s"),
+            (59_999, "59.999s"),
+            (60_000, "1m0s"),
+            (366_100, "6m6s"),
+        ] {
+            assert_eq!(written(ms), format!("r: {text}\r\n"));
+        }
+        let mut lines = HeaderLines::default();
+        cost(&mut lines, 12_000_000_345);
+        assert_eq!(&lines.0[..], b"x-penstock-cost-usd: 12.000000345\r\n");
+    }
 }

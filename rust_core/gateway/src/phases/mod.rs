@@ -19,6 +19,7 @@ mod plan;
 mod relay;
 mod settle;
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -45,13 +46,20 @@ pub(crate) async fn serve(
     peer: Peer,
 ) {
     let mut call = Call::new(core, surface, template, &head, peer);
-    let mut stage = core.shared.stage.subscribe();
-    tokio::select! {
-        biased;
-        ran = panics::caught(run(&mut call, head, exchange)) => if ran.is_err() {
-            broken(&mut call, exchange).await;
-        },
-        _ = stage.wait_for(|s| *s == Stage::Ending) => end(&mut call, exchange).await,
+    let ran = {
+        // Pinned here, because a future that is handed to another by value takes its room twice.
+        let running = pin!(run(&mut call, head, exchange));
+        let mut stage = core.stage.watch();
+        tokio::select! {
+            biased;
+            ran = panics::caught(running) => Some(ran.is_ok()),
+            () = stage.reached(Stage::Ending) => None,
+        }
+    };
+    match ran {
+        Some(true) => {}
+        Some(false) => broken(&mut call, exchange).await,
+        None => end(&mut call, exchange).await,
     }
     call.response_bytes = exchange.sent();
 }
@@ -104,7 +112,7 @@ async fn end(call: &mut Call, exchange: &mut Exchange<'_>) {
 /// Answers with an error; as an event when a stream was begun.
 pub(crate) async fn refuse(api: Api, exchange: &mut Exchange<'_>, failure: &Failure, mut lines: HeaderLines) {
     if exchange.started() {
-        exchange.queue(crate::errors::stream_event(api, failure));
+        exchange.queue(&crate::errors::stream_event(api, failure));
         let _ = exchange.finish().await;
         return;
     }
@@ -141,7 +149,7 @@ pub(crate) async fn models(
 ) {
     let mut lines = HeaderLines::default();
     let client = client_address(peer.address, &head.headers, &core.shared.trusted);
-    let who = match admit::who(core, &head.headers, client).await {
+    let who = match admit::who(core, &head.headers, client, core.shared.clock.now()).await {
         Ok(who) => who,
         Err(failure) => return refuse(Api::OpenAi, exchange, &failure, lines).await,
     };

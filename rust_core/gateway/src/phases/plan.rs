@@ -27,7 +27,8 @@ pub(super) enum Next {
 pub(super) struct Plan {
     groups: Vec<Match>,
     at: usize,
-    tried: Vec<Arc<Deployment>>,
+    /// Which deployments of the group had their turn in this round, by place; empty: none.
+    tried: Vec<bool>,
     /// Attempts made in this group.
     asked: u32,
     /// One of them failed in a way that may pass.
@@ -58,9 +59,14 @@ impl Plan {
         Self { groups, at: 0, tried: Vec::new(), asked: 0, passing: false, retries: settings.retries }
     }
 
-    /// Every deployment that may come to be asked, with what stands for the `*` in its model.
-    pub(super) fn deployments(&self) -> impl Iterator<Item = (&Arc<Deployment>, &str)> {
-        self.groups.iter().flat_map(|m| m.group.deployments.iter().map(|d| (d, m.wildcard.as_str())))
+    /// The groups whose deployments may come to be asked.
+    pub(super) fn groups(&self) -> impl Iterator<Item = &Match> {
+        self.groups.iter()
+    }
+
+    /// Every deployment that may come to be asked.
+    pub(super) fn deployments(&self) -> impl Iterator<Item = &Arc<Deployment>> {
+        self.groups.iter().flat_map(|m| &m.group.deployments)
     }
 
     /// The next step. A deployment that is cooling down or at its limits is passed over.
@@ -69,7 +75,6 @@ impl Plan {
         while let Some(found) = self.groups.get(self.at) {
             if self.asked <= self.retries {
                 if let Some(deployment) = candidate(call, found, &mut self.tried) {
-                    self.tried.push(Arc::clone(&deployment));
                     return Next::Ask(deployment);
                 }
                 if self.passing {
@@ -104,36 +109,42 @@ impl Plan {
     /// Milliseconds until the first deployment stops cooling down; 1,000 when limits are what refused.
     pub(super) fn wait_ms(&self, call: &Call) -> u64 {
         let now_ns = call.core.shared.now_ns();
-        let wait_ns = self.deployments().filter_map(|(d, _)| d.state.cooling(now_ns)).min();
+        let wait_ns = self.deployments().filter_map(|d| d.state.cooling(now_ns)).min();
         wait_ns.map_or(1_000, |ns| ns.div_ceil(1_000_000))
     }
 }
 
 /// The next deployment that is neither cooling down nor at its limits; it is held for the call.
-fn candidate(call: &mut Call, found: &Match, tried: &mut Vec<Arc<Deployment>>) -> Option<Arc<Deployment>> {
+fn candidate(call: &mut Call, found: &Match, tried: &mut Vec<bool>) -> Option<Arc<Deployment>> {
     let now_ns = call.core.shared.now_ns();
     let group = &found.group;
     let alone = group.deployments.len() == 1;
-    while let Some(deployment) = routing::pick(group, tried, call.core.random()) {
+    let mut next = if tried.is_empty() { routing::first(group, call.core.random()) } else { None };
+    loop {
         // A group of one is asked even while it cools down: there is nothing better to do for the client.
+        let fit = |place: usize, d: &Deployment| {
+            !tried.get(place).is_some_and(|t| *t) && (alone || d.state.cooling(now_ns).is_none())
+        };
+        let place = next.take().or_else(|| routing::pick(group, fit, call.core.random()))?;
+        let deployment = group.deployments.get(place)?;
+        tried.resize(group.deployments.len(), false);
+        if let Some(tried) = tried.get_mut(place) {
+            *tried = true;
+        }
         let permit = match deployment.state.admit(&deployment.limits, call.reserved_tokens, now_ns) {
             Err(DeploymentDenied::Cooling { .. }) if alone => {
                 deployment.state.admit_cooling(&deployment.limits, call.reserved_tokens, now_ns)
             }
             other => other,
         };
-        match permit {
-            Ok(permit) => {
-                call.permit = Some(permit);
-                call.group = Some(Arc::clone(group));
-                call.upstream_model = deployment.upstream_model(&found.wildcard);
-                call.deployment = Some(Arc::clone(&deployment));
-                return Some(deployment);
-            }
-            Err(_) => tried.push(deployment),
+        if let Ok(permit) = permit {
+            call.permit = Some(permit);
+            call.group = Some(Arc::clone(group));
+            call.upstream_model = deployment.upstream_model(&found.wildcard);
+            call.deployment = Some(Arc::clone(deployment));
+            return Some(Arc::clone(deployment));
         }
     }
-    None
 }
 
 /// What is left of the bound on a call that is not streamed.

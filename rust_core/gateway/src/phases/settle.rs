@@ -3,6 +3,7 @@
 //! It is the call's destructor: it runs once, synchronously, whichever way the call ends.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Call;
 use crate::ledger::{Outcome, UsageRecord, UsageSource};
@@ -70,11 +71,13 @@ impl Call {
         let (usage, usage_source) =
             if std::thread::panicking() { (Usage::default(), UsageSource::None) } else { self.measured() };
         let (cost, price_version) = self.charge(&usage, usage_source);
-        let now = shared.clock.now();
+        let ended = Instant::now();
+        let now = shared.clock.at(ended);
         if let Some(permit) = self.permit.take() {
             permit.settle(usage.total(), now.mono_ns);
         }
-        let duration_us = self.elapsed_us();
+        let duration = ended.saturating_duration_since(self.started);
+        let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let nobody: Arc<str> = Arc::from("");
         let group = self.group.as_ref().map_or_else(|| Arc::clone(&nobody), |g| Arc::clone(&g.name));
         let (deployment, provider) = self.deployment.as_ref().map_or_else(
@@ -98,6 +101,10 @@ impl Call {
             outcome: self.outcome.name(),
         };
         shared.metrics.call(core.thread, labels, &sample);
+        if self.key.is_none() && !self.snapshot.settings.spend_logs {
+            // Nobody to charge and nothing to show.
+            return;
+        }
         let reservation = self.reservation.take();
         shared.ledger.push(core.thread, |seq| {
             // Before the record can be seen: a figure from the ledger that has it must find it settled.

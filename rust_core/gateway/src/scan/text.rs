@@ -8,11 +8,11 @@ use super::cursor::Cursor;
 /// The text of a JSON string, given what lies between its quotes. A lone surrogate becomes U+FFFD.
 pub fn unescape(raw: &[u8]) -> Cow<'_, str> {
     let Some(first) = memchr::memchr(b'\\', raw) else {
-        return String::from_utf8_lossy(raw);
+        return utf8(raw);
     };
     let mut text = String::with_capacity(raw.len());
     let (plain, mut rest) = raw.split_at_checked(first).unwrap_or((raw, &[]));
-    text.push_str(&String::from_utf8_lossy(plain));
+    text.push_str(&utf8(plain));
     while let Some((_, after)) = rest.split_first() {
         let (kind, tail) = after.split_first().map_or((b'\\', &[][..]), |(&kind, tail)| (kind, tail));
         rest = tail;
@@ -31,10 +31,15 @@ pub fn unescape(raw: &[u8]) -> Cow<'_, str> {
         }
         let plain_end = memchr::memchr(b'\\', rest).unwrap_or(rest.len());
         let (plain, tail) = rest.split_at_checked(plain_end).unwrap_or((rest, &[]));
-        text.push_str(&String::from_utf8_lossy(plain));
+        text.push_str(&utf8(plain));
         rest = tail;
     }
     Cow::Owned(text)
+}
+
+/// Bytes that were scanned are UTF-8, which is faster to confirm than to repair.
+fn utf8(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// The character after `\u`, and how many bytes of it there are (a pair spans two escapes).

@@ -4,7 +4,10 @@
 //! header blocks, resolved groups. State that must survive a change of configuration (cooldowns,
 //! a deployment's own limits) lives in [`DeploymentState`] and is carried over by id.
 
+mod group;
 mod price_list;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod wire;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,7 +20,9 @@ use crate::auth::digest::Digest;
 use crate::limits::deployment::{DeploymentLimits, DeploymentState};
 use crate::pricing::Price;
 use crate::tokens::Encoding;
+use crate::trusted_hash::ByTrusted;
 use crate::upstream::Origin;
+pub use group::{Group, Match};
 use price_list::PriceList;
 pub use wire::{EngineOptions, Hidden, ListenerTls, Settings, Wire};
 
@@ -95,34 +100,6 @@ impl Deployment {
     }
 }
 
-/// A public model name.
-#[derive(Debug)]
-pub struct Group {
-    /// As listed.
-    pub name: Arc<str>,
-    /// Candidates.
-    pub deployments: Vec<Arc<Deployment>>,
-    /// Names keys may use for it.
-    pub access_groups: Vec<String>,
-    /// Groups tried afterwards.
-    pub fallbacks: Vec<String>,
-    /// Not listed.
-    pub hidden: bool,
-    /// Unix seconds.
-    pub created: u64,
-    /// For listings.
-    pub owned_by: String,
-}
-
-/// A group found for a requested name.
-#[derive(Debug, Clone)]
-pub struct Match {
-    /// The group.
-    pub group: Arc<Group>,
-    /// What stood for `*`.
-    pub wildcard: String,
-}
-
 struct Pattern {
     prefix: String,
     suffix: String,
@@ -139,7 +116,7 @@ pub struct Snapshot {
     pub master: Option<Digest>,
     /// All groups, in the order of the configuration.
     pub groups: Vec<Arc<Group>>,
-    exact: HashMap<String, Arc<Group>>,
+    exact: HashMap<String, Arc<Group>, ByTrusted>,
     aliases: BTreeMap<String, String>,
     patterns: Vec<Pattern>,
     /// All deployments by id, for carrying state over.
@@ -168,7 +145,7 @@ impl Snapshot {
         }
         let mut groups = Vec::with_capacity(document.groups.len());
         for g in document.groups {
-            groups.push(Arc::new(group(g, &deployments)?));
+            groups.push(Arc::new(group::group(g, &deployments)?));
         }
         let exact =
             groups.iter().filter(|g| !g.name.contains('*')).map(|g| (g.name.to_string(), Arc::clone(g))).collect();
@@ -214,25 +191,6 @@ impl Snapshot {
     pub fn listed_aliases(&self) -> impl Iterator<Item = (&str, &Arc<Group>)> {
         self.aliases.iter().filter_map(|(alias, name)| Some((alias.as_str(), self.exact.get(name)?)))
     }
-}
-
-fn group(g: wire::ModelGroup, all: &[Arc<Deployment>]) -> Result<Group, String> {
-    let mut deployments = Vec::with_capacity(g.deployments.len());
-    for i in g.deployments {
-        let d = all
-            .get(i)
-            .ok_or_else(|| format!("snapshot: group {:?} names deployment {i}, which does not exist", g.name))?;
-        deployments.push(Arc::clone(d));
-    }
-    Ok(Group {
-        name: g.name.into(),
-        deployments,
-        access_groups: g.access_groups,
-        fallbacks: g.fallbacks,
-        hidden: g.hidden,
-        created: g.created,
-        owned_by: g.owned_by,
-    })
 }
 
 fn deployment(d: wire::Deployment, state: Arc<DeploymentState>) -> Result<Deployment, String> {

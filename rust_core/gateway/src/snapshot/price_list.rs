@@ -32,6 +32,12 @@ impl PriceList {
         Self { only: only.map(Arc::new), exact: exact.into_iter().collect(), patterns, found: RwLock::default() }
     }
 
+    /// The price whatever the model's name: `Some(None)` when there is none; `None` when it depends on the name.
+    pub(super) fn for_any_name(&self) -> Option<Option<Arc<Price>>> {
+        let named = self.only.is_none() && !(self.exact.is_empty() && self.patterns.is_empty());
+        (!named).then(|| self.only.clone())
+    }
+
     pub(super) fn get(&self, model: &str) -> Option<Arc<Price>> {
         if self.only.is_some() || (self.exact.is_empty() && self.patterns.is_empty()) {
             return self.only.clone();

@@ -37,6 +37,7 @@ pub struct EngineOptions {
     pub body_timeout_ms: u64,
     pub idle_timeout_ms: u64,
     pub write_timeout_ms: u64,
+    pub busy_poll_us: u64,
     pub max_connections: usize,
     pub max_streams: u32,
     pub trusted_proxies: Vec<String>,
@@ -62,6 +63,7 @@ impl Default for EngineOptions {
             body_timeout_ms: 30_000,
             idle_timeout_ms: 75_000,
             write_timeout_ms: 60_000,
+            busy_poll_us: 0,
             max_connections: 65_536,
             max_streams: 256,
             trusted_proxies: Vec::new(),
@@ -178,6 +180,12 @@ pub struct Settings {
     pub max_parallel_requests: Option<u64>,
     pub passthrough_group: Option<String>,
     pub always_include_stream_usage: bool,
+    #[serde(default = "yes")]
+    pub spend_logs: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Deserialize)]

@@ -37,6 +37,12 @@ impl Frames {
     ///
     /// A frame may hold no event: comments, or a blank line alone.
     pub fn next(&mut self, buffer: &mut BytesMut) -> Option<Bytes> {
+        self.end(buffer).map(|end| buffer.split_to(end).freeze())
+    }
+
+    /// Length of the whole frame that `buffer` begins with. Once there is one the next call must begin behind it;
+    /// until then the buffer may only be appended to.
+    pub fn end(&mut self, buffer: &[u8]) -> Option<usize> {
         if self.at_start {
             if buffer.len() < BOM.len() && BOM.starts_with(buffer) {
                 return None;
@@ -73,7 +79,7 @@ impl Frames {
             (self.line, self.searched) = (next, next);
             if blank {
                 (self.line, self.searched) = (0, 0);
-                return Some(buffer.split_to(next).freeze());
+                return Some(next);
             }
         }
     }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use histogram::Histogram;
 
 use crate::snapshot::Snapshot;
+use crate::trusted_hash::ByTrusted;
 use crate::usage::Usage;
 
 /// Distinct label sets per thread; further ones are counted under `other`.
@@ -68,7 +69,7 @@ struct Series {
 
 #[derive(Debug, Default)]
 struct Bank {
-    series: HashMap<Labels, Series>,
+    series: HashMap<Labels, Series, ByTrusted>,
     refused: HashMap<&'static str, u64>,
 }
 
@@ -139,7 +140,7 @@ impl Metrics {
     /// The text for a scrape.
     #[must_use]
     pub fn render(&self, gauges: &Gauges, snapshot: &Snapshot) -> String {
-        let mut series: HashMap<Labels, Series> = HashMap::new();
+        let mut series: HashMap<Labels, Series, ByTrusted> = HashMap::default();
         let mut refused: HashMap<&'static str, u64> = HashMap::new();
         for bank in &self.banks {
             let bank = bank.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,9 +6,10 @@ use std::fmt::Write;
 use super::histogram::{BOUNDS, Histogram};
 use super::{Gauges, Labels, Series};
 use crate::snapshot::Snapshot;
+use crate::trusted_hash::ByTrusted;
 
 pub(super) fn render(
-    series: HashMap<Labels, Series>,
+    series: HashMap<Labels, Series, ByTrusted>,
     refused: HashMap<&'static str, u64>,
     gauges: &Gauges,
     snapshot: &Snapshot,

@@ -26,14 +26,18 @@ fn ranks(vocab: &Vocab) -> HashMap<Vec<u8>, u32> {
 }
 
 fn pieces(encoding: Encoding, text: &str) -> Vec<&str> {
-    let split = match encoding {
-        Encoding::O200kBase => split::o200k,
-        Encoding::Cl100kBase => split::cl100k,
+    let (by_pattern, with_words) = match encoding {
+        Encoding::O200kBase => {
+            (split::o200k as fn(&[u8], usize) -> usize, o200k as fn(&mut Words, &[u8], usize) -> usize)
+        }
+        Encoding::Cl100kBase => (split::cl100k as _, cl100k as _),
     };
+    let mut words = Words::default();
     let mut found = Vec::new();
     let mut start = 0;
     while start < text.len() {
-        let end = split(text.as_bytes(), start);
+        let end = by_pattern(text.as_bytes(), start);
+        assert_eq!(with_words(&mut words, text.as_bytes(), start), end, "{encoding} {start} {text:?}");
         found.push(&text[start..end]);
         start = end;
     }
@@ -103,20 +107,76 @@ fn long_pieces_are_merged_like_short_ones() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize
     };
-    for vocab in [&O200K, &CL100K] {
+    for (number, vocab) in [&O200K, &CL100K].into_iter().enumerate() {
         let ranks = ranks(vocab);
+        let merged = |piece: &str| merge::count(vocab, &mut Memo::new(number), piece.as_bytes(), 0, piece.len());
         for alphabet in ["a", " ", "ab", "=-", "abcdefghijklmnopqrstuvwxyz", "漢字日本語学", "กขคงจ"] {
             let letters: Vec<char> = alphabet.chars().collect();
-            for length in [2, 60, 96, 97, 300] {
+            for length in [2, 29, 30, 31, 62, 63, 64, 300] {
                 let piece: String = (0..length).map(|_| letters[random() % letters.len()]).collect();
-                assert_eq!(merge::count(vocab, piece.as_bytes()), by_definition(&ranks, piece.as_bytes()), "{piece}");
+                let expected = by_definition(&ranks, piece.as_bytes());
+                if expected > 1 {
+                    assert_eq!(merged(&piece), expected, "{piece}");
+                    assert_eq!(merged(&piece), expected, "again: {piece}");
+                }
             }
         }
         // Past one window; the definition is quadratic, so one size each.
         for alphabet in ["a", "abcdefghijklmnopqrstuvwxyz", "=-*"] {
             let letters: Vec<char> = alphabet.chars().collect();
             let piece: String = (0..5_000).map(|_| letters[random() % letters.len()]).collect();
-            assert_eq!(merge::count(vocab, piece.as_bytes()), by_definition(&ranks, piece.as_bytes()), "{alphabet}");
+            assert_eq!(merged(&piece), by_definition(&ranks, piece.as_bytes()), "{alphabet}");
+        }
+    }
+}
+
+/// Words that start and end at every place of a block of 64 bytes, and at the end of the text.
+#[test]
+fn words_at_the_borders_of_blocks() {
+    let words =
+        [" a", "Ab", " HTTPServer", "it's", " x'LL", "é", " naïve", "漢A", "\n", " \t", "1", "'s", "\0z", " Caf\u{e9}"];
+    for (i, first) in words.iter().enumerate() {
+        for second in words {
+            for filler in ["x", "X", " ", "xY", "é"] {
+                for length in (0..5).chain(56..70).chain(120..132) {
+                    let fill: String = filler.chars().cycle().skip(i % 2).take(length).collect();
+                    for encoding in BOTH {
+                        assert_eq!(
+                            pieces(encoding, &format!("{fill}{first}{second}")).concat().len(),
+                            fill.len() + first.len() + second.len()
+                        );
+                        assert!(!pieces(encoding, &format!("{first}{fill}{second}{first} {fill}")).is_empty());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Where a word stands, and what was counted before it, changes nothing.
+#[test]
+fn counts_do_not_depend_on_what_was_counted_before() {
+    let mut state = 5_u64;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let letters: Vec<char> = "abcdeghiorstüäжшл漢字일ह😀".chars().collect();
+    let all = [ranks(&O200K), ranks(&CL100K)];
+    // More words than the memo holds, so that they displace each other.
+    let words: Vec<String> =
+        (0..12_000).map(|_| (0..1 + random(12)).map(|_| letters[random(letters.len())]).collect()).collect();
+    for (encoding, ranks) in BOTH.into_iter().zip(&all) {
+        let expected: Vec<usize> = words
+            .iter()
+            .map(|word| pieces(encoding, word).iter().map(|piece| by_definition(ranks, piece.as_bytes())).sum())
+            .collect();
+        for _ in 0..20_000 {
+            let i = random(words.len());
+            assert_eq!(count(encoding, &words[i]), expected[i], "{encoding} {}", words[i]);
+            let (j, line) = (random(words.len()), count(encoding, "\n"));
+            let both = format!("{}\n{}", words[i], words[j]);
+            assert_eq!(count(encoding, &both), expected[i] + line + expected[j], "{encoding} {both:?}");
         }
     }
 }

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use penstock_http1::Conn;
 
 use super::{Connector, Io, Origin};
+use crate::trusted_hash::ByTrusted;
 
 /// Providers and load balancers commonly close after 60 s or more.
 const IDLE: Duration = Duration::from_secs(45);
@@ -25,7 +27,7 @@ struct Idle {
 /// The pool of one thread.
 pub struct Pool {
     connector: Connector,
-    idle: RefCell<HashMap<Arc<Origin>, Vec<Idle>>>,
+    idle: RefCell<HashMap<Arc<Origin>, Vec<Idle>, ByTrusted>>,
 }
 
 impl std::fmt::Debug for Pool {
@@ -69,7 +71,8 @@ impl Pool {
                 }
             }
         }
-        let io = self.connector.connect(origin, timeout).await?;
+        // Rare, and large because of TLS: not part of every call's own state.
+        let io = Box::pin(self.connector.connect(origin, timeout)).await?;
         Ok(Lease {
             conn: Conn::new(io),
             reused: false,
@@ -91,7 +94,9 @@ impl Pool {
         Some(newest.conn)
     }
 
-    fn put(&self, origin: Arc<Origin>, conn: Conn<Io>) {
+    fn put(&self, origin: Arc<Origin>, mut conn: Conn<Io>) {
+        // Empty, but it may be the last to hold the memory of the answer it was cut from.
+        conn.buf = BytesMut::new();
         let mut idle = self.idle.borrow_mut();
         let stack = idle.entry(origin).or_default();
         if stack.len() < MAX_IDLE_PER_ORIGIN {
@@ -120,10 +125,5 @@ impl Lease {
 /// An idle connection must have nothing to read: bytes or an end mean that it is no use.
 async fn still_open(mut conn: Conn<Io>) -> Option<Conn<Io>> {
     let quiet = std::future::poll_fn(|cx| Poll::Ready(conn.poll_fill(cx).is_pending())).await;
-    if quiet && conn.buf.is_empty() {
-        // The empty read buffer is not worth keeping while idle; the next read makes a new one.
-        Some(conn)
-    } else {
-        None
-    }
+    if quiet && conn.buf.is_empty() { Some(conn) } else { None }
 }

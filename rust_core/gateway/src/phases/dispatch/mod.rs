@@ -92,7 +92,6 @@ pub(super) async fn dispatch(
                 continue;
             }
         };
-        call.attempt_ns = call.core.shared.now_ns();
         let (failure, refusal) = match attempt(call, &deployment, head, &prepared, exchange).await {
             Attempt::Answered(answer) => {
                 call.answered = (200..300).contains(&answer.head.status);
@@ -187,9 +186,10 @@ async fn attempt(
     call.attempts += 1;
     let mut out = call.core.buffers.take();
     request::put(call, deployment, head, prepared, &mut out);
-    call.overhead_us =
-        u64::try_from(call.started.elapsed().saturating_sub(call.waited).as_micros()).unwrap_or(u64::MAX);
     let begun = Instant::now();
+    let overhead = begun.into_std().saturating_duration_since(call.started).saturating_sub(call.waited);
+    call.overhead_us = u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX);
+    call.attempt_ns = call.core.shared.clock.mono_ns(begun.into_std());
     let result = exchange_with(call, deployment, prepared, &out, exchange).await;
     call.waited += begun.elapsed();
     call.core.buffers.give(out);
@@ -243,7 +243,7 @@ async fn exchange_with(
                     call.status = 200;
                     call.events = true;
                 }
-                exchange.queue(Bytes::from_static(b": keep-alive\n\n"));
+                exchange.queue(b": keep-alive\n\n");
                 if exchange.flush().await.is_err() {
                     return Attempt::ClientGone;
                 }

@@ -3,41 +3,31 @@
 use bytes::{BufMut, BytesMut};
 use penstock_http1::RequestHead;
 
-use crate::listener::forwarded::is_nominated;
+use crate::listener::forwarded::{is_nominated, nominates};
 use crate::phases::Call;
 use crate::providers::Prepared;
 use crate::snapshot::Deployment;
 
 /// Bodies up to this size are sent in one write with their head.
 pub(super) const INLINE: usize = 32 * 1024;
-/// Client header fields that are always sent on.
-const FORWARDED: [&str; 10] = [
-    "accept",
-    "accept-language",
-    "content-type",
-    "openai-beta",
-    "anthropic-beta",
-    "anthropic-version",
-    "anthropic-dangerous-direct-browser-access",
-    "traceparent",
-    "tracestate",
-    "user-agent",
-];
 
 /// Renders the upstream request's head, and its body when that is small.
 pub(super) fn put(call: &Call, deployment: &Deployment, head: &RequestHead, prepared: &Prepared, out: &mut BytesMut) {
     penstock_http1::put_request_line(out, &head.method, prepared.target.as_bytes());
     out.put_slice(&deployment.header_block.0);
+    let nominates = nominates(&head.headers);
     for (name, value) in head.headers.iter() {
         let mut buffer = [0u8; 64];
         let Some(lower) = buffer.get_mut(..name.len()) else { continue };
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
-        let Ok(lower) = std::str::from_utf8(lower) else { continue };
-        let wanted = FORWARDED.contains(&lower) || may_forward(deployment, lower);
-        let ours = deployment.header_names.iter().any(|n| n == lower);
-        if wanted && !ours && !is_nominated(&head.headers, name) && !prepared.headers.iter().any(|(n, _)| *n == lower) {
-            penstock_http1::put_header(out, lower.as_bytes(), value);
+        let lower = &*lower;
+        if (always_forwarded(lower) || may_forward(deployment, lower))
+            && !deployment.header_names.iter().any(|n| n.as_bytes() == lower)
+            && !(nominates && is_nominated(&head.headers, name))
+            && !prepared.headers.iter().any(|(n, _)| n.as_bytes() == lower)
+        {
+            penstock_http1::put_header(out, lower, value);
         }
     }
     for (name, value) in &prepared.headers {
@@ -56,24 +46,41 @@ pub(super) fn put(call: &Call, deployment: &Deployment, head: &RequestHead, prep
     }
 }
 
+/// Client header fields that are sent on to every provider.
+fn always_forwarded(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"accept"
+            | b"accept-language"
+            | b"content-type"
+            | b"openai-beta"
+            | b"anthropic-beta"
+            | b"anthropic-version"
+            | b"anthropic-dangerous-direct-browser-access"
+            | b"traceparent"
+            | b"tracestate"
+            | b"user-agent"
+    )
+}
+
 /// Fields beyond the standard ones that the deployment asks for; never credentials or what belongs to the gateway.
-fn may_forward(deployment: &Deployment, name: &str) -> bool {
-    const NEVER: [&str; 12] = [
-        "authorization",
-        "x-api-key",
-        "api-key",
-        "x-goog-api-key",
-        "x-litellm-api-key",
-        "cookie",
-        "host",
-        "content-length",
-        "transfer-encoding",
-        "connection",
-        "expect",
-        "accept-encoding",
+fn may_forward(deployment: &Deployment, name: &[u8]) -> bool {
+    const NEVER: [&[u8]; 12] = [
+        b"authorization",
+        b"x-api-key",
+        b"api-key",
+        b"x-goog-api-key",
+        b"x-litellm-api-key",
+        b"cookie",
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"connection",
+        b"expect",
+        b"accept-encoding",
     ];
-    deployment.forward_headers.iter().any(|p| name.starts_with(p.as_str()))
+    deployment.forward_headers.iter().any(|p| name.starts_with(p.as_bytes()))
         && !NEVER.contains(&name)
-        && !name.starts_with("x-penstock-")
-        && !name.starts_with("x-forwarded-")
+        && !name.starts_with(b"x-penstock-")
+        && !name.starts_with(b"x-forwarded-")
 }

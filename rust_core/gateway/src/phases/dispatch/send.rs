@@ -1,6 +1,7 @@
 //! One round with an upstream: connect, send, and hear the head of its answer.
 
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -39,64 +40,63 @@ pub(super) async fn ask(
         })?;
         let reused = lease.reused;
         let mut written: Option<Instant> = None;
-        let round = async {
-            let body = if prepared.body.len() > request::INLINE { &prepared.body[..] } else { &[] };
-            let limits = Limits::default();
-            let mut parts = [&out[..], body].into_iter().filter(|part| !part.is_empty());
-            let mut part = parts.next();
-            let mut sent = 0;
-            let mut broke: Option<io::Error> = None;
-            loop {
-                // The request goes out as long as the upstream takes it, heard all the while: one that refuses early
-                // answers although it never reads the rest.
-                while let Some(bytes) = part {
-                    match lease.conn.write_hearing(bytes, &mut sent).await {
-                        Ok(true) => (part, sent) = (parts.next(), 0),
-                        Ok(false) => break,
-                        Err(e) => {
-                            broke = Some(e);
-                            break;
+        let answer = {
+            let round = pin!(async {
+                let body = if prepared.body.len() > request::INLINE { &prepared.body[..] } else { &[] };
+                let limits = Limits::default();
+                let mut parts = [&out[..], body].into_iter().filter(|part| !part.is_empty());
+                let mut part = parts.next();
+                let mut sent = 0;
+                let mut broke: Option<io::Error> = None;
+                loop {
+                    // The request goes out as long as the upstream takes it, heard all the while: one that refuses early
+                    // answers although it never reads the rest.
+                    while let Some(bytes) = part {
+                        match lease.conn.write_hearing(bytes, &mut sent).await {
+                            Ok(true) => (part, sent) = (parts.next(), 0),
+                            Ok(false) => break,
+                            Err(e) => {
+                                broke = Some(e);
+                                break;
+                            }
                         }
                     }
-                }
-                if part.is_none() {
-                    written.get_or_insert_with(Instant::now);
-                }
-                let heard = if part.is_some() && broke.is_none() {
-                    match penstock_http1::parse_response(&mut lease.conn.buf, &limits, false) {
-                        Ok(None) => continue,
-                        parsed => Ok(parsed),
+                    if part.is_none() {
+                        written.get_or_insert_with(Instant::now);
+                        core.busy.mark();
                     }
-                } else {
-                    tokio::select! {
-                        biased;
-                        read = lease.conn.read_response(&limits, false) => read,
-                        () = gone.notified(), if !told => {
-                            told = true;
-                            let _ = lease.conn.stream.shutdown().await;
-                            continue;
+                    let heard = if part.is_some() && broke.is_none() {
+                        match penstock_http1::parse_response(&mut lease.conn.buf, &limits, false) {
+                            Ok(None) => continue,
+                            parsed => Ok(parsed),
                         }
+                    } else {
+                        tokio::select! {
+                            biased;
+                            read = lease.conn.read_response(&limits, false) => read,
+                            () = gone.notified(), if !told => {
+                                told = true;
+                                let _ = lease.conn.stream.shutdown().await;
+                                continue;
+                            }
+                        }
+                    };
+                    match heard {
+                        Ok(Ok(Some(head))) if head.status < 200 && head.status != 101 => {}
+                        Ok(Ok(Some(head))) => {
+                            lease.spoiled = part.is_some();
+                            return Ok(Ok(Some(head)));
+                        }
+                        other => return broke.map_or(other, Err),
                     }
-                };
-                match heard {
-                    Ok(Ok(Some(head))) if head.status < 200 && head.status != 101 => {}
-                    Ok(Ok(Some(head))) => {
-                        lease.spoiled = part.is_some();
-                        return Ok(Ok(Some(head)));
-                    }
-                    other => return broke.map_or(other, Err),
                 }
-            }
+            });
+            core.timers.within(first_byte, round).await
         };
-        let answer = match tokio::time::timeout(first_byte, round).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                let ms = first_byte.as_millis();
-                return Err(Failure::new(
-                    Kind::UpstreamTimeout,
-                    format!("The provider did not begin to answer within {ms} ms."),
-                ));
-            }
+        let Ok(answer) = answer else {
+            let ms = first_byte.as_millis();
+            let message = format!("The provider did not begin to answer within {ms} ms.");
+            return Err(Failure::new(Kind::UpstreamTimeout, message));
         };
         match answer {
             Ok(Ok(Some(head))) if head.status == 101 => {

@@ -1,5 +1,6 @@
 //! What the gateway reads in one SSE frame of OpenAI's wire, and what of it the client may see.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
@@ -18,51 +19,64 @@ const NULL_USAGE: &[u8] = b",\"usage\":null}";
 
 /// One frame, read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct Seen<'a> {
     /// The call's usage.
     pub(super) usage: Option<Usage>,
     /// The frame for the client; `None` when it holds only what the gateway had asked for.
-    pub(super) shown: Option<Bytes>,
+    pub(super) shown: Option<Cow<'a, [u8]>>,
 }
 
 /// Reads a frame. `hide`: usage was asked for on the gateway's own account.
-pub(super) fn read(frame: Bytes, hide: bool) -> Seen {
-    if USAGE.find(&frame).is_none() {
-        return Seen { usage: None, shown: Some(frame) };
+pub(super) fn read(frame: &[u8], hide: bool) -> Seen<'_> {
+    let untouched = |usage| Seen { usage, shown: Some(Cow::Borrowed(frame)) };
+    if !USAGE.find_iter(frame).any(|at| may_matter(frame.get(at + USAGE.needle().len()..).unwrap_or_default(), hide)) {
+        return untouched(None);
     }
-    if hide && let Some(shown) = without_last_null(&frame) {
-        return Seen { usage: None, shown: Some(shown) };
+    if hide && let Some(shown) = without_last_null(frame) {
+        return Seen { usage: None, shown: Some(Cow::Owned(shown)) };
     }
-    let Some(event) = sse::parse(&frame) else { return Seen { usage: None, shown: Some(frame) } };
-    let Ok(data) = scan::object(&event.data) else {
-        return Seen { usage: openai::find_usage(&event.data), shown: Some(frame) };
-    };
+    let Some(event) = sse::parse(&Bytes::copy_from_slice(frame)) else { return untouched(None) };
+    let Ok(data) = scan::object(&event.data) else { return untouched(openai::find_usage(&event.data)) };
     let member = data.get("usage");
     if let Some(usage) = member.and_then(|m| openai::find_usage_object(m.text())) {
         let alone = data.get("choices").is_some_and(|c| c.is_array() && c.items().next().is_none());
-        return Seen { usage: Some(usage), shown: (!(hide && alone)).then_some(frame) };
+        return Seen { usage: Some(usage), shown: (!(hide && alone)).then_some(Cow::Borrowed(frame)) };
     }
-    let shown =
-        if hide && member.is_some_and(scan::Value::is_null) { without_null(&frame, &event, &data) } else { frame };
+    let shown = if hide && member.is_some_and(scan::Value::is_null) {
+        without_null(frame, &event, &data)
+    } else {
+        Cow::Borrowed(frame)
+    };
     Seen { usage: openai::find_usage(&event.data), shown: Some(shown) }
 }
 
+/// Whether what follows the member's name may be figures, or something to hide. Providers write `null` into every chunk
+/// but one.
+fn may_matter(after: &[u8], hide: bool) -> bool {
+    match openai::after_colon(after) {
+        Some(value) if value.starts_with(b"null") => hide,
+        Some(value) => !value.starts_with(b"\""),
+        // Perhaps the next line of data has the rest.
+        None => true,
+    }
+}
+
 /// The common case: the member stands last in the chunk, so the brace behind it closes the chunk itself.
-fn without_last_null(frame: &Bytes) -> Option<Bytes> {
+fn without_last_null(frame: &[u8]) -> Option<Vec<u8>> {
     let end = frame.trim_ascii_end().len();
     let kept = frame.get(..end)?.strip_suffix(NULL_USAGE)?;
-    Some(Bytes::from([kept, b"}", frame.get(end..)?].concat()))
+    Some([kept, b"}", frame.get(end..)?].concat())
 }
 
 /// The frame without its chunk's `usage`; untouched when its data stand on several lines.
-fn without_null(frame: &Bytes, event: &sse::Event, data: &scan::Body<'_>) -> Bytes {
+fn without_null<'a>(frame: &'a [u8], event: &sse::Event, data: &scan::Body<'_>) -> Cow<'a, [u8]> {
     let at = memchr::memmem::find(frame, &event.data);
     let Some((before, after)) = at.and_then(|at| Some((frame.get(..at)?, frame.get(at + event.data.len()..)?))) else {
-        return frame.clone();
+        return Cow::Borrowed(frame);
     };
     let mut edit = data.edit();
     edit.remove("usage");
-    Bytes::from([before, &edit.apply(), after].concat())
+    Cow::Owned([before, &edit.apply(), after].concat())
 }
 
 /// Whether a choice says why it stopped, or the stream says that it is over.
@@ -100,7 +114,7 @@ mod tests {
     use super::*;
 
     fn shown(frame: &'static str, hide: bool) -> Option<String> {
-        read(Bytes::from_static(frame.as_bytes()), hide).shown.map(|s| String::from_utf8(s.to_vec()).unwrap())
+        read(frame.as_bytes(), hide).shown.map(|s| String::from_utf8(s.to_vec()).unwrap())
     }
 
     #[test]
@@ -127,7 +141,7 @@ mod tests {
         assert_eq!(shown(chunk, false).unwrap(), chunk);
         let split = "data: {\"choices\":[],\ndata: \"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n\n";
         assert_eq!(
-            read(Bytes::from_static(split.as_bytes()), true),
+            read(split.as_bytes(), true),
             Seen { usage: Some(Usage { prompt: 1, completion: 2, ..Usage::default() }), shown: None }
         );
         let with_choice = "data: {\"choices\":[{}],\"usage\":{\"prompt_tokens\":1}}\n\n";

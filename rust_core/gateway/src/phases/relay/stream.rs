@@ -4,12 +4,13 @@
 //! on its own account. On another wire each event is translated. Either way the call's own polls
 //! drive the upstream's socket, and frames that arrived together leave in one write.
 
+use std::borrow::Cow;
+use std::rc::Rc;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use memchr::memmem::Finder;
-use penstock_http1::Decoded;
 use tokio::time::Instant;
 
 use super::openai_frame;
@@ -108,9 +109,9 @@ pub(super) async fn events(call: &mut Call, mut answer: Answer, exchange: &mut E
             call.error_code = Some(failure.code().to_owned());
             if stream.oversized {
                 // The torn frame must not swallow the event.
-                exchange.queue(Bytes::from_static(b"\n\n"));
+                exchange.queue(b"\n\n");
             }
-            exchange.queue(errors::stream_event(call.surface.api(), &failure));
+            exchange.queue(&errors::stream_event(call.surface.api(), &failure));
             let _ = exchange.finish().await;
         }
     }
@@ -128,11 +129,13 @@ enum Ended {
 async fn pump(call: &mut Call, stream: &mut Stream, answer: &mut Answer, exchange: &mut Exchange<'_>) -> Ended {
     let idle = Duration::from_millis(call.deployment.as_ref().map_or(120_000, |d| d.idle_timeout_ms));
     let ping = call.deployment.as_ref().and_then(|d| d.keepalive_ms).map(Duration::from_millis);
-    // One timer for the whole stream, set again only when it fires.
-    let mut timer = Box::pin(tokio::time::sleep(ping.unwrap_or(idle).min(idle)));
+    let core = Rc::clone(&call.core);
+    // Silence is only measured once this has fired.
+    let mut timer = core.timers.after(ping.unwrap_or(idle).min(idle));
     loop {
         match stream.take(call, answer, Some(exchange)) {
-            Ok(true) => return if exchange.flush().await.is_ok() { stream.verdict() } else { Ended::ClientGone },
+            // What is queued leaves together with the end of the answer.
+            Ok(true) => return stream.verdict(),
             Ok(false) => {}
             Err(failure) => {
                 let _ = exchange.flush().await;
@@ -142,6 +145,7 @@ async fn pump(call: &mut Call, stream: &mut Stream, answer: &mut Answer, exchang
         if exchange.flush().await.is_err() {
             return Ended::ClientGone;
         }
+        core.busy.mark();
         // From here on silence is the provider's, not the client's.
         let heard = Instant::now();
         let read = loop {
@@ -149,20 +153,20 @@ async fn pump(call: &mut Call, stream: &mut Stream, answer: &mut Answer, exchang
                 biased;
                 read = answer.lease.conn.fill() => break read,
                 () = exchange.closed() => return Ended::ClientGone,
-                () = timer.as_mut() => {
+                () = timer.wait() => {
                     let silent = heard.elapsed();
                     if silent >= idle {
                         return Ended::Broken(Failure::new(Kind::UpstreamTimeout, "The provider's stream stalled for longer than allowed."));
                     }
                     let mut next = heard + idle;
                     if let Some(ping) = ping.filter(|_| call.ttft_us.is_none()) {
-                        exchange.queue(Bytes::from_static(b": keep-alive\n\n"));
+                        exchange.queue(b": keep-alive\n\n");
                         if exchange.flush().await.is_err() {
                             return Ended::ClientGone;
                         }
                         next = next.min(Instant::now() + ping);
                     }
-                    timer.as_mut().reset(next);
+                    timer.move_to(next);
                 }
             }
         };
@@ -223,59 +227,56 @@ impl Stream {
 
     /// Takes what was read; `true` at the end of the body.
     fn take(&mut self, call: &mut Call, answer: &mut Answer, mut exchange: Option<&mut Exchange<'_>>) -> Outcome<bool> {
-        loop {
-            let decoded = answer.decoder.decode(&mut answer.lease.conn.buf).map_err(|e| {
-                Failure::new(Kind::UpstreamProtocol, format!("The provider's stream is malformed: {e}."))
-            })?;
-            match decoded {
-                Decoded::NeedMore => return Ok(false),
-                Decoded::End => {
-                    if !self.buffer.is_empty() {
-                        let rest = self.buffer.split().freeze();
-                        self.unterminated(call, rest, &mut exchange)?;
-                    }
-                    return Ok(true);
-                }
-                Decoded::Data(data) => {
-                    self.buffer.extend_from_slice(&data);
-                    while let Some(frame) = self.frames.next(&mut self.buffer) {
-                        self.frame(call, frame, &mut exchange)?;
-                    }
-                    if self.buffer.len() > MAX_HELD && !matches!(self.reader, Reader::Translator(_)) {
-                        let part = self.frames.take_part(&mut self.buffer);
-                        self.part(call, part, &mut exchange);
-                        self.oversized = true;
-                    } else if self.buffer.len() > 64 * MAX_HELD {
-                        return Err(Failure::new(
-                            Kind::UpstreamProtocol,
-                            "The provider sent an event too large to translate.",
-                        ));
-                    }
-                }
-            }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let decoded = answer.decoder.decode_into(&mut answer.lease.conn.buf, &mut buffer);
+        let mut start = 0;
+        // What came before a fault is for the client all the same.
+        while let Some(rest) = buffer.get(start..).filter(|rest| !rest.is_empty()) {
+            let Some(end) = self.frames.end(rest) else { break };
+            self.frame(call, rest.get(..end).unwrap_or_default(), &mut exchange)?;
+            start += end;
         }
+        buffer.advance(start);
+        self.buffer = buffer;
+        let whole = decoded
+            .map_err(|e| Failure::new(Kind::UpstreamProtocol, format!("The provider's stream is malformed: {e}.")))?;
+        if whole {
+            if !self.buffer.is_empty() {
+                let rest = self.buffer.split();
+                self.unterminated(call, &rest, &mut exchange)?;
+            }
+            return Ok(true);
+        }
+        if self.buffer.len() > MAX_HELD && !matches!(self.reader, Reader::Translator(_)) {
+            let part = self.frames.take_part(&mut self.buffer);
+            self.part(call, &part, &mut exchange);
+            self.oversized = true;
+        } else if self.buffer.len() > 64 * MAX_HELD {
+            return Err(Failure::new(Kind::UpstreamProtocol, "The provider sent an event too large to translate."));
+        }
+        Ok(false)
     }
 
     /// What the body ends with when no blank line follows: an event if it makes the answer whole, else a torn one.
-    fn unterminated(&mut self, call: &mut Call, rest: Bytes, exchange: &mut Option<&mut Exchange<'_>>) -> Outcome<()> {
+    fn unterminated(&mut self, call: &mut Call, rest: &[u8], exchange: &mut Option<&mut Exchange<'_>>) -> Outcome<()> {
         if matches!(self.reader, Reader::Translator(_)) {
             return self.frame(call, rest, exchange);
         }
-        self.frame(call, rest.clone(), &mut None)?;
+        self.frame(call, rest, &mut None)?;
         if matches!(self.verdict(), Ended::Complete) {
             let shown = match self.reader {
                 Reader::OpenAi { hide_usage, .. } => openai_frame::read(rest, hide_usage).shown,
-                _ => Some(rest),
+                _ => Some(Cow::Borrowed(rest)),
             };
             if let Some(shown) = shown {
-                send(call, shown, exchange);
+                send(call, &shown, exchange);
             }
         }
         Ok(())
     }
 
     /// Part of a frame too large to hold.
-    fn part(&mut self, call: &mut Call, part: Bytes, exchange: &mut Option<&mut Exchange<'_>>) {
+    fn part(&mut self, call: &mut Call, part: &[u8], exchange: &mut Option<&mut Exchange<'_>>) {
         const TAIL: usize = 16 * 1024;
         if !self.oversized {
             self.glean(call, part.get(..TAIL.min(part.len())).unwrap_or_default());
@@ -296,9 +297,9 @@ impl Stream {
         }
     }
 
-    fn frame(&mut self, call: &mut Call, frame: Bytes, exchange: &mut Option<&mut Exchange<'_>>) -> Outcome<()> {
+    fn frame(&mut self, call: &mut Call, frame: &[u8], exchange: &mut Option<&mut Exchange<'_>>) -> Outcome<()> {
         if std::mem::take(&mut self.oversized) {
-            self.tail.extend_from_slice(&frame);
+            self.tail.extend_from_slice(frame);
             let tail = std::mem::take(&mut self.tail);
             self.glean(call, &tail);
             if let Reader::OpenAi { end, .. } = &self.reader {
@@ -311,28 +312,29 @@ impl Stream {
         match &mut self.reader {
             Reader::OpenAi { hide_usage, end } => {
                 if *end == End::Choice && !self.ended {
-                    self.errored |= openai_frame::is_error(&frame);
+                    self.errored |= openai_frame::is_error(frame);
                 }
                 if let Some(shown) = openai_frame(call, frame, *hide_usage, *end, &mut self.ended) {
-                    send(call, shown, exchange);
+                    send(call, &shown, exchange);
                 }
             }
             Reader::Anthropic(watch) => {
-                if let Some(event) = sse::parse(&frame) {
+                if let Some(event) = sse::parse(&Bytes::copy_from_slice(frame)) {
                     watch.event(Some(&event.kind).filter(|k| !k.is_empty()).map(|k| &k[..]), &event.data);
                     anthropic_text(call, &event.data);
                 }
                 send(call, frame, exchange);
             }
             Reader::Translator(translator) => {
-                let Some(event) = sse::parse(&frame) else { return Ok(()) };
+                let Some(event) = sse::parse(&Bytes::copy_from_slice(frame)) else { return Ok(()) };
                 let name = Some(&event.kind).filter(|k| !k.is_empty()).map(|k| &k[..]);
                 let result = translator.event(name, &event.data, &mut self.out);
                 // Handed on at once: the stream may be dropped at any moment.
                 call.meter.text(&translator.take_text());
                 call.prompt_tokens = translator.usage().map(|u| u.prompt).or(call.prompt_tokens);
                 if !self.out.is_empty() {
-                    send(call, Bytes::from(std::mem::take(&mut self.out)), exchange);
+                    send(call, &self.out, exchange);
+                    self.out.clear();
                 }
                 result.map_err(|e| {
                     let upstream = e.upstream();
@@ -387,7 +389,7 @@ impl Stream {
     }
 }
 
-fn send(call: &mut Call, data: Bytes, exchange: &mut Option<&mut Exchange<'_>>) {
+fn send(call: &mut Call, data: &[u8], exchange: &mut Option<&mut Exchange<'_>>) {
     if let Some(exchange) = exchange {
         call.first_byte();
         exchange.queue(data);
@@ -395,12 +397,18 @@ fn send(call: &mut Call, data: Bytes, exchange: &mut Option<&mut Exchange<'_>>) 
 }
 
 /// Watches one frame of OpenAI's wire; `None` when it is not for the client.
-fn openai_frame(call: &mut Call, frame: Bytes, hide_usage: bool, end: End, ended: &mut bool) -> Option<Bytes> {
-    call.meter.frame(&frame);
+fn openai_frame<'a>(
+    call: &mut Call,
+    frame: &'a [u8],
+    hide_usage: bool,
+    end: End,
+    ended: &mut bool,
+) -> Option<Cow<'a, [u8]>> {
+    call.meter.frame(frame);
     *ended = *ended
         || match end {
-            End::Choice => openai_frame::ends(&frame),
-            End::Response => openai_frame::ends_response(&frame),
+            End::Choice => openai_frame::ends(frame),
+            End::Response => openai_frame::ends_response(frame),
             End::Body => true,
         };
     let seen = openai_frame::read(frame, hide_usage);

@@ -36,7 +36,7 @@ async fn read(call: &Call, answer: &mut Answer, exchange: &mut Exchange<'_>) -> 
     let wait = total.map_or(Duration::from_millis(idle_ms), |t| t.min(Duration::from_millis(idle_ms)));
     tokio::select! {
         biased;
-        piece = tokio::time::timeout(wait, answer.lease.conn.read_body(&mut answer.decoder)) => match piece {
+        piece = call.core.timers.within(wait, answer.lease.conn.read_body(&mut answer.decoder)) => match piece {
             Ok(Ok(Ok(piece))) => Read::Piece(piece),
             Ok(_) => Read::Broken(Failure::new(Kind::UpstreamProtocol, "The provider's answer broke off.")),
             Err(_) => Read::Broken(Failure::new(Kind::UpstreamTimeout, "The provider's answer stalled for longer than allowed.")),
@@ -213,7 +213,7 @@ pub(super) async fn opaque(
     let mut ends = Ends::default();
     for piece in already {
         ends.see(&piece);
-        exchange.queue(piece);
+        exchange.queue(&piece);
     }
     loop {
         if exchange.flush().await.is_err() {
@@ -223,7 +223,7 @@ pub(super) async fn opaque(
         match read(call, &mut answer, exchange).await {
             Read::Piece(Some(piece)) => {
                 ends.see(&piece);
-                exchange.queue(piece);
+                exchange.queue(&piece);
             }
             Read::Piece(None) => break,
             Read::ClientGone => {

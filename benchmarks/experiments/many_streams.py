@@ -1,0 +1,124 @@
+"""Thousands of paced streams at a time: whether all of them come through, what they hold, and what of it is given back.
+
+A fresh gateway, so that memory before and after is that of the streams and of nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from benchmarks import nginx, scenarios
+from benchmarks.experiments import Bench
+from benchmarks.gateway import Gateway
+from benchmarks.measure import Memory
+from benchmarks.processes import Process
+from benchmarks.targets import NotMeasured, Target
+from penstock.bench.load import Report
+from penstock.bench.processes import cpu, rss_mb
+
+STREAMS = {"quick": 50, "normal": 2_000, "full": 2_000}
+RAMP_MS = {"quick": 100, "normal": 2_000, "full": 2_000}
+IDLE_SECONDS = 2.0
+REST_SECONDS = 60.0
+
+
+class ManyStreams(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One target under many streams. Memory in megabytes."""
+
+    target: str
+    streams: int
+    complete: int
+    """Streams that came whole and in order."""
+    failed: int
+    failed_by_kind: dict[str, int]
+    idle_rss_mb: float
+    """Before."""
+    peak_rss_mb: float
+    rested_rss_mb: float | None = None
+    """A minute after the last stream; None: not waited for."""
+    cpu_us_per_frame: float | None = None
+    ttft_p99_us: float | None = None
+    gap_p99_us: float | None = None
+
+
+def measure(bench: Bench) -> list[ManyStreams]:
+    """nginx, where there is one, and the gateway with everything on.
+
+    Raises:
+        StartError: one did not come up.
+        FeatureError: not every stream was accounted for.
+    """
+    found = []
+    try:
+        found.append(_through_nginx(bench))
+    except NotMeasured as e:
+        print(f"  many_streams nginx: not measured: {e}", flush=True)
+    found.append(_through_gateway(bench))
+    return found
+
+
+def _through_nginx(bench: Bench) -> ManyStreams:
+    folder = bench.folder / "streams-nginx"
+    target, process = nginx.start(nginx.find(), folder, bench.upstream, bench.cores.gateway)
+    return _through(bench, target, process, lambda _report: None, rest=False)
+
+
+def _through_gateway(bench: Bench) -> ManyStreams:
+    gateway = Gateway(bench.folder / "streams-penstock", bench.upstream, bench.cores.gateway)
+
+    def prove(report: Report) -> None:
+        gateway.account(report)
+        gateway.prove_accounting(failures=report.errors)
+
+    return _through(bench, gateway.target(), gateway.process, prove, rest=bench.depth == "full")
+
+
+def _through(
+    bench: Bench, target: Target, process: Process, prove: Callable[[Report], None], *, rest: bool
+) -> ManyStreams:
+    streams = STREAMS[bench.depth]
+    options = scenarios.request(
+        target,
+        scenarios.STREAM_20MS if bench.depth == "quick" else scenarios.STREAM_125MS,
+        scenarios.BODY_BYTES,
+        scenarios.PACED,
+        connections=streams,
+        requests=streams,
+        ramp_ms=RAMP_MS[bench.depth],
+    )
+    try:
+        if bench.depth != "quick":
+            time.sleep(IDLE_SECONDS)
+        idle = rss_mb(process.pid)
+        memory, before = Memory(process.pid), cpu(process.pid)
+        report = bench.client.run(options, timeout=60, meanwhile=memory.look)
+        used = cpu(process.pid).used_since(before)
+        prove(report)
+        rested = None
+        if rest:
+            time.sleep(REST_SECONDS)
+            rested = round(rss_mb(process.pid), 1)
+    finally:
+        process.stop()
+    timing = report.stream
+    print(
+        f"  many_streams {target.label}: {report.requests:,} complete, {report.errors} failed,"
+        f" RSS {idle:.0f} -> {memory.highest:.0f} MB",
+        flush=True,
+    )
+    return ManyStreams(
+        target=target.label,
+        streams=streams,
+        complete=report.requests,
+        failed=report.errors,
+        failed_by_kind=report.errors_by_kind,
+        idle_rss_mb=round(idle, 1),
+        peak_rss_mb=round(memory.highest, 1),
+        rested_rss_mb=rested,
+        cpu_us_per_frame=round(used / timing.frames, 2) if timing and timing.frames else None,
+        ttft_p99_us=round(timing.ttft_us.p99, 1) if timing else None,
+        gap_p99_us=round(timing.gap_us.p99, 1) if timing else None,
+    )

@@ -1,0 +1,172 @@
+"""The goals, and whether this run met them: judged by nothing that it did not measure itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from statistics import median
+
+import msgspec
+
+from benchmarks.experiments.many_streams import STREAMS
+from benchmarks.experiments.state_growth import KEYS
+from benchmarks.experiments.token_count import Hostile
+from benchmarks.findings import Findings, Values, middle, pairwise
+
+OURS = "penstock (native)"
+OFF = "penstock (native, features off)"
+FLOOR = "nginx"
+PEER = "smg"
+LINEAR = 1.25
+"""Of what doubles, the cost may more than double by this factor over the whole range: caches have edges."""
+SMALL, LARGE = 0.1, 1.0
+"""Megabytes of the two large bodies."""
+
+
+class Goal(msgspec.Struct, frozen=True):
+    """One line of the table."""
+
+    measure: str
+    goal: str
+    measured: str
+    met: bool | None
+    """None: not measured in this run."""
+
+    @property
+    def verdict(self) -> str:
+        """For people."""
+        return {True: "met", False: "**NOT met**", None: "not measured"}[self.met]
+
+
+def judge(results: Findings) -> list[Goal]:
+    """Every goal, in a fixed order."""
+    judges: list[Callable[[Findings], Iterator[Goal]]] = [_unary, _streaming, _streams, _features, _bodies]
+    judges += [_tokens, _starts, _growth]
+    return [goal for each in judges for goal in each(results)]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.2f}" if abs(value) < 10 else f"{value:,.1f}" if abs(value) < 1_000 else f"{value:,.0f}"
+
+
+def _at_most(measure: str, limit: float, unit: str, value: float | None, note: str = "") -> Goal:
+    return _compared(measure, f"<= {limit:g}{unit}", unit, value, value is not None and value <= limit, note)
+
+
+def _at_least(measure: str, limit: float, unit: str, value: float | None, note: str = "") -> Goal:
+    return _compared(measure, f">= {limit:g}{unit}", unit, value, value is not None and value >= limit, note)
+
+
+def _compared(measure: str, goal: str, unit: str, value: float | None, met: bool, note: str) -> Goal:
+    if value is None:
+        return Goal(measure, goal, "", None)
+    return Goal(measure, goal, f"{_number(value)}{unit}{f' ({note})' if note else ''}", met)
+
+
+def _unary(results: Findings) -> Iterator[Goal]:
+    for limit, other in ((4, FLOOR), (0.4, PEER)):
+        ratio = results.ratio("unary_c32", "cpu_us_per_request", OURS, other)
+        mine, theirs = (results.middle("unary_c32", who, "cpu_us_per_request") for who in (OURS, other))
+        note = "" if mine is None or theirs is None else f"{_number(mine)} us : {_number(theirs)} us"
+        yield _at_most(f"CPU per unary request, all features on, to {other}'s", limit, "x", ratio, note)
+    ratio = results.ratio("unary_c32", "rps", OURS, PEER)
+    mine, theirs = (results.middle("unary_c32", who, "rps") for who in (OURS, PEER))
+    note = "" if mine is None or theirs is None else f"{_number(mine)}/s : {_number(theirs)}/s"
+    yield _at_least(f"throughput at 32 connections, to {PEER}'s", 2.5, "x", ratio, note)
+    for percentile, limit in (("p50", 60), ("p99", 150)):
+        added = results.middle("unary_c1", OURS, f"added_{percentile}_us")
+        yield _at_most(f"added latency at 1 connection, {percentile}", limit, " us", added)
+
+
+def _streaming(results: Findings) -> Iterator[Goal]:
+    for scenario, streams in (("sse_c16", 16), ("sse_c128", 128)):
+        ratio = results.ratio(scenario, "cpu_us_per_frame", OURS, FLOOR)
+        mine, theirs = (results.middle(scenario, who, "cpu_us_per_frame") for who in (OURS, FLOOR))
+        note = "" if mine is None or theirs is None else f"{_number(mine)} us : {_number(theirs)} us"
+        yield _at_most(f"CPU per relayed SSE frame at {streams} streams, to {FLOOR}'s", 1.3, "x", ratio, note)
+    first = results.middle("sse_c128", OURS, "added_ttft_p99_us")
+    yield _at_most("added time to first token at 128 streams, p99", 250, " us", first)
+    gap = results.middle("sse_c128", OURS, "added_gap_p99_us")
+    yield _at_most("added gap between frames at 128 streams, p99", 1_000, " us", gap)
+
+
+def _streams(results: Findings) -> Iterator[Goal]:
+    asked = STREAMS["full"]
+    found = next((s for s in results.many_streams if s.target == OURS and s.streams >= asked), None)
+    failed = None if found is None else max(found.failed, found.streams - found.complete)
+    told = "" if failed is None else f"{failed:,} of {asked:,}"
+    yield Goal(f"failures of {asked:,} paced streams at a time", "none", told, None if failed is None else failed == 0)
+    yield _at_most(f"RSS with {asked:,} streams", 150, " MB", None if found is None else found.peak_rss_mb)
+    rested = None if found is None or found.rested_rss_mb is None else found.rested_rss_mb / found.idle_rss_mb
+    note = "" if found is None else f"{found.rested_rss_mb} MB : {found.idle_rss_mb} MB"
+    yield _at_most("RSS 60 s after the streams, to idle before them", 1.2, "x", rested, note)
+
+
+def _features(results: Findings) -> Iterator[Goal]:
+    on, off = (results.values("unary_c32", who, "cpu_us_per_request") for who in (OURS, OFF))
+    more = middle(pairwise(lambda a, b: a - b, on, off))
+    yield _at_most("CPU per request, features on, over features off", 15, " us", more)
+
+
+def per_megabyte(results: Findings, label: str) -> float | None:
+    """Microseconds that a target adds for each further megabyte of a request's body."""
+    large, small = (results.values(s, label, "added_p50_us") for s in ("body_1mb", "body_100kb"))
+    return middle(pairwise(lambda a, b: (a - b) / (LARGE - SMALL), large, small))
+
+
+def _bodies(results: Findings) -> Iterator[Goal]:
+    mine, floor = per_megabyte(results, OURS), per_megabyte(results, FLOOR)
+    counting = results.token_count.megabyte_us if results.token_count else None
+    measure, goal = "added time per MB of prompt", f"<= 1.5x {FLOOR}'s + token counting"
+    if mine is None or floor is None or counting is None:
+        yield Goal(measure, goal, "", None)
+    else:
+        limit = 1.5 * floor + counting
+        told = f"{_number(mine)} us (1.5 x {_number(floor)} us + {_number(counting)} us = {_number(limit)} us)"
+        yield Goal(measure, goal, told, mine <= limit)
+    for metric, what in (("added_p50_us", "added time"), ("cpu_us_per_request", "CPU")):
+        ratio = middle(_nonlinearity(results, metric))
+        yield _at_most(f"{what} per MB, 1 MB prompts to 100 KB prompts", LINEAR, "x", ratio)
+
+
+def _nonlinearity(results: Findings, metric: str) -> Values:
+    """How much more each byte costs in a large body than in a smaller one, by round; 1: the same."""
+    none, small, large = (results.values(s, OURS, metric) for s in ("unary_c1", "body_100kb", "body_1mb"))
+    of_small = pairwise(lambda a, b: (a - b) / SMALL, small, none)
+    of_large = pairwise(lambda a, b: (a - b) / LARGE, large, none)
+    return pairwise(lambda a, b: a / b if b > 0 else float("inf"), of_large, of_small)
+
+
+def steepness(text: Hostile) -> float:
+    """The cost per character at the longest text to that at a quarter of it; 1: linear."""
+    cost = [us / n for us, n in zip(text.penstock_us, text.characters, strict=True)]
+    return cost[-1] / cost[-3]
+
+
+def _tokens(results: Findings) -> Iterator[Goal]:
+    found = results.token_count
+    slowest = min(found.natural, key=lambda text: text.times_faster) if found else None
+    least = slowest.times_faster if slowest else None
+    yield _at_least("token counting, to tiktoken's speed", 5, "x", least, f"slowest: {slowest.text}" if slowest else "")
+    steepest = max(found.hostile, key=steepness) if found else None
+    value = steepness(steepest) if steepest else None
+    measure = "token counting per character on hostile text, longest to a quarter of it"
+    yield _at_most(measure, LINEAR, "x", value, f"steepest: {steepest.text}" if steepest else "")
+
+
+def _starts(results: Findings) -> Iterator[Goal]:
+    native = next((s for s in results.starts if s.listener == "native"), None)
+    yield _at_most("start to ready", 1, " s", median(native.ready_s) if native else None)
+    yield _at_most("idle RSS", 80, " MB", median(native.idle_rss_mb) if native else None)
+
+
+def _growth(results: Findings) -> Iterator[Goal]:
+    found = results.state_growth
+    state = "CPU per request with 1,000,000 keys stored, 100,000 in memory, 1,000 deployments"
+    if found is None or found.keys_stored < KEYS["full"]:
+        yield Goal(state, "<= 1.1x", "", None)
+        return
+    for traffic in found.traffic:
+        mine, base = median(traffic.cpu_us_per_request), median(traffic.baseline_us_per_request)
+        yield _at_most(
+            f"{state}: {traffic.traffic}", 1.1, "x", traffic.growth, f"{_number(mine)} us : {_number(base)} us"
+        )

@@ -1,0 +1,287 @@
+"""The clients in the call shape of OpenAI's SDK, so that moving an application is a few lines.
+
+    client = penstock.client.Client("grpc://gateway:4000").as_openai()
+    client.chat.completions.create(model="gpt-4o", messages=[...], stream=True)
+
+Answers are read as that SDK's are: attributes, None for what is absent, `model_dump()`. Errors are this client's own;
+they carry the same `status_code`, `code`, `param`, `type` and `message`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from google.protobuf.message import Message
+
+from penstock.client import _messages as pb
+from penstock.client._json import absent, to_dict
+
+if TYPE_CHECKING:
+    from penstock.client._aio_client import AsyncClient
+    from penstock.client._aio_core import AsyncStream
+    from penstock.client._client import Client
+    from penstock.client._core import Stream
+
+T = TypeVar("T", bound=Message)
+
+_OPTIONS: tuple[str, ...] = ("timeout", "max_retries", "metadata")
+
+
+class Object:
+    """A JSON object read by attributes."""
+
+    __slots__ = ("_data", "_known")
+
+    def __init__(self, data: Mapping[str, Any], known: frozenset[str] = frozenset()) -> None:
+        self._data = data
+        self._known = known
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._data[name]
+        except KeyError:
+            if name in self._known:
+                return None
+            raise AttributeError(name) from None
+
+    def __getitem__(self, name: str) -> Any:
+        return self._data[name]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Object) and self.model_dump() == other.model_dump()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Object({self.model_dump()!r})"
+
+    def model_dump(self, *, exclude_unset: bool = True, exclude_none: bool = False) -> dict[str, Any]:
+        """As a dictionary in OpenAI's JSON shape. ``exclude_unset`` is always so; it is here for callers that say it."""
+        plain = {name: _dump(value) for name, value in self._data.items()}
+        return _without_none(plain) if exclude_none else plain
+
+    to_dict = model_dump
+
+    def model_dump_json(self, *, indent: int | None = None) -> str:
+        """As JSON text."""
+        return json.dumps(self.model_dump(), ensure_ascii=False, indent=indent)
+
+
+def _dump(value: Any) -> Any:
+    if isinstance(value, Object):
+        return value.model_dump()
+    return [_dump(item) for item in value] if isinstance(value, list) else value
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_none(item) for name, item in value.items() if item is not None}
+    return [_without_none(item) for item in value] if isinstance(value, list) else value
+
+
+def view(message: Message) -> Object:
+    """An answer as OpenAI's SDK would show it."""
+    data = to_dict(message)
+    for field in message.DESCRIPTOR.fields:
+        name = field.name
+        if name not in data or not field.message_type or name == "extra":
+            continue
+        value = getattr(message, name)
+        if isinstance(data[name], list):
+            data[name] = [view(item) if isinstance(item, Message) else item for item in value]
+        elif isinstance(value, Message):
+            data[name] = view(value)
+    return Object(data, frozenset(absent(message)))
+
+
+def parse(text: str) -> Any:
+    """JSON text as OpenAI's SDK would show it."""
+    return json.loads(text, object_hook=Object)
+
+
+def _arguments(given: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Renames what the SDK calls otherwise; the second value is `stream`."""
+    stream = bool(given.pop("stream", False))
+    arguments = {name: value for name, value in given.items() if value is not None and not _is_not_given(value)}
+    if "metadata" in arguments:
+        arguments["request_metadata"] = arguments.pop("metadata")
+    headers = arguments.pop("extra_headers", None)
+    if headers:
+        arguments["metadata"] = {name.lower(): value for name, value in headers.items()}
+    if arguments.pop("extra_query", None):
+        raise TypeError("`extra_query` has no counterpart in gRPC; use `extra_body`")
+    return arguments, stream
+
+
+def _is_not_given(value: object) -> bool:
+    # The SDK's own markers for "not given", which code that calls it may pass on.
+    return type(value).__name__ in ("NotGiven", "Omit") and type(value).__module__.startswith("openai")
+
+
+def _body(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], bool]:
+    """The body of a Responses request, the call's options, and `stream`."""
+    arguments, stream = _arguments(given)
+    options: dict[str, Any] = {name: arguments.pop(name) for name in _OPTIONS if name in arguments}
+    if "request_metadata" in arguments:
+        arguments["metadata"] = arguments.pop("request_metadata")
+    extra = arguments.pop("extra_body", None) or {}
+    return {**arguments, **extra}, options, stream
+
+
+class ViewStream(Generic[T]):
+    """A stream whose messages are shown as OpenAI's SDK would."""
+
+    def __init__(self, stream: Stream[T], show: Callable[[T], Any]) -> None:
+        self._stream = stream
+        self._show = show
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return self._show(next(self._stream))
+
+    def close(self) -> None:
+        """Cancels the call if it is still running."""
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncViewStream(Generic[T]):
+    """A stream whose messages are shown as OpenAI's SDK would."""
+
+    def __init__(self, stream: AsyncStream[T], show: Callable[[T], Any]) -> None:
+        self._stream = stream
+        self._show = show
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        return self._show(await anext(self._stream))
+
+    async def close(self) -> None:
+        """Cancels the call if it is still running."""
+        self._stream.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class _Namespace:
+    """Methods under a name."""
+
+    def __init__(self, **methods: Any) -> None:
+        self.__dict__.update(methods)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"`{name}` is not offered over gRPC; use the REST API")
+
+
+def _event(message: pb.ResponsesStreamResponse) -> Any:
+    return parse(message.data_json)
+
+
+def _page(models: list[pb.Model]) -> Object:
+    return Object({"object": "list", "data": [view(model) for model in models]})
+
+
+class OpenAI:
+    """`chat.completions`, `completions`, `embeddings`, `responses` and `models` of a client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.chat = _Namespace(completions=_Namespace(create=self._chat))
+        self.completions = _Namespace(create=self._completion)
+        self.embeddings = _Namespace(create=self._embedding)
+        self.responses = _Namespace(create=self._response)
+        self.models = _Namespace(
+            list=lambda: _page(client.models.list()), retrieve=lambda model: view(client.models.get(model))
+        )
+
+    def _chat(self, **given: Any) -> Any:
+        arguments, stream = _arguments(given)
+        chat = self._client.chat
+        return ViewStream(chat.stream(**arguments), view) if stream else view(chat.create(**arguments))
+
+    def _completion(self, **given: Any) -> Any:
+        arguments, stream = _arguments(given)
+        completions = self._client.completions
+        if stream:
+            return ViewStream(completions.stream(**arguments), view)
+        return view(completions.create(**arguments))
+
+    def _embedding(self, **given: Any) -> Any:
+        arguments, _ = _arguments(given)
+        return view(self._client.embeddings.create(**arguments))
+
+    def _response(self, **given: Any) -> Any:
+        body, options, stream = _body(given)
+        responses = self._client.responses
+        if stream:
+            return ViewStream(responses.stream(body, **options), _event)
+        return parse(responses.create(body, **options).body_json)
+
+    def close(self) -> None:
+        """Closes the client."""
+        self._client.close()
+
+
+class AsyncOpenAI:
+    """`chat.completions`, `completions`, `embeddings`, `responses` and `models` of an asyncio client."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+        self.chat = _Namespace(completions=_Namespace(create=self._chat))
+        self.completions = _Namespace(create=self._completion)
+        self.embeddings = _Namespace(create=self._embedding)
+        self.responses = _Namespace(create=self._response)
+        self.models = _Namespace(list=self._models, retrieve=self._model)
+
+    async def _chat(self, **given: Any) -> Any:
+        arguments, stream = _arguments(given)
+        chat = self._client.chat
+        return AsyncViewStream(chat.stream(**arguments), view) if stream else view(await chat.create(**arguments))
+
+    async def _completion(self, **given: Any) -> Any:
+        arguments, stream = _arguments(given)
+        completions = self._client.completions
+        if stream:
+            return AsyncViewStream(completions.stream(**arguments), view)
+        return view(await completions.create(**arguments))
+
+    async def _embedding(self, **given: Any) -> Any:
+        arguments, _ = _arguments(given)
+        return view(await self._client.embeddings.create(**arguments))
+
+    async def _response(self, **given: Any) -> Any:
+        body, options, stream = _body(given)
+        responses = self._client.responses
+        if stream:
+            return AsyncViewStream(responses.stream(body, **options), _event)
+        return parse((await responses.create(body, **options)).body_json)
+
+    async def _models(self) -> Object:
+        return _page(await self._client.models.list())
+
+    async def _model(self, model: str) -> Object:
+        return view(await self._client.models.get(model))
+
+    async def close(self) -> None:
+        """Closes the client."""
+        await self._client.close()

@@ -1,0 +1,143 @@
+"""Target, key, deadline and channel options of a client, checked once. Pure, so that both clients share it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import grpc
+
+from penstock.client.errors import ConfigurationError
+from penstock.config.env import Environment
+
+API_KEY: Final = "PENSTOCK_API_KEY"
+DEFAULT_TARGET: Final = "grpc://127.0.0.1:4000"
+DEFAULT_TIMEOUT_S: Final = 60.0
+DEFAULT_RETRIES: Final = 2
+_DEFAULT_PORTS: Final = {"grpc": 4000, "grpcs": 443}
+_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+_OWN_METADATA: Final = frozenset({"authorization", "user-agent"})
+
+OPTIONS: Final[dict[str, Any]] = {
+    # An image or a long embedding answer is larger than grpcio's 4 MiB.
+    "grpc.max_receive_message_length": _MESSAGE_BYTES,
+    "grpc.max_send_message_length": _MESSAGE_BYTES,
+    # Finds a dead connection under a stream that has been silent while a model thinks. Not without calls: an idle
+    # client need not keep load balancers busy, and servers close connections of clients that ping too much.
+    "grpc.keepalive_time_ms": 30_000,
+    "grpc.keepalive_timeout_ms": 10_000,
+    "grpc.keepalive_permit_without_calls": 0,
+    "grpc.http2.max_pings_without_data": 0,
+    # Retries are ours: gRPC's policies cannot read RetryInfo. Its transparent ones go with them, for in 1 of some 4,000
+    # streams that a server's shutdown met as they began, grpcio 1.85 with retries never told how the stream ended.
+    "grpc.enable_retries": 0,
+    "grpc.service_config": json.dumps({"loadBalancingConfig": [{"round_robin": {}}]}),
+    # Not from DNS: who answers for a name must not decide how calls are made.
+    "grpc.service_config_disable_resolution": 1,
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 5_000,
+}
+
+
+class Settings:
+    """What a client was given, with defaults filled in.
+
+    Raises:
+        ConfigurationError: An argument is missing or cannot be used.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        api_key: str | None,
+        *,
+        timeout: float,
+        max_retries: int,
+        compression: bool,
+        metadata: Mapping[str, str] | None,
+        channel_options: Mapping[str, Any] | None,
+        root_certificates: bytes | None,
+        client_certificate: tuple[bytes, bytes] | None,
+    ) -> None:
+        self.address, self.is_secure = parse_target(target)
+        key = api_key if api_key is not None else Environment().get(API_KEY)
+        if not key:
+            raise ConfigurationError(f"No API key: pass `api_key` or set {API_KEY}.")
+        if not key.isascii() or not key.isprintable() or key != key.strip():
+            raise ConfigurationError("`api_key` has characters that a header cannot hold; was a line break copied?")
+        self._authorization = ("authorization", f"Bearer {key}")
+        self.timeout = checked_timeout(timeout)
+        if max_retries < 0:
+            raise ConfigurationError("`max_retries` must not be negative; 0 means no retries.")
+        self.max_retries = max_retries
+        self.compression = grpc.Compression.Gzip if compression else grpc.Compression.NoCompression
+        self._metadata = _checked_metadata(metadata or {})
+        self._root_certificates = root_certificates
+        self._client_certificate = client_certificate
+        self.options = list({**OPTIONS, **(channel_options or {})}.items())
+
+    def __repr__(self) -> str:
+        return f"Settings({'grpcs' if self.is_secure else 'grpc'}://{self.address})"
+
+    @property
+    def credentials(self) -> grpc.ChannelCredentials:
+        """For a secure channel."""
+        chain, key = self._client_certificate or (None, None)
+        return grpc.ssl_channel_credentials(self._root_certificates, key, chain)
+
+    def metadata(self, of_call: Mapping[str, str] | None) -> list[tuple[str, str]]:
+        """What goes with a call."""
+        return [self._authorization, *self._metadata, *_checked_metadata(of_call or {})]
+
+
+def parse_target(target: str) -> tuple[str, bool]:
+    """Address and whether it is TLS: `grpc://host[:port]` (plaintext), `grpcs://host[:port]` (TLS) or `host:port`
+    (plaintext). Other forms that grpcio knows (`unix:`, `dns:`, `ipv4:`) are passed on, in plaintext.
+
+    Raises:
+        ConfigurationError: It is none of these.
+    """
+    scheme, found, rest = target.partition("://")
+    if not found:
+        if not target or target.isspace():
+            raise ConfigurationError("`target` is empty; give `grpc://host:port`, `grpcs://host` or `host:port`.")
+        return target, False
+    if scheme in ("unix", "dns", "xds"):
+        return target, False
+    if scheme not in _DEFAULT_PORTS:
+        raise ConfigurationError(f"`target` has the scheme `{scheme}`; use grpc:// (plaintext) or grpcs:// (TLS).")
+    address = rest.rstrip("/")
+    if not address or "/" in address or "@" in address:
+        raise ConfigurationError("`target` must be a scheme, a host and a port, as grpcs://gateway.example:443.")
+    host, _, port = address.rpartition(":")
+    has_port = bool(host) and port.isdecimal() and (not host.startswith("[") or host.endswith("]"))
+    if not has_port or (":" in host and not host.startswith("[")):
+        return f"{address}:{_DEFAULT_PORTS[scheme]}", scheme == "grpcs"
+    return address, scheme == "grpcs"
+
+
+def checked_timeout(timeout: float) -> float:
+    """Seconds. There is always a deadline: a call without one can hold its resources for ever.
+
+    Raises:
+        ConfigurationError: Not a positive, finite number.
+    """
+    if not (math.isfinite(timeout) and timeout > 0):
+        raise ConfigurationError(f"`timeout` must be a positive number of seconds, not {timeout}.")
+    return float(timeout)
+
+
+def _checked_metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
+    for name in metadata:
+        if name != name.lower() or name in _OWN_METADATA or name.startswith("grpc-"):
+            raise ConfigurationError(
+                f"`metadata` may not set `{name}`: names are lower case, and some are the client's."
+            )
+    return list(metadata.items())
+
+
+def text_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str]:
+    """Metadata as a dictionary; binary entries are left out, they are for the error parser."""
+    return {name: value for name, value in metadata or () if isinstance(value, str)}

@@ -1,0 +1,182 @@
+"""The Locust users, run as their users run them: what they report must be what was injected."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Gateway, free_port
+
+# Found and not imported: Locust patches the standard library of whoever imports it.
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("locust") is None, reason="locust is not installed")
+
+LOCUSTFILE = Path(__file__).resolve().parents[2] / "benchmarks" / "locustfile.py"
+TTFT_MS, GAP_MS, DELTAS = 200, 50, 10
+CONFIG = f"""
+model_list:
+  - model_name: paced
+    litellm_params:
+      model: openai/sim/delay=1,ttft={TTFT_MS},tokens={DELTAS},tps={1000 // GAP_MS}
+      api_base: $SIMULATOR/v1
+      api_key: sk-upstream
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of Locust's statistics; times in milliseconds."""
+
+    count: int
+    failures: int
+    average: float
+    least: float
+
+
+LISTENER = """
+import json
+from locust import events
+
+@events.quitting.add_listener
+def write(environment, **_):
+    errors = [[error.method, error.name, str(error.error)] for error in environment.stats.errors.values()]
+    with open("errors.json", "w") as file:
+        json.dump(errors, file)
+"""
+"""Locust's own files of failures are written once a second and not at the end."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of Locust left behind."""
+
+    status: int
+    output: str
+    entries: dict[tuple[str, str], Entry]
+    """By type and name."""
+    failures: dict[tuple[str, str], set[str]]
+
+
+def run(directory: Path, host: str, *arguments: str, key: str = "") -> Run:
+    """Runs the locustfile without a browser."""
+    (directory / "listener.py").write_text(LISTENER)
+    command = [sys.executable, "-m", "locust", "-f", f"{LOCUSTFILE},listener.py", "--headless", "--json-file", "run"]
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG"}}
+    done = subprocess.run(
+        [*command, "--host", host, "--stop-timeout", "10", *arguments],
+        cwd=directory,
+        env={**kept, "HOME": str(directory), "LOCUST_KEY": key},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    entries = {
+        (row["method"], row["name"]): Entry(
+            row["num_requests"],
+            row["num_failures"],
+            row["total_response_time"] / max(1, row["num_requests"]),
+            row["min_response_time"],
+        )
+        for row in _read(directory / "run.json")
+    }
+    failures: dict[tuple[str, str], set[str]] = {}
+    for kind, name, error in _read(directory / "errors.json"):
+        failures.setdefault((kind, name), set()).add(error)
+    return Run(done.returncode, done.stdout, entries, failures)
+
+
+def _read(path: Path) -> list[Any]:
+    return list(json.loads(path.read_text())) if path.exists() else []
+
+
+def test_times_are_those_that_were_injected(start_gateway: Callable[..., Gateway], tmp_path: Path) -> None:
+    gateway = start_gateway(config=CONFIG)
+    arguments = ("--users", "6", "--spawn-rate", "6", "--run-time", "3s", "--model", "paced", "--deltas", str(DELTAS))
+    done = run(tmp_path, gateway.url, *arguments, key=gateway.new_key())
+    assert done.status == 0, done.output
+    assert not done.failures
+    unary, stream, first, gap = (done.entries[kind, "paced"] for kind in ("unary", "stream", "TTFT", "gap"))
+    assert unary.count >= 3
+    assert first.count == stream.count >= 3
+    assert gap.count == stream.count * (DELTAS - 1)
+    # The head comes after 1 ms and the last delta 450 ms after the first: TTFT is neither of them.
+    assert first.least >= TTFT_MS - 1
+    assert first.average < TTFT_MS + 150
+    assert GAP_MS * 0.9 <= gap.average < GAP_MS * 1.5
+    whole = TTFT_MS + GAP_MS * (DELTAS - 1)
+    assert whole - 1 <= stream.least <= stream.average < whole + 250
+    assert whole - 1 <= unary.least <= unary.average < whole + 300
+
+
+def test_a_key_is_needed(start_gateway: Callable[..., Gateway], tmp_path: Path) -> None:
+    gateway = start_gateway(config=CONFIG)
+    arguments = ("--users", "2", "--spawn-rate", "2", "--run-time", "1s", "--model", "paced", "--pause", "0.2")
+    done = run(tmp_path, gateway.url, *arguments)
+    assert done.status == 1
+    for kind in ("unary", "stream"):
+        assert done.entries[kind, "paced"].failures == done.entries[kind, "paced"].count >= 1
+        assert any(error.startswith("status 401 (") for error in done.failures[kind, "paced"])
+    assert ("TTFT", "paced") not in done.entries
+
+
+FAULTS = {
+    "sim/status=429": {"unary": "status 429 (rate_limit_exceeded)", "stream": "status 429 (rate_limit_exceeded)"},
+    "sim/fault=no_usage": {"unary": "no usage", "stream": "no usage"},
+    "sim/fault=no_done": {"stream": "no [DONE]"},
+    "sim/fault=malformed:2": {"stream": "event is no JSON object"},
+    "sim/fault=error_event:2": {"stream": "error event"},
+    "sim/fault=bad_json": {"unary": "answer is no JSON object"},
+    "sim/fault=close_after:3": {"unary": "broken off: HTTPParseError", "stream": "broken off: HTTPParseError"},
+    "sim/fault=hang_after:3": {"unary": "broken off: TimeoutError", "stream": "broken off: TimeoutError"},
+    "sim/tokens=5": {"stream": "5 deltas instead of 16"},
+    "sim/tokens=16": {},
+}
+
+
+def test_every_fault_has_a_name(simulator_url: str, tmp_path: Path) -> None:
+    models = " ".join(FAULTS)
+    arguments = ("--users", "2", "--spawn-rate", "2", "--run-time", "3s", "--model", models, "--deltas", "16")
+    done = run(tmp_path, simulator_url, *arguments, "--answer-timeout", "0.5", "--pause", "0.02")
+    assert done.status == 1
+    assert "Traceback" not in done.output
+    expected = {(kind, model): {error} for model, kinds in FAULTS.items() for kind, error in kinds.items()}
+    assert done.failures == expected
+    for key in expected:
+        assert done.entries[key].failures == done.entries[key].count
+    for kind in ("unary", "stream"):
+        assert done.entries[kind, "sim/tokens=16"].count >= 1
+
+
+def test_only_the_users_that_were_chosen(simulator_url: str, tmp_path: Path) -> None:
+    done = run(tmp_path, simulator_url, "--run-time", "1s", "--model", "sim", "--pause", "0.1", "UnaryUser")
+    assert done.status == 0, done.output
+    assert {kind for kind, name in done.entries if name == "sim"} == {"unary"}
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    host = f"http://127.0.0.1:{free_port()}"
+    done = run(
+        tmp_path, host, "--users", "2", "--spawn-rate", "2", "--run-time", "1s", "--model", "sim", "--pause", "0.2"
+    )
+    expected = "no answer: ConnectionRefusedError"
+    assert done.failures == {("unary", "sim"): {expected}, ("stream", "sim"): {expected}}
+
+
+@pytest.mark.parametrize(
+    "option, value, said", [("--model", " ", "name at least one"), ("--deltas", "-1", "must not be negative")]
+)
+def test_options_that_cannot_be_used(tmp_path: Path, option: str, value: str, said: str) -> None:
+    done = run(tmp_path, "http://127.0.0.1:9", "--run-time", "1s", f"{option}={value}")
+    assert done.status != 0
+    assert f"{option}: " in done.output
+    assert said in done.output

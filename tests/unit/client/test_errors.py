@@ -1,0 +1,250 @@
+"""Errors as types, and when a call is tried again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2 as details
+
+from penstock.client import (
+    AsyncClient,
+    AuthenticationError,
+    BudgetExceeded,
+    CallError,
+    Cancelled,
+    Client,
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    ServerError,
+    Unavailable,
+    _retry,
+)
+from penstock.client import _calls as calls
+from penstock.client.errors import from_status
+from tests.unit.client.gateway import Gateway, answer, error_info, fail, retry_info, status
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+CREATE = calls.CHAT_CREATE.path
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    "code, kind",
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, InvalidRequest),
+        (grpc.StatusCode.UNIMPLEMENTED, InvalidRequest),
+        (grpc.StatusCode.UNAUTHENTICATED, AuthenticationError),
+        (grpc.StatusCode.PERMISSION_DENIED, PermissionDenied),
+        (grpc.StatusCode.NOT_FOUND, NotFound),
+        (EXHAUSTED, RateLimited),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, DeadlineExceeded),
+        (grpc.StatusCode.CANCELLED, Cancelled),
+        (UNAVAILABLE, Unavailable),
+        (grpc.StatusCode.INTERNAL, ServerError),
+        (grpc.StatusCode.DATA_LOSS, ServerError),
+    ],
+)
+def test_each_status_has_its_type(
+    gateway: Gateway, client: Client, code: grpc.StatusCode, kind: type[CallError]
+) -> None:
+    gateway.behaviours[CREATE] = lambda request, context: fail(context, code, "said")
+    with pytest.raises(kind) as caught:
+        client.chat.create(model="m", messages=MESSAGES, max_retries=0)
+    assert type(caught.value) is kind
+    assert caught.value.message == "said"
+    assert caught.value.status is code
+
+
+def _told(request: Any, context: Any) -> Any:
+    context.send_initial_metadata((("x-penstock-call-id", "c-7"),))
+    info = error_info(
+        "UNSUPPORTED_PARAMETER",
+        code="unsupported_parameter",
+        type="invalid_request_error",
+        source="client",
+        status="400",
+    )
+    bad = details.BadRequest(field_violations=[{"field": "top_k", "description": "no"}])
+    return fail(context, grpc.StatusCode.INVALID_ARGUMENT, "`top_k` cannot be expressed", info, bad)
+
+
+def test_details_are_read(gateway: Gateway, client: Client) -> None:
+    gateway.behaviours[CREATE] = _told
+    with pytest.raises(InvalidRequest) as caught:
+        client.chat.create(model="m", messages=MESSAGES)
+    _check_told(caught.value)
+
+
+async def test_details_are_read_by_the_twin(gateway: Gateway, aclient: AsyncClient) -> None:
+    gateway.behaviours[CREATE] = _told
+    with pytest.raises(InvalidRequest) as caught:
+        await aclient.chat.create(model="m", messages=MESSAGES)
+    _check_told(caught.value)
+
+
+def _check_told(error: CallError) -> None:
+    assert error.code == "unsupported_parameter"
+    assert error.type == "invalid_request_error"
+    assert error.param == "top_k"
+    assert error.source == "client"
+    assert error.status_code == 400
+    assert error.request_id == "c-7"
+    assert error.may_retry is None
+
+
+def test_a_budget_is_told_from_a_rate() -> None:
+    quota = details.QuotaFailure(violations=[{"subject": "key", "description": "budget of key x"}])
+    trailing = [
+        ("grpc-status-details-bin", status(EXHAUSTED, "m", error_info("BUDGET_EXCEEDED"), quota).SerializeToString())
+    ]
+    error = from_status(EXHAUSTED, "m", trailing, {})
+    assert isinstance(error, BudgetExceeded)
+    assert error.quota == ("budget of key x",)
+
+
+def test_details_of_others_and_garbage_do_not_confuse() -> None:
+    foreign = details.ErrorInfo(reason="X", domain="example.com", metadata={"code": "evil"})
+    trailing = [("grpc-status-details-bin", status(UNAVAILABLE, "m", foreign).SerializeToString())]
+    assert from_status(UNAVAILABLE, "m", trailing, {}).code is None
+    error = from_status(UNAVAILABLE, None, [("grpc-status-details-bin", b"\xff\xff\xff")], {})
+    assert (error.code, error.message) == (None, "UNAVAILABLE")
+
+
+def _failing(times: int, *args: Any, **kwargs: Any) -> Callable[[Any, Any], Any]:
+    """Fails some times, then answers."""
+    left = [times]
+
+    def behave(request: Any, context: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            return fail(context, *args, **kwargs)
+        return answer("at last")
+
+    return behave
+
+
+def test_unavailable_is_tried_again(gateway: Gateway, client: Client) -> None:
+    gateway.behaviours[CREATE] = _failing(2, UNAVAILABLE, "down")
+    assert client.chat.create(model="m", messages=MESSAGES).choices[0].message.content == "at last"
+    assert len(gateway.requests) == 3
+
+
+async def test_unavailable_is_tried_again_by_the_twin(gateway: Gateway, aclient: AsyncClient) -> None:
+    gateway.behaviours[CREATE] = _failing(2, UNAVAILABLE, "down")
+    assert (await aclient.chat.create(model="m", messages=MESSAGES)).choices[0].message.content == "at last"
+    assert len(gateway.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "arguments, calls_made",
+    [
+        ((EXHAUSTED, "slow down", retry_info(20)), 2),
+        ((EXHAUSTED, "slow down"), 1),
+        ((EXHAUSTED, "no money", error_info("BUDGET_EXCEEDED"), retry_info(1)), 1),
+        ((grpc.StatusCode.INTERNAL, "broken"), 1),
+        ((grpc.StatusCode.INTERNAL, "broken", retry_info(1)), 2),
+        ((UNAVAILABLE, "provider", error_info("X", code="upstream_unreachable", source="upstream")), 1),
+        ((grpc.StatusCode.INVALID_ARGUMENT, "wrong", retry_info(1)), 1),
+    ],
+)
+def test_the_server_decides(gateway: Gateway, client: Client, arguments: tuple[Any, ...], calls_made: int) -> None:
+    gateway.behaviours[CREATE] = _failing(1, *arguments)
+    if calls_made == 1:
+        with pytest.raises(CallError):
+            client.chat.create(model="m", messages=MESSAGES)
+    else:
+        client.chat.create(model="m", messages=MESSAGES)
+    assert len(gateway.requests) == calls_made
+
+
+@pytest.mark.parametrize("pushback", ["-1", "soon"])
+def test_pushback_can_forbid(gateway: Gateway, client: Client, pushback: str) -> None:
+    gateway.behaviours[CREATE] = _failing(1, UNAVAILABLE, "down", trailing=(("grpc-retry-pushback-ms", pushback),))
+    with pytest.raises(Unavailable) as caught:
+        client.chat.create(model="m", messages=MESSAGES)
+    assert caught.value.may_retry is False
+    assert len(gateway.requests) == 1
+
+
+def test_pushback_is_waited_for(gateway: Gateway, client: Client) -> None:
+    gateway.behaviours[CREATE] = _failing(1, EXHAUSTED, "busy", trailing=(("grpc-retry-pushback-ms", "120"),))
+    before = time.monotonic()
+    client.chat.create(model="m", messages=MESSAGES)
+    assert time.monotonic() - before >= 0.12
+
+
+def test_no_waiting_past_the_deadline(gateway: Gateway, client: Client) -> None:
+    gateway.behaviours[CREATE] = _failing(1, EXHAUSTED, "busy", retry_info(60_000))
+    before = time.monotonic()
+    with pytest.raises(RateLimited) as caught:
+        client.chat.create(model="m", messages=MESSAGES, timeout=2)
+    assert time.monotonic() - before < 2
+    assert caught.value.retry_after == 60
+
+
+def test_retries_share_the_deadline(gateway: Gateway, client: Client) -> None:
+    gateway.behaviours[CREATE] = _failing(1, EXHAUSTED, "busy", retry_info(300))
+    client.chat.create(model="m", messages=MESSAGES, timeout=5)
+    assert gateway.remaining[1] < gateway.remaining[0] - 0.25
+
+
+def test_retries_are_counted(gateway: Gateway, client: Client) -> None:
+    gateway.behaviours[CREATE] = _failing(9, EXHAUSTED, "busy", retry_info(1))
+    with pytest.raises(RateLimited):
+        client.chat.create(model="m", messages=MESSAGES, max_retries=3)
+    assert len(gateway.requests) == 4
+
+
+def test_the_budget_ends_retries_when_everything_fails(gateway: Gateway, client: Client) -> None:
+    gateway.behaviours[CREATE] = lambda request, context: fail(context, EXHAUSTED, "busy", retry_info(1))
+    for _ in range(10):
+        with pytest.raises(RateLimited):
+            client.chat.create(model="m", messages=MESSAGES, max_retries=2)
+    # 4 retries until half of the 10 tokens are gone, and the 10 calls themselves.
+    assert len(gateway.requests) == 14
+
+
+def test_the_budget_fills_again() -> None:
+    budget = _retry.RetryBudget()
+    while budget.failed():
+        pass
+    for _ in range(12):
+        budget.succeeded()
+    assert budget.failed()
+
+
+def test_a_deadline_is_kept(gateway: Gateway, client: Client) -> None:
+    gateway.behaviours[CREATE] = lambda request, context: gateway.cancelled.wait(10) and answer("late")
+    before = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        client.chat.create(model="m", messages=MESSAGES, timeout=0.2)
+    assert time.monotonic() - before < 2
+    assert gateway.cancelled.wait(5)
+
+
+def test_nobody_there() -> None:
+    with Client("grpc://127.0.0.1:1", api_key="k") as client, pytest.raises(Unavailable) as caught:
+        client.models.list(max_retries=0, timeout=5)
+    assert caught.value.code is None
+
+
+def test_a_closed_client(gateway: Gateway) -> None:
+    client = Client(gateway.target, api_key="k")
+    client.close()
+    with pytest.raises(Cancelled):
+        client.models.list()
+
+
+def test_no_key_in_errors(gateway: Gateway, client: Client) -> None:
+    gateway.behaviours[CREATE] = lambda request, context: fail(context, grpc.StatusCode.UNAUTHENTICATED, "unknown key")
+    with pytest.raises(AuthenticationError) as caught:
+        client.chat.create(model="m", messages=MESSAGES)
+    assert "sk-test" not in f"{caught.value!r} {caught.value.__dict__} {caught.value.__cause__}"

@@ -1,0 +1,131 @@
+"""The clients in the call shape of OpenAI's SDK."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from penstock.client import AsyncClient, Client
+from penstock.client import _calls as calls
+from penstock.client import _messages as pb
+from tests.unit.client.gateway import Gateway, answer, chunk
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+def _tool_answer(request: Any, context: Any) -> pb.ChatCreateResponse:
+    made = answer("x")
+    message = made.choices[0].message
+    message.ClearField("content")
+    message.tool_calls.add(id="c", type="function", function={"name": "f", "arguments": "{}"})
+    made.extra["provider"] = "p"
+    return made
+
+
+def test_create(gateway: Gateway, client: Client) -> None:
+    gateway.behaviours[calls.CHAT_CREATE.path] = _tool_answer
+    openai = client.as_openai()
+    got = openai.chat.completions.create(
+        model="m", messages=MESSAGES, metadata={"a": "b"}, extra_headers={"X-Team": "blue"}, temperature=None, timeout=5
+    )
+    message = got.choices[0].message
+    assert message.content is None
+    assert message.refusal is None
+    assert message.reasoning_content is None
+    assert message.tool_calls[0].function.name == "f"
+    assert message.tool_calls[0].custom is None
+    assert got.object == "chat.completion"
+    assert got.usage.total_tokens == 3
+    assert got.usage.prompt_tokens_details is None
+    assert got.service_tier is None
+    assert got.provider == "p"
+    with pytest.raises(AttributeError):
+        _ = got.nothing
+    (sent,) = gateway.requests
+    assert dict(sent.metadata) == {"a": "b"}
+    assert gateway.metadata[0]["x-team"] == "blue"
+    # What was answered goes back as a message.
+    openai.chat.completions.create(model="m", messages=[*MESSAGES, message])
+    assert gateway.requests[1].messages[1].tool_calls[0].id == "c"
+    assert gateway.requests[1].messages[1].WhichOneof("content") == "null_content"
+
+
+def test_the_same_dictionary_as_the_sdk(gateway: Gateway, client: Client) -> None:
+    chat = pytest.importorskip("openai.types.chat")
+    gateway.behaviours[calls.CHAT_CREATE.path] = _tool_answer
+    dumped = client.as_openai().chat.completions.create(model="m", messages=MESSAGES).model_dump()
+    parsed = chat.ChatCompletion.model_validate(dumped)
+    assert parsed.choices[0].message.tool_calls[0].function.arguments == "{}"
+    assert parsed.model_dump(exclude_unset=True) == dumped
+
+
+def test_messages_of_the_sdk_are_taken(gateway: Gateway, client: Client) -> None:
+    chat = pytest.importorskip("openai.types.chat")
+    gateway.behaviours[calls.CHAT_CREATE.path] = lambda request, context: answer("x")
+    message = chat.ChatCompletionMessage(role="assistant", content="said")
+    client.chat.create(model="m", messages=[message])
+    assert gateway.requests[0].messages[0].text == "said"
+
+
+def test_stream(gateway: Gateway, client: Client) -> None:
+    gateway.behaviours[calls.CHAT_STREAM.path] = lambda request, context: iter(
+        [chunk("a"), chunk("b"), pb.ChatStreamResponse(id="a", usage={"total_tokens": 3})]
+    )
+    stream = client.as_openai().chat.completions.create(
+        model="m", messages=MESSAGES, stream=True, stream_options={"include_usage": True}
+    )
+    got = list(stream)
+    assert [item.choices[0].delta.content for item in got[:2]] == ["a", "b"]
+    assert got[0].choices[0].finish_reason is None
+    assert got[0].choices[0].delta.tool_calls is None
+    assert got[2].choices == []
+    assert got[2].usage.total_tokens == 3
+    assert gateway.requests[0].stream_options.include_usage
+
+
+def test_the_rest(gateway: Gateway, client: Client) -> None:
+    gateway.behaviours |= {
+        calls.EMBEDDINGS_CREATE.path: lambda request, context: pb.EmbeddingsCreateResponse(data=[{"embedding": [0.5]}]),
+        calls.COMPLETIONS_CREATE.path: lambda request, context: pb.CompletionsCreateResponse(choices=[{"text": "t"}]),
+        calls.COMPLETIONS_STREAM.path: lambda request, context: iter(
+            [pb.CompletionsStreamResponse(choices=[{"text": "t"}])]
+        ),
+        calls.MODELS_LIST.path: lambda request, context: pb.ModelsListResponse(models=[{"id": "a"}]),
+        calls.MODELS_GET.path: lambda request, context: pb.ModelsGetResponse(model={"id": request.id}),
+        calls.RESPONSES_CREATE.path: lambda request, context: pb.ResponsesCreateResponse(
+            body_json='{"id":"r","output":[{"type":"message"}]}'
+        ),
+        calls.RESPONSES_STREAM.path: lambda request, context: iter(
+            [pb.ResponsesStreamResponse(event="response.created", data_json='{"type":"response.created"}')]
+        ),
+    }
+    openai = client.as_openai()
+    assert openai.embeddings.create(model="e", input="x").data[0].embedding == [0.5]
+    assert openai.completions.create(model="c", prompt="x").choices[0].text == "t"
+    assert [item.choices[0].text for item in openai.completions.create(model="c", prompt="x", stream=True)] == ["t"]
+    assert [model.id for model in openai.models.list().data] == ["a"]
+    assert openai.models.retrieve("z").id == "z"
+    assert openai.responses.create(model="r", input="x", metadata={"k": "v"}).output[0].type == "message"
+    assert gateway.requests[-1].body_json == '{"model":"r","input":"x","metadata":{"k":"v"}}'
+    assert [item.type for item in openai.responses.create(model="r", input="x", stream=True)] == ["response.created"]
+    with pytest.raises(AttributeError, match="parse"):
+        openai.chat.completions.parse(model="m")
+
+
+async def test_the_twin(gateway: Gateway, aclient: AsyncClient) -> None:
+    gateway.behaviours |= {
+        calls.CHAT_CREATE.path: lambda request, context: answer("x"),
+        calls.CHAT_STREAM.path: lambda request, context: iter([chunk("a"), chunk("b")]),
+        calls.EMBEDDINGS_CREATE.path: lambda request, context: pb.EmbeddingsCreateResponse(data=[{"embedding": [0.5]}]),
+        calls.MODELS_LIST.path: lambda request, context: pb.ModelsListResponse(models=[{"id": "a"}]),
+        calls.RESPONSES_CREATE.path: lambda request, context: pb.ResponsesCreateResponse(body_json='{"id":"r"}'),
+    }
+    openai = aclient.as_openai()
+    got = await openai.chat.completions.create(model="m", messages=MESSAGES)
+    assert got.choices[0].message.content == "x"
+    stream = await openai.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+    assert [item.choices[0].delta.content async for item in stream] == ["a", "b"]
+    assert (await openai.embeddings.create(model="e", input="x")).data[0].embedding == [0.5]
+    assert (await openai.models.list()).data[0].id == "a"
+    assert (await openai.responses.create(model="r", input="x")).id == "r"
