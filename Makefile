@@ -34,12 +34,14 @@ RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust_core proto -type f \
 	\( -name '*.rs' -o -name Cargo.toml -o -name '*.proto' -o -name '*.json' -o -name '*.txt' -o -name '*.pem' \) 2>/dev/null)
 NODE_TESTS := tests/node
 NODE_STAMP := $(NODE_TESTS)/node_modules/.package-lock.json
+NODE_EXAMPLES := examples/node
+NODE_EXAMPLES_STAMP := $(NODE_EXAMPLES)/node_modules/.package-lock.json
 
 .PHONY: help setup run test test-rust test-python test-guards guards-record bench bench-full bench-peers lint lint-python \
 	lint-rust lint-deps format lock wheel clean tools
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # ---- setup ------------------------------------------------------------------------------------
 
@@ -73,6 +75,10 @@ $(NODE_STAMP): $(NODE_TESTS)/package-lock.json $(NODE_TESTS)/package.json
 	cd $(NODE_TESTS) && npm ci --no-audit --no-fund --ignore-scripts
 	touch $@
 
+$(NODE_EXAMPLES_STAMP): $(NODE_EXAMPLES)/package-lock.json $(NODE_EXAMPLES)/package.json
+	cd $(NODE_EXAMPLES) && npm ci --no-audit --no-fund --ignore-scripts
+	touch $@
+
 # ---- run --------------------------------------------------------------------------------------
 
 run: $(EXTENSION) ## build and start the gateway on 127.0.0.1:4000 (HOST, PORT, ARGS="--config FILE")
@@ -87,7 +93,7 @@ test-rust: | tools $(STAMPS)/venv ## the Rust crates' own tests
 	cargo test --release --locked --workspace --exclude penstock-python -- --quiet
 
 test-python: setup ## pytest: unit, integration (with the Node SDK), conformance, faults (PYTEST_ARGS)
-	@if command -v npm >/dev/null; then $(MAKE) $(NODE_STAMP); \
+	@if command -v npm >/dev/null; then $(MAKE) $(NODE_STAMP) $(NODE_EXAMPLES_STAMP); \
 		else echo "SKIPPED: Node SDK tests (npm not found)"; fi
 	$(PY) -m pytest $(PYTEST_ARGS)
 

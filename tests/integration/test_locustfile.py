@@ -111,11 +111,11 @@ def test_times_are_those_that_were_injected(start_gateway: Callable[..., Gateway
     assert gap.count == stream.count * (DELTAS - 1)
     # The head comes after 1 ms and the last delta 450 ms after the first: TTFT is neither of them.
     assert first.least >= TTFT_MS - 1
-    assert first.average < TTFT_MS + 150
-    assert GAP_MS * 0.9 <= gap.average < GAP_MS * 1.5
+    assert first.average < TTFT_MS + 300
+    assert GAP_MS * 0.9 <= gap.average < GAP_MS * 1.9
     whole = TTFT_MS + GAP_MS * (DELTAS - 1)
-    assert whole - 1 <= stream.least <= stream.average < whole + 250
-    assert whole - 1 <= unary.least <= unary.average < whole + 300
+    assert whole - 1 <= stream.least <= stream.average < whole + 500
+    assert whole - 1 <= unary.least <= unary.average < whole + 500
 
 
 def test_a_key_is_needed(start_gateway: Callable[..., Gateway], tmp_path: Path) -> None:

@@ -246,7 +246,8 @@ class GeneralSettings(Section, frozen=True, kw_only=True):
     always_include_stream_usage: bool = False
     """Show the usage chunk to clients that did not ask for it."""
     disable_spend_logs: bool = False
-    """Keep no row for each call: keys are charged and totals kept, but `/spend/logs` has nothing to show."""
+    """Keep no row for each call: `/spend/logs` has nothing to show. Calls with a virtual key are charged and counted all
+    the same; calls with the master key are in the metrics, and failed ones in the log."""
     infer_model_from_keys: bool = False
     """Add `<provider>/*` for every provider whose key is in the environment."""
 

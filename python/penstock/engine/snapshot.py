@@ -203,7 +203,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     always_include_stream_usage: bool = False
     """Show the usage chunk to clients that did not ask for it."""
     spend_logs: bool = True
-    """Keep a row for each call; without, only calls with a virtual key are handed up, to be charged."""
+    """Keep a row for each call; without, calls are handed up to be charged to a virtual key, or because they failed."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

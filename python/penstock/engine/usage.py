@@ -26,6 +26,7 @@ from penstock.engine.events import UsageRecord
 from penstock.engine.readiness import STORE_PATIENCE_S, StoreHealth
 from penstock.engine.rejected import Rejected
 from penstock.persistence import Database, DatabaseUnavailable, Transaction
+from penstock.uninterrupted import to_the_end
 
 logger = logging.getLogger("penstock.usage")
 
@@ -146,13 +147,12 @@ class UsageWriter:
         if taken == _NOTHING:
             return 0
         try:
-            records, fresh = await self._commit(taken, gently=gently)
+            # A caller that is cancelled between the commit and its acknowledgement would have the batch written again.
+            return await to_the_end(self._commit_and_settle(taken, gently=gently))
         except DatabaseUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - which record it is about is found out one by one
             return await self._write_singly(error)
-        self._settle(records, fresh)
-        return len(records)
 
     async def _write_singly(self, error: Exception) -> int:
         """What :meth:`_write_batch` could not do because of ``error``, a record at a time."""
@@ -165,7 +165,7 @@ class UsageWriter:
                 if taken == _NOTHING:
                     break
                 try:
-                    records, fresh = await self._commit(taken)
+                    await to_the_end(self._commit_and_settle(taken))
                 except DatabaseUnavailable:
                     raise
                 except Exception as failure:  # noqa: BLE001 - put aside, whatever is wrong with it
@@ -175,8 +175,6 @@ class UsageWriter:
                     aside += 1
                     if len(named) < _NAMED_IN_LOG:
                         named.append(_call_id(taken))
-                else:
-                    self._settle(records, fresh)
                 done += 1
         finally:
             if aside:
@@ -192,6 +190,11 @@ class UsageWriter:
                     },
                 )
         return done
+
+    async def _commit_and_settle(self, taken: bytes, *, gently: bool = False) -> int:
+        records, fresh = await self._commit(taken, gently=gently)
+        self._settle(records, fresh)
+        return len(records)
 
     async def _commit(self, taken: bytes, *, gently: bool = False) -> tuple[list[UsageRecord], list[UsageRecord]]:
         """Write what was taken from the queue in one transaction: all records, and those that were not there yet."""

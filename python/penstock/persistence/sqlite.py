@@ -19,6 +19,7 @@ from typing import TypeVar
 from penstock.persistence.database import Conflict, DatabaseUnavailable, Row, Transaction, Value
 from penstock.persistence.migrations import Migration, available, pending
 from penstock.persistence.worker import Worker, without_waiting
+from penstock.uninterrupted import to_the_end
 
 _BUSY_TIMEOUT_MS = 5_000
 _BUSY_PAUSE_S = 0.01
@@ -202,7 +203,8 @@ class SqliteDatabase:
                     yield _FromLoop(worker, connection)
                     await worker.run(connection.commit)
                 except BaseException:
-                    await worker.run(connection.rollback)
+                    # Not left out by a second cancellation: the file would stay locked.
+                    await to_the_end(worker.run(connection.rollback))
                     raise
 
     async def run(self, work: Callable[[Transaction], Awaitable[_T]], *, gently: bool = False) -> _T:

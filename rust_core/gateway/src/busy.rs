@@ -40,9 +40,15 @@ impl Busy {
 /// busy polling is off.
 pub(crate) async fn poll(core: Rc<Core>) {
     let busy = &core.busy;
+    let mut seen = 0;
     while !busy.span.is_zero() {
+        let before = seen;
         busy.begun.notified().await;
-        let mut seen = busy.marks.get();
+        seen = busy.marks.get();
+        if seen == before {
+            // Notified of a mark that was seen while the thread was awake.
+            continue;
+        }
         let mut until = Instant::now() + busy.span;
         while Instant::now() < until {
             // Each yield asks the sockets without waiting for them.

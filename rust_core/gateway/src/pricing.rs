@@ -77,6 +77,12 @@ pub fn cost(price: &Price, usage: &Usage) -> u64 {
     narrow((sum.saturating_add(PER_TOKENS / 2) / PER_TOKENS).saturating_add(u128::from(tier.request)))
 }
 
+/// The most that an input token, an output token and a call by itself can cost in a tier.
+fn dearest_rates(tier: &PriceTier) -> [u64; 3] {
+    let input = tier.input.max(tier.cache_read.unwrap_or(0)).max(tier.cache_write.unwrap_or(0));
+    [input, tier.output.max(tier.reasoning.unwrap_or(0)), tier.request]
+}
+
 /// The most a call can cost that has at most `prompt` input and `max_output` output tokens, in nano-dollars, rounded up.
 ///
 /// Every tier up to the prompt's is considered, and in each the dearest way to be charged, because neither the cache's
@@ -84,10 +90,9 @@ pub fn cost(price: &Price, usage: &Usage) -> u64 {
 #[must_use]
 pub fn worst_case(price: &Price, prompt: u64, max_output: u64) -> u64 {
     let of_tier = |tier: &PriceTier| {
-        let input = tier.input.max(tier.cache_read.unwrap_or(0)).max(tier.cache_write.unwrap_or(0));
-        let output = tier.output.max(tier.reasoning.unwrap_or(0));
+        let [input, output, request] = dearest_rates(tier);
         let sum = product(prompt, input).saturating_add(product(max_output, output));
-        narrow(sum.div_ceil(PER_TOKENS).saturating_add(u128::from(tier.request)))
+        narrow(sum.div_ceil(PER_TOKENS).saturating_add(u128::from(request)))
     };
     price.tiers.iter().filter(|tier| tier.from_input_tokens <= prompt).map(of_tier).max().unwrap_or(0)
 }
@@ -108,13 +113,10 @@ pub fn dearest(prices: Vec<Arc<Price>>) -> Vec<Arc<Price>> {
 
 /// Whether a call never costs less by `high` than by `low`, judged tier by tier.
 fn covers(high: &Price, low: &Price) -> bool {
-    let parts = |tier: &PriceTier| {
-        let input = tier.input.max(tier.cache_read.unwrap_or(0)).max(tier.cache_write.unwrap_or(0));
-        [input, tier.output.max(tier.reasoning.unwrap_or(0)), tier.request]
-    };
     high.tiers.len() == low.tiers.len()
         && high.tiers.iter().zip(&low.tiers).all(|(h, l)| {
-            h.from_input_tokens == l.from_input_tokens && parts(h).iter().zip(parts(l)).all(|(h, l)| *h >= l)
+            h.from_input_tokens == l.from_input_tokens
+                && dearest_rates(h).iter().zip(dearest_rates(l)).all(|(h, l)| *h >= l)
         })
 }
 
@@ -220,6 +222,19 @@ mod tests {
                 reasoning: parts.4,
             };
             prop_assert!(cost(&price, &usage) <= worst_case(&price, bound.0, bound.1));
+        }
+
+        #[test]
+        fn the_dearest_prices_bound_what_all_of_them_do(
+            lists in prop::collection::vec(prop::collection::vec(any_tier(), 1..3), 1..6), bound in (0u64..10_000, 0u64..10_000),
+        ) {
+            let prices: Vec<Arc<Price>> = lists.into_iter().map(|mut tiers| {
+                tiers.sort_by_key(|tier| tier.from_input_tokens);
+                tiers[0].from_input_tokens = 0;
+                Arc::new(Price { version: "t".into(), tiers })
+            }).collect();
+            let most = |of: &[Arc<Price>]| of.iter().map(|price| worst_case(price, bound.0, bound.1)).max();
+            prop_assert_eq!(most(&dearest(prices.clone())), most(&prices));
         }
     }
 }

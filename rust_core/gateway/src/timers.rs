@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
@@ -40,12 +40,7 @@ pub struct Deadline<'a> {
 impl Timers {
     /// A deadline after so long.
     pub fn after(&self, limit: Duration) -> Deadline<'_> {
-        self.at(Instant::now() + limit.min(FAR))
-    }
-
-    /// A deadline at this moment.
-    pub fn at(&self, at: Instant) -> Deadline<'_> {
-        Deadline { timers: self, at, sleep: None }
+        Deadline { timers: self, at: Instant::now() + limit.min(FAR), sleep: None }
     }
 
     /// Awaits the future for at most so long. A large one is better pinned by the caller: handed over by value it takes
@@ -70,12 +65,6 @@ impl Timers {
 const FAR: Duration = Duration::from_secs(365 * 86_400);
 
 impl Deadline<'_> {
-    /// When it is.
-    #[must_use]
-    pub fn at(&self) -> Instant {
-        self.at
-    }
-
     /// Moves it.
     pub fn move_to(&mut self, at: Instant) {
         self.at = at;
@@ -113,9 +102,11 @@ impl Deadline<'_> {
 
 impl Drop for Deadline<'_> {
     fn drop(&mut self) {
-        if let Some(sleep) = self.sleep.take() {
+        if let Some(mut sleep) = self.sleep.take() {
+            // It has the waker of the task that used it, which keeps all memory of the task: another takes its place.
+            let pending = sleep.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
             let mut spare = self.timers.0.borrow_mut();
-            if spare.len() < SPARE {
+            if pending && spare.len() < SPARE {
                 spare.push(sleep);
             }
         }
@@ -173,6 +164,25 @@ mod tests {
             deadline.move_to(Instant::now() + ms(20));
             deadline.wait().await;
             assert!(begun.elapsed() < ms(1000));
+        });
+    }
+
+    #[test]
+    fn a_spare_timer_keeps_nothing_of_its_last_task() {
+        struct Task;
+        impl std::task::Wake for Task {
+            fn wake(self: std::sync::Arc<Self>) {}
+        }
+        run(async {
+            let timers = Timers::default();
+            let task = std::sync::Arc::new(Task);
+            let waker = Waker::from(std::sync::Arc::clone(&task));
+            let mut deadline = timers.after(ms(5000));
+            assert!(deadline.poll(&mut Context::from_waker(&waker)).is_pending());
+            drop(waker);
+            assert_eq!(std::sync::Arc::strong_count(&task), 2);
+            drop(deadline);
+            assert_eq!((std::sync::Arc::strong_count(&task), timers.0.borrow().len()), (1, 1));
         });
     }
 

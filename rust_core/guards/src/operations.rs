@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::io::Write;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use penstock_gateway::auth::{Digest, Key, KeyRecord, Pepper};
 use penstock_gateway::limits::{self, Now};
 use penstock_gateway::sse::Frames;
@@ -85,9 +85,12 @@ fn sse_scan() -> Operation {
     let (mut frames, mut buffer) = (Frames::new(), BytesMut::with_capacity(16 * 1024));
     Box::new(move |_| {
         buffer.extend_from_slice(black_box(frame.as_bytes()));
-        while let Some(whole) = frames.next(&mut buffer) {
-            black_box(whole);
+        let mut start = 0;
+        while let Some(end) = buffer.get(start..).and_then(|rest| frames.end(rest)) {
+            black_box(buffer.get(start..start + end));
+            start += end;
         }
+        buffer.advance(start);
     })
 }
 

@@ -55,7 +55,8 @@ impl From<&Histogram> for Quantiles {
     }
 }
 
-/// What one run measured. Only requests that were answered as expected are in the distributions.
+/// What one run measured. Only requests that were answered as expected are in `latency_us` and `service_us`; time to first token and
+/// gaps are those of every delta that came, whatever became of its stream.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// Requests answered as expected.

@@ -21,7 +21,7 @@ def test_a_unary_delay(bench: Bench, simulator_url: str) -> None:
     assert between(ended.metric("min_us"), 40)
     assert between(ended.metric("p50_us"), 40)
     # Four connections, each with an answer every 40 ms.
-    assert 100 * 0.6 <= ended.metric("rps") <= 100
+    assert 100 * 0.35 <= ended.metric("rps") <= 100
 
 
 @pytest.mark.parametrize("surface", ["chat", "completions", "messages", "responses"])
@@ -32,8 +32,9 @@ def test_time_to_first_token_gaps_and_the_whole(bench: Bench, simulator_url: str
     assert ended.row()["errors_by_kind"] == {}
     assert (ended.metric("requests"), ended.metric("deltas")) == (12, 120)
     assert between(ended.metric("ttft_p50_us"), 80)
-    assert abs(ended.metric("gap_mean_us") - 20_000) <= 3_000
-    assert abs(ended.metric("gap_p50_us") - 20_000) <= 3_000
+    # Neither nothing, nor two of them, nor the time to the first token.
+    assert abs(ended.metric("gap_mean_us") - 20_000) <= 8_000
+    assert abs(ended.metric("gap_p50_us") - 20_000) <= 8_000
     assert between(ended.metric("p50_us"), 80 + 9 * 20)
 
 
@@ -129,7 +130,7 @@ def test_a_sweep_reports_each_point(bench: Bench, simulator_url: str) -> None:
     ended = bench(simulator_url, *arguments, "--connections", "1,4,16")
     assert [point["connections"] for point in ended.document["points"]] == [1, 4, 16]
     for point, connections in enumerate((1, 4, 16)):
-        assert connections * 50 * 0.5 <= ended.metric("rps", point=point) <= connections * 50
+        assert connections * 50 * 0.35 <= ended.metric("rps", point=point) <= connections * 50
     rated = bench(simulator_url, *arguments, "--rate", "50,200")
     assert [point["rate"] for point in rated.document["points"]] == [50, 200]
     assert [rated.metric("requests", point=point) for point in range(2)] == [30, 120]
@@ -138,20 +139,21 @@ def test_a_sweep_reports_each_point(bench: Bench, simulator_url: str) -> None:
 def test_targets_take_turns_and_are_compared(bench: Bench, simulator_url: str) -> None:
     arguments = [
         "--model",
-        "sim/ttft=30",
+        "sim/ttft=80",
         "--compare",
         f"direct={simulator_url}",
         "--compare-model",
-        "direct=sim/ttft=10",
+        "direct=sim/ttft=30",
     ]
     ended = bench(
-        simulator_url, *arguments, "--label", "gateway", "--baseline", "direct", "--requests", "25", "--rounds", "3"
+        simulator_url, *arguments, "--label", "gateway", "--baseline", "direct", "--requests", "15", "--rounds", "3"
     )
     order = [(run["round"], run["target"]) for run in ended.document["runs"]]
     assert order == [(number, target) for number in range(3) for target in ("gateway", "direct")]
     row = ended.row("gateway")
     assert row["rounds"] == 3
     added = row["metrics"]["added_p50_us"]
-    assert 12_000 <= added["median"] <= 28_000
+    # 50: neither what one of them takes nor their sum.
+    assert 35_000 <= added["median"] <= 75_000
     assert added["min"] <= added["median"] <= added["max"]
     assert "added_p50_us" not in ended.row("direct")["metrics"]

@@ -76,13 +76,13 @@ def test_a_rate_that_the_server_cannot_keep(bench: Bench, simulator_url: str) ->
     assert ended.metric("requests") == 100
     assert ended.metric("rps") <= 41
     assert ended.metric("p99_us") >= 1_200_000
-    assert 50_000 <= ended.metric("service_p50_us") <= 75_000
+    assert 50_000 <= ended.metric("service_p50_us") <= 95_000
     assert any("does not keep up" in warning for warning in ended.document["warnings"])
 
 
 def test_a_rate_that_it_can(bench: Bench, simulator_url: str) -> None:
     ended = bench(simulator_url, "--model", "sim/ttft=10", "--rate", "100", "--duration", "1s")
     assert ended.metric("requests") == 100
-    assert 90 <= ended.metric("rps") <= 103
-    assert 10_000 <= ended.metric("p50_us") <= 30_000
+    assert 75 <= ended.metric("rps") <= 103
+    assert 10_000 <= ended.metric("p50_us") <= 50_000
     assert ended.metric("p50_us") >= ended.metric("service_p50_us")

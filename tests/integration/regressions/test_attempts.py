@@ -60,6 +60,23 @@ def test_each_group_gets_as_many_attempts_as_configured(rig: Rig) -> None:
     assert plane.records()[0]["attempts"] == 6
 
 
+@pytest.mark.parametrize("fallback", [True, False])
+def test_a_group_that_cools_down_entirely_is_not_waited_for(rig: Rig, fallback: bool) -> None:
+    good, bad, worse = rig.provider(answering(COMPLETION)), rig.provider(_FAILS), rig.provider(_FAILS)
+    groups = [
+        ModelGroup(name="m", deployments=[0, 1], fallbacks=["f"] if fallback else []),
+        ModelGroup(name="f", deployments=[2]),
+    ]
+    # Each failure cools its deployment down, for longer than any client waits.
+    settings = Settings(retries=5, retry_backoff_ms=10, allowed_fails=0, cooldown_ms=60_000)
+    deployments = [bad.deployment(id="a"), worse.deployment(id="b"), good.deployment(id="c")]
+    plane = rig.plane(deployments, groups, settings)
+    begun = time.monotonic()
+    assert plane.ask(messages()).status == (200 if fallback else 500)
+    assert time.monotonic() - begun < 5
+    assert (len(bad.requests), len(worse.requests), len(good.requests)) == (1, 1, int(fallback))
+
+
 def test_a_group_of_two_wires_serves_what_one_of_them_can(rig: Rig) -> None:
     answer = {"object": "list", "data": [], "model": "m", "usage": {"prompt_tokens": 1, "total_tokens": 1}}
     provider = rig.provider(answering(answer))

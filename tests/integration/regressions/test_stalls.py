@@ -254,3 +254,27 @@ def test_a_provider_that_switches_protocols_is_not_believed(rig: Rig) -> None:
 
 def _statuses(plane: Plane, count: int) -> list[int]:
     return [plane.ask(messages()).status for _ in range(count)]
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["whole", "cut"])
+def test_a_responses_stream_is_whole_only_with_its_last_event(rig: Rig, ends: bool) -> None:
+    """Its first events show the response with an error that is null; that is not the error event."""
+    created: dict[str, Any] = {"type": "response.created", "response": {"id": "r", "status": "in_progress", "error": None}}
+    delta: dict[str, Any] = {"type": "response.output_text.delta", "delta": "water"}
+    last = {
+        "type": "response.completed",
+        "response": {"id": "r", "error": None, "usage": {"input_tokens": 3, "output_tokens": 1}},
+    }
+
+    def script(peer: Wire, request: Message) -> None:
+        peer.sock.sendall(_STREAM)
+        for event in [created, delta, *([last] if ends else [])]:
+            peer.sock.sendall(_chunk(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()))
+        peer.sock.sendall(b"0\r\n\r\n")
+
+    plane = rig.plane([rig.provider(script).deployment()])
+    answer = plane.ask({"model": "m", "input": "hello", "stream": True}, path="/v1/responses")
+    assert answer.status == 200
+    assert (b"upstream_protocol_error" in answer.body) is not ends
+    (record,) = until(plane.take)
+    assert record["outcome"] == ("ok" if ends else "upstream_cut")

@@ -19,5 +19,4 @@ def test_keys_are_charged_and_no_call_has_a_row(start_managed: Callable[..., Man
     until(lambda: nanos(managed.info(key)["spend"]) == sum(costs), what="the key's spend")
     assert managed.logs(key) == []
     assert managed.get("/spend/logs", limit=100).json() == []
-    # A restart starts from what the key has spent, not from rows.
     assert sum(costs) > 0

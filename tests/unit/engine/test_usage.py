@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from penstock.engine import usage
-from penstock.persistence import DatabaseUnavailable
+from penstock.engine.events import UsageRecord
+from penstock.engine.readiness import StoreHealth
+from penstock.engine.rejected import Rejected
+from penstock.engine.usage import UsageWriter
+from penstock.persistence import DatabaseUnavailable, SqliteDatabase, Transaction
+from penstock.spend.service import SpendService
+from penstock.spend.store import SpendStore
 from tests.conftest import FakeApp
 
 NOW = int(time.time() * 1000)
@@ -210,3 +219,49 @@ async def test_logs_are_paged_by_cursor_and_filtered(fake_app: FakeApp) -> None:
     for name, value in (("cursor", "nonsense"), ("start_date", "soon"), ("limit", "0")):
         answer = await fake_app.client.get("/spend/logs", headers=fake_app.admin, params={name: value})
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
+
+
+@pytest.mark.parametrize("keeps_logs", [True, False])
+@pytest.mark.parametrize("turns", range(1, 6))
+async def test_who_is_cancelled_leaves_no_record_to_be_counted_twice(
+    tmp_path: Path, keeps_logs: bool, turns: int
+) -> None:
+    class Queue:
+        """One batch, until it is acknowledged."""
+
+        def __init__(self) -> None:
+            rows = [
+                [record(seq, "")[field] if field != "seq" else seq for field in UsageRecord.__struct_fields__]
+                for seq in range(1, 101)
+            ]
+            self.waiting = [msgspec.json.encode(rows)]
+
+        def take_usage(self, limit: int) -> bytes:
+            return self.waiting[0] if self.waiting else b"[]"
+
+        def ack_usage(self, count: int) -> None:
+            self.waiting.clear()
+
+    async def charge(tx: Transaction, records: list[UsageRecord]) -> None:
+        return
+
+    database = await SqliteDatabase.open(tmp_path / "a.db")
+    try:
+        spend = SpendService(SpendStore(database))
+        spend.keeps_logs = keeps_logs
+        writer = UsageWriter(Queue(), database, Rejected(spend.put_aside, tmp_path), StoreHealth())
+        writer.attach(spend.append, charge)
+
+        async def change() -> None:
+            async with writer.settled():
+                return
+
+        task = asyncio.ensure_future(change())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await writer.flush()
+        assert (await spend.totals()).calls == 100
+    finally:
+        await database.close()

@@ -125,12 +125,16 @@ async def test_who_is_cancelled_leaves_the_store_usable(tmp_path: Path) -> None:
             await tx.execute(insert, (name + "!",))
 
     # After so many turns of the loop: before it has the lock, at every statement, and when it is over.
-    for turns in range(12):
+    for turns in range(24):
         for name, work in (("once", at_once), ("steps", step_by_step)):
             task = asyncio.ensure_future(work(f"{name}-{turns:02}"))
             for _ in range(turns):
                 await asyncio.sleep(0)
             task.cancel()
+            if turns % 2:
+                # Once more, while it rolls back.
+                await asyncio.sleep(0)
+                task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await at_once("after")
     found = [str(row["scope"]) for row in await database.fetch_all("SELECT scope FROM spend_totals ORDER BY scope")]

@@ -112,7 +112,7 @@ fn span(out: &mut BytesMut, name: &str, ns: u64) {
             out.put_u8(b'm');
         }
         put_decimal(out, (ms % 60_000) / 1_000);
-        if ms < 60_000 && ms % 1_000 > 0 {
+        if ms < 60_000 && !ms.is_multiple_of(1_000) {
             put_fraction(out, ms % 1_000, 3);
         }
         out.put_u8(b's');

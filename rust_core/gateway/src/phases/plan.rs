@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Call;
+use super::dispatch::PATIENCE_MS;
 use crate::errors::{Failure, Kind};
 use crate::limits::deployment::DeploymentDenied;
 use crate::routing;
@@ -77,13 +78,22 @@ impl Plan {
                 if let Some(deployment) = candidate(call, found, &mut self.tried) {
                     return Next::Ask(deployment);
                 }
-                if self.passing {
+                if self.passing && self.is_worth_waiting(call, found) {
                     return Next::Again;
                 }
             }
             self.next_group();
         }
         Next::Nobody
+    }
+
+    /// Whether a deployment of the group may be asked again before long: one that does not cool down, or, when there is no other
+    /// group to go to, one that will soon be done with it.
+    fn is_worth_waiting(&self, call: &Call, found: &Match) -> bool {
+        let now_ns = call.core.shared.now_ns();
+        let left_ns = found.group.deployments.iter().map(|d| d.state.cooling(now_ns).unwrap_or(0)).min().unwrap_or(0);
+        let is_last = self.at + 1 >= self.groups.len();
+        left_ns == 0 || (is_last && left_ns <= PATIENCE_MS * 1_000_000)
     }
 
     /// The deployment was asked and failed like this.

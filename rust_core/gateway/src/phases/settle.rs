@@ -101,8 +101,8 @@ impl Call {
             outcome: self.outcome.name(),
         };
         shared.metrics.call(core.thread, labels, &sample);
-        if self.key.is_none() && !self.snapshot.settings.spend_logs {
-            // Nobody to charge and nothing to show.
+        if self.key.is_none() && !self.snapshot.settings.spend_logs && self.outcome == Outcome::Ok {
+            // Nobody to charge, and no row to keep.
             return;
         }
         let reservation = self.reservation.take();

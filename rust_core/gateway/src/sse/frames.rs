@@ -92,11 +92,3 @@ impl Frames {
         buffer.split_to(cut).freeze()
     }
 }
-
-/// Splits the first whole frame off the front of `buffer`, without copying.
-///
-/// Remembers nothing: it searches the buffer from its start each time (use [`Frames`] when events may be large or
-/// arrive in crumbs), and of a `\r\n` cut in two it returns the `\n` as a frame without an event.
-pub fn next_frame(buffer: &mut BytesMut) -> Option<Bytes> {
-    Frames { at_start: false, ..Frames::default() }.next(buffer)
-}

@@ -15,7 +15,7 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 
 pub use event::{Event, parse};
-pub use frames::{Frames, next_frame};
+pub use frames::Frames;
 
 /// An event outgrew the cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

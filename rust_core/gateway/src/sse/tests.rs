@@ -110,12 +110,13 @@ fn an_event_is_there_as_soon_as_its_blank_line_is() {
 #[test]
 fn one_line_of_data_is_not_copied() {
     let mut buffer = BytesMut::from(&b"data: {\"a\":1}\n\ndata: z"[..]);
-    let frame = next_frame(&mut buffer).unwrap();
+    let mut frames = Frames::new();
+    let frame = frames.next(&mut buffer).unwrap();
     assert_eq!(&frame[..], b"data: {\"a\":1}\n\n");
     assert_eq!(&buffer[..], b"data: z");
     let event = parse(&frame).unwrap();
     assert_eq!(event.data.as_ptr(), frame[6..].as_ptr());
-    assert!(next_frame(&mut buffer).is_none());
+    assert!(frames.next(&mut buffer).is_none());
 }
 
 #[test]

@@ -24,10 +24,11 @@ use crate::upstream::Lease;
 
 /// Most of an upstream's error body that is kept.
 const ERROR_BODY: usize = 256 * 1024;
-/// Longest wait on an upstream's `Retry-After` while the client waits.
-const PATIENCE_MS: u64 = 5_000;
+/// Longest wait on an upstream's `Retry-After`, or on the end of a cooldown, while the client waits.
+pub(super) const PATIENCE_MS: u64 = 5_000;
 /// After the client has left: how long the upstream may take to notice, while what it had sent is still counted.
 pub(super) const AFTERMATH: Duration = Duration::from_millis(500);
+
 /// An upstream that began to answer.
 #[derive(Debug)]
 pub(super) struct Answer {

@@ -19,6 +19,7 @@ use crate::upstream::Lease;
 
 /// A connection that breaks so soon after a request was written was closed before the request arrived.
 const IDLE_CLOSE: Duration = Duration::from_millis(10);
+
 /// Connects, sends, and reads the head of the answer. A reused connection that turns out closed is replaced once.
 pub(super) async fn ask(
     core: &Core,

@@ -12,6 +12,7 @@ use crate::sse;
 use crate::usage::Usage;
 
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+static TYPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"type\""));
 static FINISH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
 
 /// The member as providers write it into every chunk once usage was asked for.
@@ -32,7 +33,10 @@ pub(super) fn read(frame: &[u8], hide: bool) -> Seen<'_> {
     if !USAGE.find_iter(frame).any(|at| may_matter(frame.get(at + USAGE.needle().len()..).unwrap_or_default(), hide)) {
         return untouched(None);
     }
-    if hide && let Some(shown) = without_last_null(frame) {
+    if hide
+        && USAGE.find_iter(frame).nth(1).is_none()
+        && let Some(shown) = without_last_null(frame)
+    {
         return Seen { usage: None, shown: Some(Cow::Owned(shown)) };
     }
     let Some(event) = sse::parse(&Bytes::copy_from_slice(frame)) else { return untouched(None) };
@@ -85,7 +89,7 @@ pub(super) fn ends(frame: &[u8]) -> bool {
         let value = frame.get(at + FINISH.needle().len()..).and_then(openai::after_colon);
         value.is_some_and(|v| v.starts_with(b"\""))
     });
-    finished || frame.trim_ascii_start().strip_prefix(b"data:").is_some_and(|d| d.trim_ascii() == b"[DONE]")
+    finished || is_done(frame)
 }
 
 /// Whether the provider says in this frame that it failed.
@@ -98,15 +102,22 @@ pub(super) fn is_error(frame: &[u8]) -> bool {
 
 /// Whether this is one of the last events of a Responses stream.
 pub(super) fn ends_response(frame: &[u8]) -> bool {
-    const LAST: [&[u8]; 6] = [
+    const LAST: [&[u8]; 5] = [
         b"\"response.completed\"",
         b"\"response.incomplete\"",
         b"\"response.failed\"",
         b"\"response.cancelled\"",
         b"\"error\"",
-        b"[DONE]",
     ];
-    LAST.iter().any(|last| memchr::memmem::find(frame, last).is_some())
+    // By the event's own type: every event that shows the response has a member `error`, mostly null.
+    TYPE.find_iter(frame).any(|at| {
+        let value = frame.get(at + TYPE.needle().len()..).and_then(openai::after_colon);
+        value.is_some_and(|v| LAST.iter().any(|last| v.starts_with(last)))
+    }) || is_done(frame)
+}
+
+fn is_done(frame: &[u8]) -> bool {
+    frame.trim_ascii_start().strip_prefix(b"data:").is_some_and(|d| d.trim_ascii() == b"[DONE]")
 }
 
 #[cfg(test)]
@@ -132,6 +143,16 @@ mod tests {
             assert_eq!(shown(untouched, true).unwrap(), untouched);
         }
         assert_eq!(shown("data: {\"usage\":null}\n\n", false).unwrap(), "data: {\"usage\":null}\n\n");
+    }
+
+    #[test]
+    fn a_response_ends_with_an_event_of_that_type_only() {
+        let ends = |data: &str| ends_response(format!("event: x\ndata: {data}\n\n").as_bytes());
+        assert!(ends(r#"{"type":"response.completed","response":{"error":null}}"#));
+        assert!(ends(r#"{"sequence_number":3,"type" : "error","message":"no"}"#));
+        assert!(ends_response(b"data: [DONE]\n\n"));
+        assert!(!ends(r#"{"type":"response.created","response":{"error":null,"status":"in_progress"}}"#));
+        assert!(!ends(r#"{"type":"response.output_text.delta","delta":"\"type\":\"response.completed\" [DONE]"}"#));
     }
 
     #[test]

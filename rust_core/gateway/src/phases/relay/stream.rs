@@ -262,7 +262,10 @@ impl Stream {
         if matches!(self.reader, Reader::Translator(_)) {
             return self.frame(call, rest, exchange);
         }
+        let torn = self.oversized;
         self.frame(call, rest, &mut None)?;
+        // The end of a frame whose beginning the client has is for it as well, and tells where an error may begin.
+        self.oversized = torn;
         if matches!(self.verdict(), Ended::Complete) {
             let shown = match self.reader {
                 Reader::OpenAi { hide_usage, .. } => openai_frame::read(rest, hide_usage).shown,
