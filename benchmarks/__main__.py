@@ -25,6 +25,7 @@ from benchmarks.scenarios import Depth, Scenario
 from benchmarks.stack import OURS, Stack, start_simulator
 from benchmarks.targets import NotMeasured
 from penstock.bench.load import Client, LoadError
+from penstock.cli.descriptors import raise_limit
 
 HERE = Path(__file__).resolve().parent
 ROUNDS: dict[Depth, int] = {"quick": 2, "normal": 5, "full": 7}
@@ -128,7 +129,7 @@ def run_experiments(bench: experiments.Bench, names: Sequence[str], results: Fin
 
 
 def measure(args: argparse.Namespace, cleanup: contextlib.ExitStack) -> tuple[Findings, machine.Machine, bool]:
-    """Everything that was asked for; and whether something of it failed."""
+    """Everything that was asked for, where, and whether something of it failed."""
     cores = Cores.choose()
     if cores.load is None:
         print("fewer than two cores: nothing is pinned, and client, upstream and gateway share them", flush=True)
@@ -147,7 +148,7 @@ def measure(args: argparse.Namespace, cleanup: contextlib.ExitStack) -> tuple[Fi
         time.sleep(IDLE_SECONDS)
     results = Findings(stack.targets, loads, rounds_of(args), args.depth, not_measured=stack.not_measured)
     results.idle_rss_mb = stack.rss()
-    results.samples = run_all(client, loads, stack.targets, results.rounds, args.depth)
+    results.samples = run_all(client, loads, stack.targets, results.rounds, args.depth, drop=stack.drop)
     results.accounting = stack.prove_accounting(results.samples)
     results.after_rss_mb = stack.rss()
     bench = experiments.Bench(folder, upstream, cores, client, args.depth)
@@ -155,11 +156,13 @@ def measure(args: argparse.Namespace, cleanup: contextlib.ExitStack) -> tuple[Fi
     return results, described, stack.failed
 
 
-def publish(args: argparse.Namespace, argv: Sequence[str], results: Findings, described: machine.Machine) -> None:
+def publish(
+    args: argparse.Namespace, argv: Sequence[str], results: Findings, described: machine.Machine, commit: str
+) -> None:
     """Writes everything and shows the text."""
     folder: Path = args.results
     judged = goals.judge(results)
-    document = report.document(results, judged, described, machine.commit(HERE.parent), limits.command(argv))
+    document = report.document(results, judged, described, commit, limits.command(argv))
     drawn = [(title, f"results/{name}") for title, name in figures.draw(results, folder / "results")]
     if not drawn:
         print("no charts: nothing to draw, or matplotlib is missing", flush=True)
@@ -180,8 +183,9 @@ def errors_of(results: Findings) -> tuple[int, int]:
 
 def bench(args: argparse.Namespace, argv: Sequence[str], cleanup: contextlib.ExitStack) -> int:
     """Measures and writes; the exit status. Goals that are not met do not change it."""
+    before = machine.commit(HERE.parent)
     results, described, failed = measure(args, cleanup)
-    publish(args, argv, results, described)
+    publish(args, argv, results, described, machine.commit(HERE.parent, before))
     own, others = errors_of(results)
     if own or others:
         print(
@@ -193,6 +197,8 @@ def bench(args: argparse.Namespace, argv: Sequence[str], cleanup: contextlib.Exi
 def main(argv: Sequence[str]) -> int:
     """Runs the benchmark within its time limit; the exit status."""
     args = arguments(argv)
+    # For the load generator and all that is started; 2,000 streams are more than the usual soft limit.
+    raise_limit()
     for number in SIGNALS:
         signal.signal(number, on_signal)
     signal.alarm(limits.seconds(args.loads, args.experiments, args.targets, rounds_of(args), args.depth))

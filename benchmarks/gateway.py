@@ -42,6 +42,9 @@ RPM, TPM, BUDGET_USD = 60_000_000, 6_000_000_000, 1_000_000
 PRICES = {"input_cost_per_token": 0.00000015, "output_cost_per_token": 0.0000006}
 LIMIT_HEADERS = {"x-ratelimit-limit-requests": str(RPM), "x-ratelimit-limit-tokens": str(TPM)}
 
+BUSY_POLL_US = 100
+"""Of the gateway that is measured with busy polling: more than an answer of the upstream takes here."""
+
 JsonObject = dict[str, object]
 
 
@@ -98,12 +101,12 @@ def deployment(name: str, model: str, upstream: int, *, priced: bool) -> JsonObj
     return {"model_name": name, "litellm_params": parameters | (PRICES if priced else {})}
 
 
-def config(upstream: int, *, features: bool) -> JsonObject:
+def config(upstream: int, *, features: bool, busy_poll_us: int = 0) -> JsonObject:
     """The gateway's config, in LiteLLM's schema (JSON is YAML). Without prices there are no costs and no budgets."""
     return {
         "model_list": [deployment(name, model, upstream, priced=features) for name, model in MODELS.items()],
         "general_settings": {"disable_spend_logs": not features},
-        "penstock": {"demo": False},
+        "penstock": {"demo": False, "listener": {"busy_poll_us": busy_poll_us}},
     }
 
 
@@ -147,6 +150,7 @@ class Gateway:
         *,
         listener: str = "native",
         features: bool = True,
+        busy_poll_us: int = 0,
         settings: JsonObject | None = None,
         admin: str | None = None,
         key: str | None = None,
@@ -159,8 +163,9 @@ class Gateway:
             FeatureError: key, limits or budget have no effect.
         """
         self.listener, self.features, self.data_dir = listener, features, folder / "data"
+        self.busy = busy_poll_us > 0
         self.admin = admin or f"sk-{secrets.token_hex(24)}"
-        settings = settings or config(upstream, features=features)
+        settings = settings or config(upstream, features=features, busy_poll_us=busy_poll_us)
         name = f"penstock ({listener})"
         self.process, self.port, self.ready_seconds = launch(name, settings, folder, cores, listener, self.admin)
         self._ledger = Ledger(self.data_dir)
@@ -186,7 +191,7 @@ class Gateway:
             unary_url=url,
             stream_url=url,
             pid=self.process.pid,
-            listener=self.listener,
+            listener=f"{self.listener}, busy polling" if self.busy else self.listener,
             features="on" if self.features else "off",
             headers=(("authorization", f"Bearer {self.key}"),),
             models=MODELS,

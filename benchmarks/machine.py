@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypedDict
 
+UNKNOWN = "unknown"
+DIRTY = "-dirty"
+
 
 class Machine(TypedDict):
     """What a reader needs in order to judge the numbers."""
@@ -48,8 +51,11 @@ def _field(path: Path, name: str) -> str:
     return ""
 
 
-def commit(root: Path) -> str:
-    """The commit that is checked out, with ``-dirty`` when files differ from it; ``unknown`` without one."""
+def commit(root: Path, since: str | None = None) -> str:
+    """The commit that is checked out, with ``-dirty`` when files differ from it; ``unknown`` without one.
+
+    ``since``: what this said before the measurement. That one stays, ``-dirty`` if anything has changed meanwhile.
+    """
 
     def git(*arguments: str) -> str | None:
         try:
@@ -60,8 +66,11 @@ def commit(root: Path) -> str:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    head = git("rev-parse", "HEAD")
-    if head is None:
-        return "unknown"
-    changed = git("status", "--porcelain", "--", ".", ":!benchmarks/results", ":!benchmarks/RESULTS.md")
-    return f"{head}-dirty" if changed else head
+    head = since or git("rev-parse", "HEAD")
+    if head is None or head == UNKNOWN:
+        return UNKNOWN
+    head = head.removesuffix(DIRTY)
+    # Prose is not measured, and the results of this very run may be there already.
+    of = ("--", ".", ":!benchmarks/results", ":!*.md")
+    changed = git("diff", "--name-only", head, *of) or git("ls-files", "--others", "--exclude-standard", *of)
+    return f"{head}{DIRTY}" if changed or (since or "").endswith(DIRTY) else head

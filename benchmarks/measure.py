@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.scenarios import TIMEOUT_MS, Depth, Scenario
 from benchmarks.targets import Target
 from penstock.bench import load
-from penstock.bench.load import Client, LoadError, Options, Progress, Report
-from penstock.bench.processes import cpu, rss_mb
+from penstock.bench.load import Client, LoadError, Options, Report
+from penstock.bench.processes import Peak, cpu
 
 SETTLE_SECONDS = 0.3
 """Work that a target puts off and cannot be asked about is waited for and counted."""
@@ -25,19 +25,7 @@ class Sample:
     cpu_us: float | None = None
     """CPU time of the target's process tree, warm-up excluded, work put off included."""
     rss_mb: float | None = None
-    """Highest resident memory seen under load."""
-
-
-class Memory:
-    """Keeps the highest resident memory of a process tree, in megabytes."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self.highest = rss_mb(pid)
-
-    def look(self, _progress: Progress | None = None) -> None:
-        """Looks again."""
-        self.highest = max(self.highest, rss_mb(self._pid))
+    """Highest resident memory under load."""
 
 
 def warm_up(options: Options) -> Report:
@@ -71,13 +59,18 @@ def run_once(client: Client, scenario: Scenario, target: Target, depth: Depth) -
     options, timeout = scenario.options(target, depth), scenario.timeout(depth)
     if target.pid is None:
         return Sample(client.run(options, timeout=timeout))
-    memory = Memory(target.pid)
-    before = cpu(target.pid)
-    report = client.run(options, timeout=timeout, meanwhile=memory.look)
-    memory.look()
+    peak, before = Peak(target.pid), cpu(target.pid)
+    report = client.run(options, timeout=timeout, meanwhile=lambda _progress: peak.look())
+    peak.look()
     target.after_load(report)
     time.sleep(SETTLE_SECONDS)
-    return Sample(report, cpu(target.pid).used_since(before), memory.highest)
+    return Sample(report, cpu(target.pid).used_since(before), peak.highest_mb)
+
+
+def in_turn(targets: Sequence[Target], number: int) -> list[Target]:
+    """In each round another target goes first: what goes before leaves its mark on what comes after."""
+    first = number % max(1, len(targets))
+    return [*targets[first:], *targets[:first]]
 
 
 Samples = dict[tuple[str, str], list[Sample]]
@@ -85,15 +78,30 @@ Samples = dict[tuple[str, str], list[Sample]]
 
 
 def run_all(
-    client: Client, scenarios: Sequence[Scenario], targets: Sequence[Target], rounds: int, depth: Depth
+    client: Client,
+    scenarios: Sequence[Scenario],
+    targets: Sequence[Target],
+    rounds: int,
+    depth: Depth,
+    *,
+    drop: Callable[[Target, str], None],
 ) -> Samples:
     """Round after round of all scenarios; within one the targets take turns, so that whatever else the machine does
-    meets all of them and all scenarios alike."""
+    meets all of them and all scenarios alike. A target whose load cannot be measured is told to ``drop`` and left out
+    from then on; its samples stay."""
     samples: Samples = {}
+    dropped: set[str] = set()
     for number in range(rounds):
         for scenario in scenarios:
-            for target in filter(scenario.concerns, targets):
-                sample = run_once(client, scenario, target, depth)
+            for target in in_turn([t for t in targets if scenario.concerns(t)], number):
+                if target.label in dropped:
+                    continue
+                try:
+                    sample = run_once(client, scenario, target, depth)
+                except LoadError as e:
+                    dropped.add(target.label)
+                    drop(target, f"round {number + 1} of {scenario.name}: {e}")
+                    continue
                 samples.setdefault((scenario.name, target.label), []).append(sample)
                 report = sample.report
                 failed = f", {report.errors} errors {report.errors_by_kind}" if report.errors else ""

@@ -7,6 +7,7 @@ for this upstream, nothing that the load would not meet in production.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,13 +15,16 @@ from pathlib import Path
 from benchmarks.processes import Process, accepts, free_port
 from benchmarks.targets import NotMeasured, Target, chat_url
 
+CONNECTIONS = 8_192
+"""Of both sides; 2,000 streams take 4,000."""
 CONFIG = """\
 daemon off;
 user {user};
 worker_processes 1;
+worker_rlimit_nofile {files};
 pid {folder}/nginx.pid;
 error_log {folder}/error.log warn;
-events {{ worker_connections 8192; }}
+events {{ worker_connections {connections}; }}
 http {{
     access_log off;
     tcp_nodelay on;
@@ -86,7 +90,11 @@ def start(path: str, folder: Path, upstream: int, cores: frozenset[int] | None) 
     unary, stream = free_port(), free_port()
     config = folder / "nginx.conf"
     user = "root" if os.geteuid() == 0 else "nobody"
-    config.write_text(CONFIG.format(folder=folder, user=user, upstream=upstream, unary=unary, stream=stream))
+    ports = {"upstream": upstream, "unary": unary, "stream": stream}
+    # The worker cannot raise the limit beyond the hard one unless it is root's, and would complain.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    files = 2 * CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 2 * CONNECTIONS)
+    config.write_text(CONFIG.format(folder=folder, user=user, files=files, connections=CONNECTIONS, **ports))
     command = [path, "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(config)]
     process = Process("nginx", command, folder / "log", cores)
     try:

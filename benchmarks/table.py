@@ -11,7 +11,7 @@ from benchmarks.experiments.starts import Starts
 from benchmarks.experiments.state_growth import StateGrowth
 from benchmarks.experiments.token_count import TokenCount
 from benchmarks.findings import Findings
-from benchmarks.goals import Goal
+from benchmarks.goals import ROUNDS, Goal
 from benchmarks.machine import Machine
 from benchmarks.report import Document, Row
 from benchmarks.scenarios import Scenario
@@ -78,8 +78,10 @@ def _origin(document: Document, results: Findings) -> list[str]:
         "",
         (
             f"`{document['command']}`: rounds: {results.rounds}; in each all scenarios, and in each scenario all targets in"
-            " turn. Figures are medians over rounds, in brackets the smallest and the largest round; what a target adds is"
-            " the difference to the upstream alone (`direct`) in the same round."
+            " turn, another one first each time. Figures are medians over rounds, in brackets the smallest and the largest"
+            " round; what a target adds is"
+            " the difference to the upstream alone (`direct`) in the same round. A goal is met or not by the median of at least"
+            f" {ROUNDS} rounds (many_streams: by its one run), and is not met while requests failed, which are in no figure."
         ),
     ]
     if results.depth == "quick":

@@ -13,11 +13,11 @@ import msgspec
 from benchmarks import nginx, scenarios
 from benchmarks.experiments import Bench
 from benchmarks.gateway import Gateway
-from benchmarks.measure import Memory
+from benchmarks.measure import SETTLE_SECONDS
 from benchmarks.processes import Process
 from benchmarks.targets import NotMeasured, Target
 from penstock.bench.load import Report
-from penstock.bench.processes import cpu, rss_mb
+from penstock.bench.processes import Peak, cpu, rss_mb
 
 STREAMS = {"quick": 50, "normal": 2_000, "full": 2_000}
 RAMP_MS = {"quick": 100, "normal": 2_000, "full": 2_000}
@@ -93,10 +93,13 @@ def _through(
         if bench.depth != "quick":
             time.sleep(IDLE_SECONDS)
         idle = rss_mb(process.pid)
-        memory, before = Memory(process.pid), cpu(process.pid)
-        report = bench.client.run(options, timeout=60, meanwhile=memory.look)
-        used = cpu(process.pid).used_since(before)
+        peak, before = Peak(process.pid), cpu(process.pid)
+        report = bench.client.run(options, timeout=60, meanwhile=lambda _progress: peak.look())
         prove(report)
+        time.sleep(SETTLE_SECONDS)
+        # After the proof, which waits for the last usage record: work that was put off is counted.
+        used = cpu(process.pid).used_since(before)
+        peak.look()
         rested = None
         if rest:
             time.sleep(REST_SECONDS)
@@ -106,7 +109,7 @@ def _through(
     timing = report.stream
     print(
         f"  many_streams {target.label}: {report.requests:,} complete, {report.errors} failed,"
-        f" RSS {idle:.0f} -> {memory.highest:.0f} MB",
+        f" RSS {idle:.0f} -> {peak.highest_mb:.0f} MB",
         flush=True,
     )
     return ManyStreams(
@@ -116,7 +119,7 @@ def _through(
         failed=report.errors,
         failed_by_kind=report.errors_by_kind,
         idle_rss_mb=round(idle, 1),
-        peak_rss_mb=round(memory.highest, 1),
+        peak_rss_mb=round(peak.highest_mb, 1),
         rested_rss_mb=rested,
         cpu_us_per_frame=round(used / timing.frames, 2) if timing and timing.frames else None,
         ttft_p99_us=round(timing.ttft_us.p99, 1) if timing else None,

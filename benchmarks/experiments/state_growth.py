@@ -30,8 +30,6 @@ WIDE = 500
 """Of the deployments, those that one group has; each other has a group of its own."""
 ROUNDS = {"quick": 2, "normal": 5, "full": 7}
 SECONDS = {"quick": 0.2, "normal": 2.0, "full": 2.0}
-CAPACITY_SHARE = 1.25
-"""Room in the key table beyond the keys: it is divided, and keys do not fall evenly into its parts."""
 NARROW_GROUP, WIDE_GROUP = "bench-unary", "bench-wide"
 
 
@@ -101,8 +99,8 @@ def _thousand(upstream: int, capacity: int) -> JsonObject:
 def _with_much(bench: Bench) -> tuple[Gateway, list[str]]:
     """Makes the keys while no gateway runs; the gateway, and the keys that shall be in memory."""
     folder = bench.folder / "much"
-    capacity = int(IN_TABLE[bench.depth] * CAPACITY_SHARE)
-    settings = _thousand(bench.upstream, capacity)
+    # No more room than there are keys: the table holds what its capacity says.
+    settings = _thousand(bench.upstream, IN_TABLE[bench.depth])
     first = Gateway(folder, bench.upstream, bench.cores.gateway, settings=settings)
     # A key for every model: the copies take its permissions.
     made = call(first.port, "POST", "/key/update", first.admin, {"key": first.key, "models": []})

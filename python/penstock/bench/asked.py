@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -130,7 +130,7 @@ class Asked:
             ca_file=str(self.ca_file) if self.ca_file is not None else None,
             insecure=self.insecure,
             baseline=self.baseline,
-            secrets=[*keys.values(), *(Secret(value) for _, value in extra if len(value) >= SHORTEST_SECRET)],
+            secrets=[*keys.values(), *(Secret(text) for text in _quotable(extra, urls.values()))],
         )
 
     def _bodies(self, surface: Surface, labels: Sequence[str]) -> tuple[bool, dict[str, str]]:
@@ -282,6 +282,15 @@ def _merged(base: Sequence[tuple[str, str]], extra: Sequence[tuple[str, str]]) -
     """The user's own go before the tool's."""
     own = {name for name, _ in extra}
     return [*(pair for pair in base if pair[0] not in own), *extra]
+
+
+def _quotable(extra: Sequence[tuple[str, str]], urls: Iterable[str]) -> list[str]:
+    """What an answer may quote of headers and URLs, and what must not be shown: a header's words too, since after
+    `Bearer` it is the key alone that is quoted."""
+    values = [value for _, value in extra]
+    texts = [*values, *(word for value in values for word in value.split())]
+    texts += [text for url in urls for text in wire.query_secrets(url)]
+    return list(dict.fromkeys(text for text in texts if len(text) >= SHORTEST_SECRET))
 
 
 def _key_file(path: Path) -> Secret:

@@ -20,6 +20,7 @@ from penstock.bench.load import LoadError
 from penstock.bench.processes import NotFound
 from penstock.bench.progress import Line
 from penstock.bench.runner import Runner, Unusable
+from penstock.bench.settings import Settings
 from penstock.bench.wire import UsageError
 from penstock.config.env import Environment
 
@@ -31,7 +32,8 @@ class Status(IntEnum):
 
     OK = 0
     NOTHING = 1
-    """Nothing was measured: a target cannot be used, or answered no request as expected."""
+    """Nothing was measured: a target cannot be used, or answered no request as expected. Or not everything was: the load
+    generator failed on the way; what was measured until then was written."""
     FAILED = 3
     """A `--fail-on` condition holds."""
     INTERRUPTED = 130
@@ -51,6 +53,8 @@ def run(asked: Asked, *, output: Path | None, shown_as: Format) -> Status:
     """
     conditions = asked.conditions()
     settings = asked.settings(Environment())
+    if output is not None:
+        files.prepare(output)
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     where = results.machine()
     line = Line(sys.stderr)
@@ -59,7 +63,7 @@ def run(asked: Asked, *, output: Path | None, shown_as: Format) -> Status:
         with _interruptible(runner.stop):
             samples = runner.run()
     except LoadError as e:
-        raise _explained(e) from e
+        raise _explained(e, settings) from e
     except (NotFound, Unusable) as e:
         raise Failed(str(e)) from e
     finally:
@@ -68,18 +72,24 @@ def run(asked: Asked, *, output: Path | None, shown_as: Format) -> Status:
         settings,
         samples,
         started_at=started_at,
-        partial=runner.stop.is_set(),
+        partial=runner.stop.is_set() or runner.failure is not None,
         where=where,
         judge=lambda rows, of: thresholds.judge(conditions, rows, of),
+        failure=runner.failure,
     )
+    sys.stdout.write(_shown(document, shown_as))
+    sys.stdout.flush()
     if output is not None:
-        missing = files.write(output, document, settings)
+        try:
+            missing = files.write(output, document, settings)
+        except OSError as e:
+            raise Failed(f"--output: {e}") from e
         if missing is not None:
             sys.stderr.write(f"{missing}\n")
         sys.stderr.write(f"written to {output / 'results.json'}\n")
-    sys.stdout.write(_shown(document, shown_as))
-    sys.stdout.flush()
-    return _status(document)
+    if runner.failure is not None:
+        sys.stderr.write(f"{runner.failure}\n")
+    return _status(document, broken=runner.failure is not None and not runner.stop.is_set())
 
 
 @contextmanager
@@ -111,7 +121,9 @@ def _shown(document: results.Document, shown_as: Format) -> str:
             return tables.text(document)
 
 
-def _status(document: results.Document) -> Status:
+def _status(document: results.Document, *, broken: bool) -> Status:
+    if broken:
+        return Status.NOTHING
     if document.partial:
         return Status.INTERRUPTED
     if any(threshold.failed for threshold in document.thresholds):
@@ -121,9 +133,9 @@ def _status(document: results.Document) -> Status:
     return Status.OK
 
 
-def _explained(error: LoadError) -> Exception:
+def _explained(error: LoadError, settings: Settings) -> Exception:
     """What the load generator refused, with the option as the command line spells it."""
-    message = str(error)
+    message = settings.hidden(str(error))
     name = re.match(r"^([a-z_]+):", message)
     if name is None or name[1] == "url":
         # A host that does not resolve is no mistake of the command line.

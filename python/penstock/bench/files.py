@@ -11,6 +11,7 @@ from penstock.bench import charts
 from penstock.bench.results import Document, Row
 from penstock.bench.settings import Point, Settings
 from penstock.bench.tables import markdown
+from penstock.bench.wire import UsageError
 
 _Add = Callable[[str, str], Path]
 """Notes a chart under its caption and says where it goes."""
@@ -20,18 +21,40 @@ _MIN_SECONDS = 3
 
 
 def write(folder: Path, document: Document, settings: Settings) -> str | None:
-    """Writes everything; returns why there are no charts, when there are none."""
+    """Writes everything, the results before the charts; returns why there are no charts, when there are none.
+
+    Raises:
+        OSError: the results cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    drawn: list[tuple[str, str]] = []
-    missing = None
-    if document.rows:
-        try:
-            drawn = draw(folder, document, settings)
-        except charts.ChartsUnavailable as e:
-            missing = str(e)
     _whole(folder / "results.json", encoded(document))
+    _whole(folder / "results.md", markdown(document).encode())
+    if not document.rows:
+        return None
+    try:
+        drawn = draw(folder, document, settings)
+    except charts.ChartsUnavailable as e:
+        return str(e)
+    except (OSError, RuntimeError, ValueError) as e:
+        # A cache or a font that matplotlib cannot use.
+        return f"no charts: {e}"
     _whole(folder / "results.md", markdown(document, drawn).encode())
-    return missing
+    return None
+
+
+def prepare(folder: Path) -> None:
+    """Makes the folder and tries to write into it: to be told after the measurement would be too late.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    probe = folder / "results.json.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as e:
+        raise UsageError(f"--output: {folder}: {e.strerror}; give a folder that can be written") from e
 
 
 def encoded(document: Document) -> bytes:

@@ -86,6 +86,28 @@ def rss_mb(pid: int) -> float:
     return sum(_rss_kib(PROC / str(member)) for member in tree(pid)) * 1024 / 1e6
 
 
+class Peak:
+    """The highest resident memory of a process and its descendants from now on, in megabytes.
+
+    The system keeps each process's highest since its start. Where that rises, it is the peak, however short; where it
+    does not, what is seen at each look counts.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._before = {member: _high_water_kib(PROC / str(member)) for member in tree(pid)}
+        self.highest_mb = 0.0
+        self.look()
+
+    def look(self) -> None:
+        """Looks; the last look must be at the end."""
+        found = 0
+        for member in tree(self._pid):
+            highest = _high_water_kib(PROC / str(member))
+            found += highest if highest > self._before.get(member, 0) else _rss_kib(PROC / str(member))
+        self.highest_mb = max(self.highest_mb, found * 1024 / 1e6)
+
+
 def is_running(pid: int) -> bool:
     """Whether the process exists and has not ended."""
     try:
@@ -162,9 +184,17 @@ def _parents() -> dict[int, int]:
 
 
 def _rss_kib(process: Path) -> int:
+    return _kib(process / "smaps_rollup", "Rss:")
+
+
+def _high_water_kib(process: Path) -> int:
+    return _kib(process / "status", "VmHWM:")
+
+
+def _kib(path: Path, name: str) -> int:
     with contextlib.suppress(OSError):
-        for line in (process / "smaps_rollup").read_text().splitlines():
-            if line.startswith("Rss:"):
+        for line in path.read_text().splitlines():
+            if line.startswith(name):
                 return int(line.split()[1])
     return 0
 

@@ -18,6 +18,7 @@ import msgspec
 from penstock.bench.load import Quantiles, Report
 from penstock.bench.runner import ProcessUse, Sample
 from penstock.bench.settings import Settings, described
+from penstock.bench.wire import shown
 
 QUANTILES: Final = ("p50", "p75", "p90", "p95", "p99", "p999", "p9999")
 ADDED: Final = ("p50_us", "p90_us", "p99_us", "mean_us", "service_p50_us", "service_p99_us")
@@ -92,11 +93,11 @@ class Document(msgspec.Struct, frozen=True):
     started_at: str
     """ISO 8601, UTC."""
     partial: bool
-    """The run was interrupted; what is here was measured until then."""
+    """The run was interrupted, or broke off; what is here was measured until then."""
     machine: Machine
     settings: Mapping[str, object]
     targets: Mapping[str, str]
-    """URL by label."""
+    """URL by label, values of its query masked."""
     baseline: str | None
     points: Sequence[PointSaid]
     rows: Sequence[Row]
@@ -133,8 +134,9 @@ def document(
     partial: bool,
     where: Machine,
     judge: Callable[[Sequence[Row], Settings], Sequence[Threshold]],
+    failure: str | None = None,
 ) -> Document:
-    """Everything that was measured."""
+    """Everything that was measured; ``failure``: why it is not all that was asked for."""
     from penstock import __version__
 
     rows = [
@@ -150,11 +152,11 @@ def document(
         partial=partial,
         machine=where,
         settings=described(settings),
-        targets={target.label: target.url for target in settings.targets},
+        targets={target.label: shown(target.url) for target in settings.targets},
         baseline=settings.baseline,
         points=[PointSaid(p.label, p.connections, p.rate, p.body_bytes) for p in settings.points],
         rows=rows,
-        warnings=warnings(settings, samples, rows),
+        warnings=[*([failure] if failure else []), *warnings(settings, samples, rows)],
         thresholds=judge(rows, settings),
         runs=samples,
     )
@@ -182,8 +184,10 @@ def _row(settings: Settings, samples: Sequence[Sample], target: str, point: int)
     uses = [
         {selector: process_metrics(use, sample.report) for selector, use in sample.processes.items()} for sample in mine
     ]
+    selectors = next(of.processes for of in settings.targets if of.label == target)
     for run, use in zip(by_run, uses, strict=True):
-        if use:
+        # Without one of its processes the sum would be that of another gateway.
+        if use and len(use) == len(selectors):
             run |= {name: sum(one[name] for one in use.values()) for name in next(iter(use.values()))}
     kinds: dict[str, int] = {}
     for sample in mine:
@@ -292,13 +296,16 @@ def warnings(settings: Settings, samples: Sequence[Sample], rows: Sequence[Row])
                 else "though connections were free: the client's machine is too busy to judge by"
             )
             found.append(f"{where}: 1 % of the requests were sent more than {late / 1e3:,.1f} ms late, {why}")
-        if value["requests"] and value["reconnects"] > 0.05 * value["requests"]:
+        reconnects = row.metrics["reconnects"].max
+        if value["requests"] and reconnects > 0.05 * value["requests"]:
             found.append(
-                f"{where}: {value['reconnects']:,.0f} connections had to be opened again; their time is in the latencies"
+                f"{where}: {reconnects:,.0f} connections had to be opened again; their time is in the latencies"
             )
-        if value["errors"]:
+        runs = [sample.report for sample in _of(samples, row.target, row.point)]
+        if errors := sum(run.errors for run in runs):
+            share = errors / (errors + sum(run.requests for run in runs))
             found.append(
-                f"{where}: {100 * value['error_rate']:.2g} % of the requests failed and are in no latency; the first: "
+                f"{where}: {100 * share:.2g} % of the requests failed and are in no latency; the first: "
                 f"{row.first_error}"
             )
         if settings.stream is not None and value.get("gap_p50_us") == 0:

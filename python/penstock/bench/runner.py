@@ -10,11 +10,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 
 import msgspec
 
 from penstock.bench import load, processes
 from penstock.bench.settings import Point, Settings, Target
+from penstock.bench.wire import shown
 
 _HOPELESS = frozenset({400, 401, 402, 403, 404, 405, 406, 413, 415, 422})
 """Statuses that every request would get: the request is wrong, not the moment."""
@@ -33,7 +35,7 @@ class ProcessUse(msgspec.Struct, frozen=True):
     rss_idle_mb: float
     """Before the tool sent anything."""
     rss_peak_mb: float
-    """Highest that was seen, four times a second."""
+    """Highest: as the system keeps it when the run raised that, else as seen four times a second."""
     rss_after_mb: float
     """When the run was over and had settled."""
 
@@ -70,6 +72,8 @@ class Runner:
     show: Callable[[Step], None]
     stop: threading.Event = field(default_factory=threading.Event)
     samples: list[Sample] = field(default_factory=list)
+    failure: str | None = None
+    """Why it ended before its end, when the load generator failed; what was measured until then is kept."""
     _idle: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> list[Sample]:
@@ -78,7 +82,7 @@ class Runner:
         Raises:
             Unusable: a target refuses what it is asked.
             processes.NotFound: a process to read is not there.
-            LoadError: the load generator failed.
+            LoadError: the load generator failed before anything was measured.
         """
         settings = self.settings
         for target in settings.targets:
@@ -97,7 +101,14 @@ class Runner:
                 break
             step = Step(done + 1, len(order), target.label, settings.points[point], number)
             self.show(step)
-            sample = self._measure(target, point, number, step)
+            try:
+                sample = self._measure(target, point, number, step)
+            except load.LoadError as e:
+                if not self.samples and not self.stop.is_set():
+                    raise
+                said = settings.hidden(str(e))
+                self.failure = f"{target.label}, {step.point.label}: {said}; nothing was measured after that"
+                break
             if sample is not None:
                 self.samples.append(sample)
         return self.samples
@@ -114,11 +125,12 @@ class Runner:
         report = self._client().run(once, stop=self.stop)
         if report.requests or report.first_error is None:
             return
-        kind, detail = report.first_error.kind, self.settings.hidden(message_of(report.first_error.detail))
+        kind = report.first_error.kind
+        detail = message_of(report.first_error.detail, self.settings.hidden)
         status = int(kind.removeprefix("status_")) if kind.startswith("status_") else 0
         if kind in _HOPELESS_KINDS or status in _HOPELESS:
             raise Unusable(
-                f"{target.label}: {target.url}: {_said(kind, status)}: {detail or 'no body'}{_fix(kind, status)}"
+                f"{target.label}: {shown(target.url)}: {_said(kind, status)}: {detail or 'no body'}{_fix(kind, status)}"
             )
 
     def _measure(self, target: Target, point: int, number: int, step: Step) -> Sample | None:
@@ -131,12 +143,12 @@ class Runner:
         if self.stop.is_set():
             return None
         roots = _running(target.processes)
-        peak = {selector: _rss_of(pids) for selector, pids in roots.items()}
+        peaks = {selector: [processes.Peak(pid) for pid in pids] for selector, pids in roots.items()}
 
         def meanwhile(progress: load.Progress) -> None:
             self.show(Step(step.number, step.of, step.target, step.point, step.round, progress))
-            for selector, pids in roots.items():
-                peak[selector] = max(peak[selector], _rss_of(pids))
+            for peak in chain.from_iterable(peaks.values()):
+                peak.look()
 
         before = {selector: [processes.cpu(pid) for pid in pids] for selector, pids in roots.items()}
         report = self._client().run(options, meanwhile=meanwhile, stop=self.stop)
@@ -151,14 +163,16 @@ class Runner:
                 # Whatever it used is gone with it; the results say that it is missing.
                 continue
             after = _rss_of(pids)
+            for peak in peaks[selector]:
+                peak.look()
             used[selector] = ProcessUse(
                 cpu_us=sum(processes.cpu(pid).used_since(was) for pid, was in zip(pids, before[selector], strict=True)),
                 rss_idle_mb=self._idle[selector],
-                rss_peak_mb=max(peak[selector], after),
+                rss_peak_mb=max(after, sum(peak.highest_mb for peak in peaks[selector])),
                 rss_after_mb=after,
             )
         if report.first_error is not None:
-            detail = settings.hidden(message_of(report.first_error.detail))
+            detail = message_of(report.first_error.detail, settings.hidden)
             report = msgspec.structs.replace(report, first_error=load.FirstError(report.first_error.kind, detail))
         return Sample(target.label, point, number, report, used)
 
@@ -172,8 +186,9 @@ def _running(selectors: Sequence[str]) -> dict[str, list[int]]:
     return found
 
 
-def message_of(detail: str) -> str:
-    """What an answer's body says went wrong, in at most 200 characters: the message of the usual JSON shapes."""
+def message_of(detail: str, hide: Callable[[str], str] = str) -> str:
+    """What an answer's body says went wrong, in at most 200 characters: the message of the usual JSON shapes, with
+    what must not be seen hidden."""
     try:
         said = msgspec.json.decode(detail)
     except msgspec.DecodeError:
@@ -182,7 +197,8 @@ def message_of(detail: str) -> str:
         if isinstance(said, dict) and name in said:
             said = said[name]
     text = said if isinstance(said, str) else msgspec.json.encode(said).decode()
-    return " ".join(text.split())[:200]
+    # Hidden before it is cut: a part of a key is still a secret.
+    return " ".join(hide(text).split())[:200]
 
 
 def _rss(selector: str) -> float:

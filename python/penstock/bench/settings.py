@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from penstock.bench.load import Options, Order, StreamOptions
-from penstock.bench.wire import Surface
+from penstock.bench.wire import MASK, Surface
 from penstock.config.secret import Secret
+
+_SHORTEST_PART = 4
+"""Fewer characters of a secret at the end of a text are chance."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +127,14 @@ class Settings:
         )
 
     def hidden(self, text: str) -> str:
-        """The text with every secret in it masked."""
-        for secret in self.secrets:
-            if secret:
-                text = text.replace(secret.reveal(), "********")
+        """The text with every secret in it masked, and the beginning of one at its end, where it may have been cut."""
+        secrets = sorted((secret.reveal() for secret in self.secrets if secret), key=len, reverse=True)
+        for secret in secrets:
+            text = text.replace(secret, MASK)
+        for secret in secrets:
+            for length in range(len(secret) - 1, _SHORTEST_PART - 1, -1):
+                if text.endswith(secret[:length]):
+                    return text[:-length] + MASK
         return text
 
 

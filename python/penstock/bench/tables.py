@@ -57,7 +57,7 @@ def _origin(document: Document) -> list[str]:
     machine = f"{where.cpu}, {where.cores} cores, {where.system}"
     lines.append(f"Client: {document.tool} on {machine}; load average before the start {where.load_average}.")
     if document.partial:
-        lines.insert(0, "PARTIAL: interrupted; what follows was measured until then.")
+        lines.insert(0, "PARTIAL: ended early; what follows was measured until then.")
     return [f"* {line}" for line in lines]
 
 
@@ -130,9 +130,16 @@ def _grid(
     cells = [["target", *(title for title, _, _ in columns), *(f"spread of {title}" for title, _ in spread)]]
     for row in rows:
         name = f"{row.target} (partial)" if row.stopped else row.target
-        values = [_number(row.metrics[key].median / scale) if key in row.metrics else "" for _, key, scale in columns]
+        values = [_value(row, key, scale) for _, key, scale in columns]
         cells.append([name, *values, *(_spread(row.metrics.get(key)) for _, key in spread)])
     return cells
+
+
+def _value(row: Row, key: str, scale: float) -> str:
+    if key == "errors":
+        # Of all rounds: the median hides a round that went wrong.
+        return _number(sum(row.errors_by_kind.values()))
+    return _number(row.metrics[key].median / scale) if key in row.metrics else ""
 
 
 def _spread(metric: Metric | None) -> str:

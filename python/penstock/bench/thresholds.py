@@ -1,12 +1,14 @@
 """`--fail-on 'p99_ms>50'`: what makes a run fail.
 
 A metric, a comparison and a number. The metrics are those of `results.json`; a duration may be asked for in `_us`, `_ms`
-or `_s`. The condition says what is bad, and is judged on the median of each target at each point. A metric that was not
-measured fails, too: a check that cannot be made must not pass.
+or `_s`. The condition says what is bad, and is judged on the median of each target at each point; failures and
+reconnects on the worst round, whose median would hide a round that went wrong. A metric that was not measured fails,
+too: a check that cannot be made must not pass.
 """
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Sequence
@@ -56,6 +58,9 @@ _OTHERS: Final = frozenset(
     }
 )
 
+_WORST: Final = frozenset({"errors", "error_rate", "reconnects"})
+"""Judged on the round that had most."""
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -91,6 +96,8 @@ def parse(text: str) -> Condition:
         raise UsageError(
             f"--fail-on {text!r}: {match['limit']!r} is not a number; units are in the metric's name"
         ) from None
+    if not math.isfinite(limit):
+        raise UsageError(f"--fail-on {text!r}: nothing can be compared with {match['limit']!r}; write a finite number")
     metric, unit = match["metric"], 1.0
     if metric not in _OTHERS:
         end = next((end for end in _UNITS if metric.endswith(end)), "")
@@ -120,7 +127,9 @@ def judge(conditions: Sequence[Condition], rows: Sequence[Row], settings: Settin
             mine = [row for row in mine if row.target != settings.baseline]
         for row in mine:
             metric = row.metrics.get(condition.metric)
-            value = None if metric is None else metric.median / condition.unit
+            value = None
+            if metric is not None:
+                value = (metric.max if condition.metric in _WORST else metric.median) / condition.unit
             bad = value is None or condition.holds(value)
             point = settings.points[row.point].label
             found.append(Threshold(condition.expression, row.target, point, value, bad))

@@ -6,8 +6,9 @@ Apart from the runs because it is all that the tool knows of the APIs; the load 
 from __future__ import annotations
 
 import json
+import re
 from typing import Final, Literal, get_args
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
 from penstock.config.secret import Secret
 
@@ -26,6 +27,11 @@ PAD: Final = "{pad}"
 ANTHROPIC_VERSION: Final = "2023-06-01"
 
 
+_OPEN_PARAMETERS: Final = frozenset({"api-version"})
+"""Of a query: their values are shown. Any other may be a key."""
+MASK: Final = "********"
+
+
 class UsageError(Exception):
     """An option cannot be used; the message names it and the fix."""
 
@@ -42,9 +48,11 @@ def endpoint(url: str, surface: Surface | None) -> tuple[str, Surface]:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as e:
-        raise UsageError(f"URL: {url!r}: {e}") from e
+        raise UsageError(f"URL: {_bare(url)!r} has a host or a port that cannot be read") from e
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"URL: {url!r} must look like http://127.0.0.1:4000/v1 or https://host/v1/chat/completions")
+        raise UsageError(
+            f"URL: {_bare(url)!r} must look like http://127.0.0.1:4000/v1 or https://host/v1/chat/completions"
+        )
     if "@" in parts.netloc:
         raise UsageError("URL: must not carry credentials; give the key with --key-file, --key-env or --key")
     path = parts.path.rstrip("/")
@@ -56,6 +64,35 @@ def endpoint(url: str, surface: Surface | None) -> tuple[str, Surface]:
     surface = surface or "chat"
     end = next(end for end, found in _ENDPOINTS.items() if found == surface)
     return urlunsplit(parts._replace(path=(path or "/v1") + end)), surface
+
+
+def shown(url: str) -> str:
+    """The URL for people: values of its query masked, but for those that are known to be no secret."""
+    parts = urlsplit(url)
+    query = "&".join(text if is_open else f"{name}={MASK}" for text, name, _, is_open in _parameters(parts.query))
+    return urlunsplit(parts._replace(query=query, fragment=""))
+
+
+def query_secrets(url: str) -> list[str]:
+    """The values that :func:`shown` masks, as they are written and as they are meant."""
+    hidden = [value for _, _, value, is_open in _parameters(urlsplit(url).query) if not is_open]
+    return list(dict.fromkeys(text for value in hidden for text in (value, unquote_plus(value)) if text))
+
+
+def _parameters(query: str) -> list[tuple[str, str, str, bool]]:
+    """Each parameter: its text, name, value, and whether it may be shown. One without a name may be a key itself."""
+    found = []
+    for text in query.split("&") if query else []:
+        name, sign, value = text.partition("=")
+        if not sign:
+            name, value = "", text
+        found.append((text, name, value, name.lower() in _OPEN_PARAMETERS))
+    return found
+
+
+def _bare(url: str) -> str:
+    """Without what may be a secret, of something that may be no URL."""
+    return re.sub(r"//[^/]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])
 
 
 def headers(surface: Surface, key: Secret | None) -> list[tuple[str, str]]:

@@ -185,6 +185,24 @@ def test_the_key_arrives_and_is_shown_nowhere(
     assert KEY not in refused.err + refused.out
 
 
+def test_a_key_in_the_url_is_shown_nowhere(bench: Bench, simulator_url: str, tmp_path: Path) -> None:
+    query = f"/v1/chat/completions?api-version=2024-06-01&api-key={KEY}"
+    ended = bench(f"{simulator_url}{query}", "--model", "sim", "--requests", "5", "--output", "out")
+    assert ended.document["targets"]["target"].endswith("?api-version=2024-06-01&api-key=********")
+    written = b"".join(path.read_bytes() for path in (tmp_path / "out").iterdir())
+    assert KEY not in ended.out + ended.err
+    assert KEY.encode() not in written
+    refused = bench(f"http://127.0.0.1:{free_port()}{query}", "--model", "sim", status=1)
+    assert "api-key=********" in refused.err
+    assert KEY not in refused.err + refused.out
+
+
+def test_a_folder_that_cannot_be_written_is_told_at_once(bench: Bench, simulator_url: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused = bench(simulator_url, "--model", "sim", "--duration", "60s", "--output", "file/out", status=2)
+    assert "--output: file/out" in refused.err
+
+
 def test_an_answer_that_quotes_the_key_is_masked(bench: Bench, simulator_url: str) -> None:
     import base64
     import secrets

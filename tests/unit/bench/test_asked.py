@@ -161,3 +161,21 @@ def test_each_target_may_have_its_own_model_and_processes() -> None:
     assert '"model":"m"' in made.targets[0].body
     assert '"model":"other"' in made.targets[1].body
     assert [list(target.processes) for target in made.targets] == [[me], [me]]
+
+
+def test_what_an_answer_may_quote_is_masked() -> None:
+    made = settings(
+        url="http://h/v1/chat/completions?api-version=2024-06-01&key=sk-in-the-url",
+        header=["X-Auth: Token sk-in-a-header", "X-Team: ab"],
+        key="sk-given-longer",
+    )
+    assert made.hidden("no key sk-in-a-header") == "no key ********"
+    assert made.hidden("no key sk-in-the-url, use 2024-06-01, ab") == "no key ********, use 2024-06-01, ab"
+    # The end of what is cut may be the beginning of a key.
+    assert made.hidden("no such key: sk-given-lon") == "no such key: ********"
+    assert made.hidden("sk-given-longer and sk-") == "******** and sk-"
+
+
+def test_of_two_secrets_the_longer_goes_first() -> None:
+    made = settings(key="sk-secret", header=["X-Other: sk-secret-and-more"])
+    assert made.hidden("(sk-secret-and-more)") == "(********)"

@@ -103,6 +103,19 @@ def test_what_a_reader_must_know(of: Report, stream: Checks | None, says: str | 
         assert says in warnings[0]
 
 
+def test_a_secret_is_hidden_before_the_message_is_cut() -> None:
+    said = message_of(f'{{"error": "{"x" * 190} sk-1234567890"}}', lambda text: text.replace("sk-1234567890", "***"))
+    assert said == "x" * 190 + " ***"
+
+
+def test_a_sum_without_one_of_its_processes_is_none() -> None:
+    of = settings(processes=("1", "2"))
+    use = {"1": ProcessUse(12_000.0, 40.0, 60.0, 50.0)}
+    (row,) = made(of, [sample("target", 0, report(), use=use)]).rows
+    assert "cpu_us_per_request" in row.processes["1"]
+    assert "cpu_us_per_request" not in row.metrics
+
+
 def test_a_process_that_ended_is_told() -> None:
     assert "ended" in made(settings(processes=("77",)), [sample("target", 0, report())]).warnings[0]
 

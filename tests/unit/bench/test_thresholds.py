@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.bench import results, thresholds
+from penstock.bench import results, tables, thresholds
 from penstock.bench.results import Threshold
 from penstock.bench.settings import Point
+from penstock.bench.wire import UsageError
 from tests.unit.bench.reports import report, sample, settings
 
 
@@ -56,6 +57,31 @@ def test_what_was_not_measured_fails(text: str) -> None:
     expected = text.startswith("gap")
     assert [one.failed for one in found] == [not expected] * 4
     assert all((one.value is not None) == expected for one in found)
+
+
+@pytest.mark.parametrize("text", ["error_rate>0", "errors>=9", "errors>0"])
+def test_requests_that_failed_in_one_round_of_three_are_not_lost_in_the_median(text: str) -> None:
+    of = settings(rounds=3)
+    runs = [report(), report(requests=91, errors={"status_500": 9}), report()]
+    document = results.document(
+        of,
+        [sample("target", number, run) for number, run in enumerate(runs)],
+        started_at="",
+        partial=False,
+        where=results.machine(),
+        judge=lambda rows, made: thresholds.judge([thresholds.parse(text)], rows, made),
+    )
+    assert [one.failed for one in document.thresholds] == [True]
+    assert document.thresholds[0].value == (0.09 if text.startswith("error_rate") else 9)
+    assert ": 3 % of the requests failed" in document.warnings[0]
+    table = next(line for line in tables.markdown(document).splitlines() if line.startswith("| target | 1,000 |"))
+    assert table.split("|")[3].strip() == "9"
+
+
+@pytest.mark.parametrize("limit", ["nan", "inf", "-inf", "1e999", "NaN"])
+def test_what_nothing_can_be_compared_with_is_refused(limit: str) -> None:
+    with pytest.raises(UsageError, match=r"--fail-on .*finite"):
+        thresholds.parse(f"p99_ms>{limit}")
 
 
 def test_a_condition_without_rows_fails() -> None:

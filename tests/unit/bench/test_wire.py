@@ -43,6 +43,9 @@ def test_a_base_address_and_a_whole_endpoint(url: str, surface: Surface | None, 
         ("http://", None, "URL"),
         ("http://h:port/v1", None, "URL"),
         ("http://user:sk-1@h/v1", None, "--key-file"),
+        ("ftp://user:sk-1@h/v1?key=sk-1", None, "URL"),
+        ("http://user:sk-1@h:port/v1", None, "URL"),
+        ("h/v1?key=sk-1", None, "URL"),
         ("http://h/v1/messages", "chat", "--surface chat"),
     ],
 )
@@ -94,3 +97,18 @@ def test_a_body_of_the_users_own_says_whether_it_streams(text: str, streamed: bo
 def test_a_body_that_is_no_object_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--body"):
         wire.streams(text)
+
+
+@pytest.mark.parametrize(
+    "url, shown, secrets",
+    [
+        ("http://h/v1", "http://h/v1", []),
+        ("http://h/v1?api-version=2024-06", "http://h/v1?api-version=2024-06", []),
+        ("http://h/v1?API-Version=1&key=a%2Fb#x", "http://h/v1?API-Version=1&key=********", ["a%2Fb", "a/b"]),
+        ("http://h/v1?sk-alone", "http://h/v1?=********", ["sk-alone"]),
+        ("http://h/v1?a=1&b=", "http://h/v1?a=********&b=********", ["1"]),
+    ],
+)
+def test_values_in_a_query_are_not_shown(url: str, shown: str, secrets: list[str]) -> None:
+    assert wire.shown(url) == shown
+    assert wire.query_secrets(url) == secrets

@@ -9,7 +9,7 @@ from benchmarks.experiments.starts import Starts
 from benchmarks.experiments.state_growth import Grown, StateGrowth
 from benchmarks.experiments.token_count import Hostile, Natural, TokenCount
 from benchmarks.findings import Findings
-from benchmarks.goals import Goal, judge
+from benchmarks.goals import ROUNDS, Goal, judge
 from benchmarks.measure import Sample
 from benchmarks.targets import Target
 from tests.unit.benchmarks.samples import DIRECT, GATEWAY, NGINX, PEER, PLAIN, results, sample
@@ -28,13 +28,13 @@ def costs(*microseconds: float) -> list[Sample]:
 
 def test_nothing_measured_is_nothing_judged() -> None:
     goals = judge(results({("unary_c1", DIRECT): [sample()]}))
-    assert len(goals) == 21
+    assert len(goals) == 23
     assert {(g.met, g.measured, g.verdict) for g in goals} == {(None, "", "not measured")}
 
 
-@pytest.mark.parametrize("ours, met", [((30.0, 40.0, 50.0), True), ((30.0, 41.0, 50.0), False)])
+@pytest.mark.parametrize("ours, met", [((30.0, 30.0, 40.0, 50.0, 50.0), True), ((30.0, 30.0, 41.0, 50.0, 50.0), False)])
 def test_cpu_per_request_to_nginx(ours: tuple[float, ...], met: bool) -> None:
-    found = results({("unary_c32", NGINX): costs(10, 10, 10), ("unary_c32", GATEWAY): costs(*ours)})
+    found = results({("unary_c32", NGINX): costs(*[10] * 5), ("unary_c32", GATEWAY): costs(*ours)})
     assert goal(found, "CPU per unary request, all features on, to nginx").met is met
 
 
@@ -45,17 +45,17 @@ def test_ratios_are_those_of_the_rounds() -> None:
 
 
 def test_a_peer_that_did_not_run_is_not_measured_and_one_that_did_is() -> None:
-    rounds = {("unary_c32", NGINX): costs(10), ("unary_c32", GATEWAY): [sample(cpu_us=3_000, rps=30_000)]}
+    rounds = {("unary_c32", NGINX): costs(*[10] * 5), ("unary_c32", GATEWAY): [sample(cpu_us=3_000, rps=30_000)] * 5}
     beginnings = ("CPU per unary request, all features on, to smg", "throughput at 32 connections, to smg")
     assert [goal(results(rounds), b).met for b in beginnings] == [None, None]
-    rounds["unary_c32", PEER] = [sample(cpu_us=6_000, rps=10_000)]
+    rounds["unary_c32", PEER] = [sample(cpu_us=6_000, rps=10_000)] * 5
     cpu, throughput = (goal(results(rounds), b) for b in beginnings)
     assert (cpu.met, cpu.measured) == (False, "0.50x (30.0 us : 60.0 us)")
     assert (throughput.met, throughput.measured) == (True, "3.00x (30,000/s : 10,000/s)")
 
 
 def test_added_latency() -> None:
-    found = results({("unary_c1", DIRECT): [sample(20, 30)] * 3, ("unary_c1", GATEWAY): [sample(75, 190)] * 3})
+    found = results({("unary_c1", DIRECT): [sample(20, 30)] * 5, ("unary_c1", GATEWAY): [sample(75, 190)] * 5})
     p50, p99 = (goal(found, f"added latency at 1 connection, {p}") for p in ("p50", "p99"))
     assert (p50.met, p50.measured) == (True, "55.0 us")
     assert (p99.met, p99.measured) == (False, "160.0 us")
@@ -86,13 +86,22 @@ def many(complete: int = 2_000, failed: int = 0, streams: int = 2_000, rested: f
     "streams, verdicts",
     [
         (many(), (True, True, True)),
-        (many(complete=1_999, failed=1), (False, True, True)),
-        (many(complete=1_999), (False, True, True)),
+        (many(complete=1_999, failed=1), (False, None, None)),
+        (many(complete=1_999), (False, None, None)),
+        (many(complete=1_999, rested=97.0), (False, None, False)),
         (many(rested=97.0), (True, True, False)),
         (many(rested=None), (True, True, None)),
         (many(complete=50, streams=50), (None, None, None)),
     ],
-    ids=["good", "one failed", "one never began", "memory kept", "not waited for", "too few to say"],
+    ids=[
+        "good",
+        "one failed",
+        "one never began",
+        "one never began and memory kept",
+        "memory kept",
+        "not waited for",
+        "too few to say",
+    ],
 )
 def test_many_streams(streams: ManyStreams, verdicts: tuple[bool | None, ...]) -> None:
     found = results({("unary_c1", DIRECT): [sample()]})
@@ -103,13 +112,15 @@ def test_many_streams(streams: ManyStreams, verdicts: tuple[bool | None, ...]) -
 
 @pytest.mark.parametrize("on, met", [(44.9, True), (45.1, False)])
 def test_features_on_over_features_off(on: float, met: bool) -> None:
-    found = results({("unary_c32", PLAIN): costs(30, 10, 30), ("unary_c32", GATEWAY): costs(on, on - 20, on)})
+    found = results(
+        {("unary_c32", PLAIN): costs(30, 10, 30, 30, 10), ("unary_c32", GATEWAY): costs(on, on - 20, on, on, on - 20)}
+    )
     assert goal(found, "CPU per request, features on").met is met
 
 
 def bodies(target: Target, small: float, hundred: float, megabyte: float) -> dict[tuple[str, Target], list[Sample]]:
     latencies = (("unary_c1", small), ("body_100kb", hundred), ("body_1mb", megabyte))
-    return {(name, target): [sample(p50, cpu_us=100 * p50)] * 3 for name, p50 in latencies}
+    return {(name, target): [sample(p50, cpu_us=100 * p50)] * 5 for name, p50 in latencies}
 
 
 def test_large_bodies() -> None:
@@ -154,16 +165,63 @@ def test_token_counting(found: TokenCount, fast: bool, linear: bool) -> None:
 
 def test_starts() -> None:
     run = results({("unary_c1", DIRECT): [sample()]})
-    run.starts = [Starts("granian", [9.0], [999.0]), Starts("native", [0.4, 0.5, 3.0], [79.0, 81.0, 82.0])]
+    run.starts = [
+        Starts("granian", [9.0], [999.0]),
+        Starts("native", [0.4, 0.4, 0.5, 3.0, 3.0], [79.0, 79.0, 81.0, 82.0, 82.0]),
+    ]
     assert goal(run, "start to ready").met is True
     assert goal(run, "idle RSS").met is False
 
 
 def test_growing_state() -> None:
-    traffic = [Grown("hot", [10.9, 20.0], [10.0, 20.0]), Grown("spread", [11.2, 22.4], [10.0, 20.0])]
+    traffic = [
+        Grown("hot", [10.9, *[20.0] * 4], [10.0, *[20.0] * 4]),
+        Grown("spread", [11.2, *[22.4] * 4], [10.0, *[20.0] * 4]),
+    ]
     run = results({("unary_c1", DIRECT): [sample()]})
     run.state_growth = StateGrowth(1_000_000, 100_000, 1_000, 1.0, 1.0, traffic)
     goals = [g for g in judge(run) if "1,000,000 keys" in g.measure]
     assert [g.met for g in goals] == [True, False]
     run.state_growth = StateGrowth(2_000, 500, 1_000, 1.0, 1.0, traffic)
     assert [g.met for g in judge(run) if "1,000,000 keys" in g.measure] == [None]
+
+
+@pytest.mark.parametrize("ours", [30.0, 90.0], ids=["good", "bad"])
+def test_too_few_rounds_do_not_decide(ours: float) -> None:
+    def found(rounds: int) -> Goal:
+        nginx, gateway = costs(*[10.0] * ROUNDS), costs(*[ours] * rounds)
+        return goal(results({("unary_c32", NGINX): nginx, ("unary_c32", GATEWAY): gateway}), "CPU per unary request")
+
+    def goal(run: Findings, beginning: str) -> Goal:
+        return next(goal for goal in judge(run) if goal.measure.startswith(beginning))
+
+    few = found(ROUNDS - 1)
+    assert few.met is None
+    assert few.measured, "what was measured is shown all the same"
+    assert few.verdict == "not judged: 4 of 5 rounds"
+    assert found(ROUNDS).met is (ours == 30.0)
+
+
+@pytest.mark.parametrize("who", [GATEWAY, DIRECT], ids=["ours", "what it is compared with"])
+def test_failed_requests_take_a_success_away_and_no_miss(who: Target) -> None:
+    def p50_and_p99(errors: int) -> list[Goal]:
+        rounds = {("unary_c1", t): [sample(p50, p99) for _ in range(4)] for t, p50, p99 in LATENCIES}
+        for target, p50, p99 in LATENCIES:
+            rounds["unary_c1", target].append(sample(p50, p99, errors=errors if target is who else 0))
+        return [goal(results(rounds), f"added latency at 1 connection, {p}") for p in ("p50", "p99")]
+
+    assert [g.met for g in p50_and_p99(0)] == [True, False]
+    p50, p99 = p50_and_p99(3)
+    assert (p50.met, p50.verdict) == (None, "not judged: 3 requests failed")
+    assert (p99.met, p99.verdict) == (False, "**NOT met**")
+
+
+LATENCIES = ((DIRECT, 20.0, 30.0), (GATEWAY, 75.0, 190.0))
+
+
+def test_few_starts_and_few_rounds_of_growth_do_not_decide() -> None:
+    run = results({("unary_c1", DIRECT): [sample()]})
+    run.starts = [Starts("native", [0.4] * 4, [70.0] * 4)]
+    run.state_growth = StateGrowth(1_000_000, 100_000, 1_000, 1.0, 1.0, [Grown("hot", [10.0] * 4, [10.0] * 4)])
+    undecided = [g for g in judge(run) if g.measured]
+    assert [(g.met, g.reason) for g in undecided] == [(None, "4 of 5 rounds")] * 3

@@ -100,3 +100,37 @@ def test_children_run_on_the_chosen_cores(tmp_path: Path) -> None:
     with processes.on_cores(one):
         assert os.sched_getaffinity(0) == one
     assert os.sched_getaffinity(0) == before
+
+
+HOLD = """
+import pathlib, sys, time
+
+here = pathlib.Path(sys.argv[1])
+(here / "ready").touch()
+while not (here / "go").exists():
+    time.sleep(0.005)
+held = bytearray(b"x") * 80_000_000
+del held
+(here / "done").touch()
+time.sleep(60)
+"""
+
+
+def test_a_peak_between_two_looks_is_seen(start: Start, tmp_path: Path) -> None:
+    process = start(HOLD)
+    process.wait_until((tmp_path / "ready").exists, 30)
+    before, peak = processes.rss_mb(process.pid), processes.Peak(process.pid)
+    (tmp_path / "go").touch()
+    process.wait_until((tmp_path / "done").exists, 30)
+    assert processes.rss_mb(process.pid) < before + 40
+    peak.look()
+    assert before + 70 < peak.highest_mb < before + 110
+
+
+def test_a_peak_from_before_does_not_count(start: Start, tmp_path: Path) -> None:
+    process = start(HOLD)
+    (tmp_path / "go").touch()
+    process.wait_until((tmp_path / "done").exists, 30)
+    peak = processes.Peak(process.pid)
+    peak.look()
+    assert peak.highest_mb < 70

@@ -104,7 +104,7 @@ def test_the_command_shows_no_path() -> None:
 
 
 def test_files_are_replaced_whole_and_say_what_was_found(tmp_path: Path) -> None:
-    found = results({("unary_c32", t): [sample(10.0, cpu_us=c)] for t, c in ((NGINX, 1_000.0), (GATEWAY, 3_000.0))})
+    found = results({("unary_c32", t): [sample(10.0, cpu_us=c)] * 5 for t, c in ((NGINX, 1_000.0), (GATEWAY, 3_000.0))})
     found.not_measured.append("vllm-router: is not installed")
     goals = judge(found)
     document = report.document(found, goals, MACHINE, "abc", "python -m benchmarks")

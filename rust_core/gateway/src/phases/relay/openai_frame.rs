@@ -30,14 +30,15 @@ pub(super) struct Seen<'a> {
 /// Reads a frame. `hide`: usage was asked for on the gateway's own account.
 pub(super) fn read(frame: &[u8], hide: bool) -> Seen<'_> {
     let untouched = |usage| Seen { usage, shown: Some(Cow::Borrowed(frame)) };
+    let Some(first) = USAGE.find(frame) else { return untouched(None) };
+    // The common case: it stands last in the chunk, so the brace behind it closes the chunk itself.
+    let (before, tail) = frame.split_at_checked(first.saturating_sub(1)).unwrap_or((frame, &[]));
+    if let Some(after) = tail.strip_prefix(NULL_USAGE).filter(|after| after.trim_ascii().is_empty()) {
+        let shown = if hide { Cow::Owned([before, b"}", after].concat()) } else { Cow::Borrowed(frame) };
+        return Seen { usage: None, shown: Some(shown) };
+    }
     if !USAGE.find_iter(frame).any(|at| may_matter(frame.get(at + USAGE.needle().len()..).unwrap_or_default(), hide)) {
         return untouched(None);
-    }
-    if hide
-        && USAGE.find_iter(frame).nth(1).is_none()
-        && let Some(shown) = without_last_null(frame)
-    {
-        return Seen { usage: None, shown: Some(Cow::Owned(shown)) };
     }
     let Some(event) = sse::parse(&Bytes::copy_from_slice(frame)) else { return untouched(None) };
     let Ok(data) = scan::object(&event.data) else { return untouched(openai::find_usage(&event.data)) };
@@ -63,13 +64,6 @@ fn may_matter(after: &[u8], hide: bool) -> bool {
         // Perhaps the next line of data has the rest.
         None => true,
     }
-}
-
-/// The common case: the member stands last in the chunk, so the brace behind it closes the chunk itself.
-fn without_last_null(frame: &[u8]) -> Option<Vec<u8>> {
-    let end = frame.trim_ascii_end().len();
-    let kept = frame.get(..end)?.strip_suffix(NULL_USAGE)?;
-    Some([kept, b"}", frame.get(end..)?].concat())
 }
 
 /// The frame without its chunk's `usage`; untouched when its data stand on several lines.
