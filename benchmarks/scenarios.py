@@ -150,7 +150,7 @@ ALL = (
         UNARY,
         {"quick": 200, "normal": 1_000, "full": 1_500},
         warmup=100,
-        only=WITH_GRANIAN,
+        only=WITH_GRANIAN | {"penstock (native, busy polling)"},
         peers=True,
     ),
     Scenario(

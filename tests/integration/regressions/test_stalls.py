@@ -259,7 +259,10 @@ def _statuses(plane: Plane, count: int) -> list[int]:
 @pytest.mark.parametrize("ends", [True, False], ids=["whole", "cut"])
 def test_a_responses_stream_is_whole_only_with_its_last_event(rig: Rig, ends: bool) -> None:
     """Its first events show the response with an error that is null; that is not the error event."""
-    created: dict[str, Any] = {"type": "response.created", "response": {"id": "r", "status": "in_progress", "error": None}}
+    created: dict[str, Any] = {
+        "type": "response.created",
+        "response": {"id": "r", "status": "in_progress", "error": None},
+    }
     delta: dict[str, Any] = {"type": "response.output_text.delta", "delta": "water"}
     last = {
         "type": "response.completed",
