@@ -21,7 +21,7 @@ import click
 import msgspec
 
 from penstock import logs
-from penstock.cli import descriptors
+from penstock.cli import allocator, descriptors
 from penstock.cli.failure import explained
 from penstock.config.env import Environment
 from penstock.config.problems import describe
@@ -48,7 +48,8 @@ def run(flags: Flags, workers: int) -> None:
             "Use --threads for more cores; the data plane scales with threads."
         )
     with explained():
-        prepared = prepare(flags, Environment())
+        prepared = prepare(flags, environment := Environment())
+        allocator.provide(environment)
         logs.configure(prepared.settings.log_level)
         for problem in prepared.warnings:
             logger.warning("configuration", extra={"event": "config", "problem": describe(problem)})

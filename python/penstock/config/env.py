@@ -54,6 +54,8 @@ CONFIG_HOT_RELOAD: Final = ("CONFIG_HOT_RELOAD",)
 """Apply a changed configuration without a restart (true or false)."""
 CONFIG_SYNC_INTERVAL: Final = ("CONFIG_SYNC_INTERVAL",)
 """Seconds between two looks at the configuration's source."""
+MALLOC_TUNABLES: Final = ("GLIBC_TUNABLES",)
+"""Settings of the C library's allocator, `name=value:name=value`; `serve` adds one that is not there."""
 STORE_MODEL_IN_DB: Final = ("STORE_MODEL_IN_DB",)
 """Keep models in the database too (true or false)."""
 OTEL_ENDPOINT: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_ENDPOINT")

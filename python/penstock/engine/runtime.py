@@ -34,7 +34,7 @@ from penstock.engine.bridge import Bridge
 from penstock.engine.certificates import CertificateWatch, TlsUnusable
 from penstock.engine.hooks import EventPump
 from penstock.engine.memory import MemoryReturn
-from penstock.engine.priority import give_way
+from penstock.engine.priority import give_way, serve_soon
 from penstock.engine.readiness import Readiness, StoreHealth
 from penstock.engine.rejected import Rejected
 from penstock.engine.snapshot import EngineOptions, SimulatorOptions, Snapshot
@@ -247,6 +247,7 @@ class Runtime:
             raise OSError(f"cannot listen on {place}: {error.strerror or error}") from error
         if self.settings.listener == "native":
             self.port = port
+        serve_soon()
         self._pump.start()
         self.usage.start()
         self.certificates.start()

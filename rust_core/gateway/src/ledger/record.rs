@@ -1,11 +1,9 @@
 //! One usage record (`python/penstock/engine/events.py` has the meaning of every field).
 
-use std::sync::Arc;
-
 use serde::ser::{Error, SerializeTuple};
 use serde::{Serialize, Serializer};
 
-use crate::auth::record::Key;
+use crate::auth::record::KeyRecord;
 use crate::usage::Usage;
 
 /// How a call ended.
@@ -60,31 +58,31 @@ impl UsageSource {
     }
 }
 
-/// A settled call.
+/// A settled call, seen where its values are: it is written out at once and kept as text.
 #[derive(Debug)]
 #[allow(missing_docs)]
-pub struct UsageRecord {
-    pub call_id: Arc<str>,
+pub struct UsageRecord<'a> {
+    pub call_id: &'a str,
     pub seq: u64,
     pub started_at: u64,
     pub surface: &'static str,
     pub route: &'static str,
-    pub key: Option<Arc<Key>>,
-    pub token: String,
-    pub end_user: Option<String>,
-    pub model: String,
-    pub model_group: Arc<str>,
-    pub deployment_id: Arc<str>,
-    pub provider: Arc<str>,
-    pub upstream_model: String,
+    pub key: Option<&'a KeyRecord>,
+    pub token: &'a str,
+    pub end_user: &'a str,
+    pub model: &'a str,
+    pub model_group: &'a str,
+    pub deployment_id: &'a str,
+    pub provider: &'a str,
+    pub upstream_model: &'a str,
     pub stream: bool,
     pub status: u16,
     pub outcome: Outcome,
-    pub error_code: Option<String>,
+    pub error_code: &'a str,
     pub usage: Usage,
     pub usage_source: UsageSource,
     pub cost: u64,
-    pub price_version: String,
+    pub price_version: &'a str,
     pub snapshot_version: u64,
     pub ttft_us: Option<u64>,
     pub duration_us: u64,
@@ -98,7 +96,7 @@ pub struct UsageRecord {
 const COLUMNS: usize = 38;
 
 /// `call id:attempt`, without a buffer of its own.
-struct EventId<'a>(&'a UsageRecord);
+struct EventId<'a>(&'a UsageRecord<'a>);
 
 impl Serialize for EventId<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -125,31 +123,31 @@ impl Serialize for Tags<'_> {
 /// The values in the order of the columns, and none of them `null`: a text that is not there is empty, a time that was
 /// not taken is -1. Names would be most of the bytes, and binding a `None` costs Python's SQLite module ten times as
 /// much as binding a number.
-impl Serialize for UsageRecord {
+impl Serialize for UsageRecord<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let key = self.key.as_ref().map(|k| &k.record);
+        let key = self.key;
         let mut row = serializer.serialize_tuple(COLUMNS)?;
         row.serialize_element(&EventId(self))?;
-        row.serialize_element(&*self.call_id)?;
+        row.serialize_element(self.call_id)?;
         row.serialize_element(&self.seq)?;
         row.serialize_element(&self.started_at)?;
         row.serialize_element(self.surface)?;
         row.serialize_element(self.route)?;
-        row.serialize_element(&self.token)?;
+        row.serialize_element(self.token)?;
         row.serialize_element(text(key.and_then(|k| k.alias.as_ref())))?;
         row.serialize_element(text(key.and_then(|k| k.user_id.as_ref())))?;
         row.serialize_element(text(key.and_then(|k| k.team_id.as_ref())))?;
         row.serialize_element(text(key.and_then(|k| k.org_id.as_ref())))?;
-        row.serialize_element(text(self.end_user.as_ref()))?;
-        row.serialize_element(&self.model)?;
-        row.serialize_element(&*self.model_group)?;
-        row.serialize_element(&*self.deployment_id)?;
-        row.serialize_element(&*self.provider)?;
-        row.serialize_element(&self.upstream_model)?;
+        row.serialize_element(self.end_user)?;
+        row.serialize_element(self.model)?;
+        row.serialize_element(self.model_group)?;
+        row.serialize_element(self.deployment_id)?;
+        row.serialize_element(self.provider)?;
+        row.serialize_element(self.upstream_model)?;
         row.serialize_element(&u8::from(self.stream))?;
         row.serialize_element(&self.status)?;
         row.serialize_element(self.outcome.name())?;
-        row.serialize_element(text(self.error_code.as_ref()))?;
+        row.serialize_element(self.error_code)?;
         row.serialize_element(&self.usage.prompt)?;
         row.serialize_element(&self.usage.completion)?;
         row.serialize_element(&self.usage.cached)?;
@@ -157,7 +155,7 @@ impl Serialize for UsageRecord {
         row.serialize_element(&self.usage.reasoning)?;
         row.serialize_element(self.usage_source.name())?;
         row.serialize_element(&self.cost)?;
-        row.serialize_element(&self.price_version)?;
+        row.serialize_element(self.price_version)?;
         row.serialize_element(&self.snapshot_version)?;
         match self.ttft_us {
             Some(time) => row.serialize_element(&time)?,
@@ -174,46 +172,48 @@ impl Serialize for UsageRecord {
     }
 }
 
+/// A record in which most values differ from their defaults.
+#[cfg(test)]
+pub(super) fn example(seq: u64) -> UsageRecord<'static> {
+    UsageRecord {
+        call_id: "c-1",
+        seq,
+        started_at: 1_000,
+        surface: "chat",
+        route: "/v1/chat/completions",
+        key: None,
+        token: "t",
+        end_user: "a \"b\" \u{1f600}\n",
+        model: "m",
+        model_group: "g",
+        deployment_id: "d",
+        provider: "p",
+        upstream_model: "u",
+        stream: true,
+        status: 499,
+        outcome: Outcome::ClientDisconnect,
+        error_code: "",
+        usage: Usage::default(),
+        usage_source: UsageSource::Counted,
+        cost: u64::MAX,
+        price_version: "v",
+        snapshot_version: 3,
+        ttft_us: None,
+        duration_us: 5,
+        overhead_us: 6,
+        attempts: 2,
+        request_bytes: 8,
+        response_bytes: 9,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn record() -> UsageRecord {
-        UsageRecord {
-            call_id: Arc::from("c-1"),
-            seq: 7,
-            started_at: 1_000,
-            surface: "chat",
-            route: "/v1/chat/completions",
-            key: None,
-            token: "t".to_owned(),
-            end_user: Some("a \"b\" \u{1f600}\n".to_owned()),
-            model: "m".to_owned(),
-            model_group: Arc::from("g"),
-            deployment_id: Arc::from("d"),
-            provider: Arc::from("p"),
-            upstream_model: "u".to_owned(),
-            stream: true,
-            status: 499,
-            outcome: Outcome::ClientDisconnect,
-            error_code: None,
-            usage: Usage::default(),
-            usage_source: UsageSource::Counted,
-            cost: u64::MAX,
-            price_version: "v".to_owned(),
-            snapshot_version: 3,
-            ttft_us: None,
-            duration_us: 5,
-            overhead_us: 6,
-            attempts: 2,
-            request_bytes: 8,
-            response_bytes: 9,
-        }
-    }
-
     #[test]
     fn values_come_in_the_order_of_the_columns_and_none_is_null() {
-        let row: Vec<serde_json::Value> = serde_json::from_str(&serde_json::to_string(&record()).unwrap()).unwrap();
+        let row: Vec<serde_json::Value> = serde_json::from_str(&serde_json::to_string(&example(7)).unwrap()).unwrap();
         assert_eq!(row.len(), COLUMNS);
         assert!(row.iter().all(|value| !value.is_null()));
         assert_eq!(row[0], "c-1:2");

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::Call;
 use crate::ledger::{Outcome, UsageRecord, UsageSource};
 use crate::limits::Actual;
-use crate::pricing;
+use crate::pricing::{self, Price};
 use crate::scan;
 use crate::surfaces::Surface;
 use crate::telemetry::{Labels, Sample};
@@ -47,18 +47,18 @@ impl Call {
     }
 
     /// What the call costs in nano-dollars, and the price list: tokens, and whatever a request costs by itself.
-    pub(super) fn charge(&self, usage: &Usage, source: UsageSource) -> (u64, String) {
+    pub(super) fn charge(&self, usage: &Usage, source: UsageSource) -> (u64, Option<Arc<Price>>) {
         let whole = self.outcome != Outcome::Error || self.status < 400;
         if source == UsageSource::None && !(self.answered && whole && self.billed) {
-            return (0, String::new());
+            return (0, None);
         }
         self.cost(usage)
     }
 
     /// Cost of this usage in nano-dollars, and the price list it was computed from.
-    fn cost(&self, usage: &Usage) -> (u64, String) {
+    fn cost(&self, usage: &Usage) -> (u64, Option<Arc<Price>>) {
         let price = self.deployment.as_ref().and_then(|d| d.price(&self.upstream_model));
-        price.map_or_else(|| (0, String::new()), |p| (pricing::cost(&p, usage), p.version.clone()))
+        (price.as_ref().map_or(0, |p| pricing::cost(p, usage)), price)
     }
 
     fn settle(&mut self) {
@@ -70,7 +70,7 @@ impl Call {
         // What panicked once must not be looked at again while unwinding.
         let (usage, usage_source) =
             if std::thread::panicking() { (Usage::default(), UsageSource::None) } else { self.measured() };
-        let (cost, price_version) = self.charge(&usage, usage_source);
+        let (cost, price) = self.charge(&usage, usage_source);
         let ended = Instant::now();
         let now = shared.clock.at(ended);
         if let Some(permit) = self.permit.take() {
@@ -78,12 +78,10 @@ impl Call {
         }
         let duration = ended.saturating_duration_since(self.started);
         let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let nobody: Arc<str> = Arc::from("");
-        let group = self.group.as_ref().map_or_else(|| Arc::clone(&nobody), |g| Arc::clone(&g.name));
-        let (deployment, provider) = self.deployment.as_ref().map_or_else(
-            || (Arc::clone(&nobody), Arc::clone(&nobody)),
-            |d| (Arc::clone(&d.id), Arc::clone(&d.provider)),
-        );
+        let nobody = || Arc::<str>::from("");
+        let group = self.group.as_ref().map_or_else(nobody, |g| Arc::clone(&g.name));
+        let (deployment, provider) = (self.deployment.as_ref())
+            .map_or_else(|| (nobody(), nobody()), |d| (Arc::clone(&d.id), Arc::clone(&d.provider)));
         let sample = Sample {
             duration_us,
             ttft_us: self.ttft_us,
@@ -112,27 +110,27 @@ impl Call {
                 reservation.settle(Actual { tokens: usage.total(), nanos: cost, seq }, now);
             }
             UsageRecord {
-                call_id: Arc::clone(&self.id),
+                call_id: &self.id,
                 seq,
                 started_at: self.started_ms,
                 surface: self.surface.name(),
                 route: self.template,
-                key: self.key.take(),
-                token: std::mem::take(&mut self.token),
-                end_user: self.end_user.take(),
-                model: super::admit::bounded(&self.model).to_owned(),
-                model_group: group,
-                deployment_id: deployment,
-                provider,
-                upstream_model: std::mem::take(&mut self.upstream_model),
+                key: self.key.as_ref().map(|key| &key.record),
+                token: &self.token,
+                end_user: self.end_user.as_deref().unwrap_or_default(),
+                model: super::admit::bounded(&self.model),
+                model_group: &group,
+                deployment_id: &deployment,
+                provider: &provider,
+                upstream_model: &self.upstream_model,
                 stream: self.stream,
                 status: self.status,
                 outcome: self.outcome,
-                error_code: self.error_code.take(),
+                error_code: self.error_code.as_deref().unwrap_or_default(),
                 usage,
                 usage_source,
                 cost,
-                price_version,
+                price_version: price.as_ref().map_or("", |price| &price.version),
                 snapshot_version: self.snapshot.version,
                 ttft_us: self.ttft_us,
                 duration_us,

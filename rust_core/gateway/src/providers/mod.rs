@@ -2,14 +2,20 @@
 //! travel as bytes with the model spliced in, others through [`crate::canonical`].
 
 pub mod anthropic;
+mod body;
 pub mod openai;
 
 use bytes::Bytes;
+
+pub use body::Body;
 
 use crate::errors::{Failure, Kind, Outcome};
 use crate::scan;
 use crate::snapshot::{Deployment, Wire};
 use crate::surfaces::Surface;
+
+/// Bytes that are worth a piece of their own rather than a copy.
+const LARGE: usize = 32 * 1024;
 
 /// How the answer must be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +34,7 @@ pub struct Prepared {
     /// Path and query.
     pub target: String,
     /// Body.
-    pub body: Bytes,
+    pub body: Body,
     /// Header lines to add.
     pub headers: Vec<(&'static str, String)>,
     /// How to read the answer.
@@ -75,13 +81,14 @@ pub fn prepare(deployment: &Deployment, asked: &Asked<'_>) -> Outcome<Prepared> 
 
 /// The body with the model's name replaced and the deployment's parameters applied; the client's
 /// own bytes when nothing changes.
-fn spliced(deployment: &Deployment, asked: &Asked<'_>, usage: bool) -> Bytes {
+fn spliced(deployment: &Deployment, asked: &Asked<'_>, usage: bool) -> Body {
     let Some(json) = asked.json else {
         return asked.part.map_or_else(
-            || asked.body.clone(),
+            || asked.body.clone().into(),
             |place| {
                 let (before, after) = (asked.body.get(..place.start), asked.body.get(place.end..));
                 Bytes::from([before.unwrap_or_default(), asked.model.as_bytes(), after.unwrap_or_default()].concat())
+                    .into()
             },
         );
     };
@@ -103,7 +110,10 @@ fn spliced(deployment: &Deployment, asked: &Asked<'_>, usage: bool) -> Bytes {
     if usage {
         edit.include_usage();
     }
-    if edit.is_empty() { asked.body.clone() } else { Bytes::from(edit.apply()) }
+    if edit.is_empty() {
+        return asked.body.clone().into();
+    }
+    if asked.body.len() < LARGE { Bytes::from(edit.apply()).into() } else { Body::of(edit.pieces(asked.body, LARGE)) }
 }
 
 /// Joins the deployment's query and the client's; the client's `model` was for us.

@@ -2,7 +2,17 @@
 
 use std::borrow::Cow;
 
+use bytes::{Bytes, BytesMut};
+
 use super::{Member, Span, Value};
+
+/// A piece of a changed text.
+enum Piece<'a> {
+    /// This part of the text as it was.
+    Kept(Span),
+    /// Other bytes.
+    New(&'a [u8]),
+}
 
 /// Changes to one JSON object, applied together by [`Edit::apply`].
 #[derive(Clone, Debug)]
@@ -76,9 +86,46 @@ impl<'a> Edit<'a> {
 
     /// The changed text.
     pub fn apply(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.text.len() + self.growth());
+        self.write(|piece| {
+            out.extend_from_slice(match piece {
+                Piece::Kept(span) => span.of(self.text),
+                Piece::New(bytes) => bytes,
+            });
+        });
+        out
+    }
+
+    /// The changed text as pieces to be sent one after the other: what stays as it is and has at least `large` bytes is
+    /// shared with `whole`, which is the text that is changed, and not copied.
+    pub fn pieces(&self, whole: &Bytes, large: usize) -> Vec<Bytes> {
+        let mut pieces = Vec::new();
+        let mut small = BytesMut::new();
+        self.write(|piece| match piece {
+            Piece::Kept(span) if span.end - span.start >= large && span.end <= whole.len() => {
+                if !small.is_empty() {
+                    pieces.push(small.split().freeze());
+                }
+                pieces.push(whole.slice(span.start..span.end));
+            }
+            Piece::Kept(span) => small.extend_from_slice(span.of(self.text)),
+            Piece::New(bytes) => small.extend_from_slice(bytes),
+        });
+        if !small.is_empty() {
+            pieces.push(small.freeze());
+        }
+        pieces
+    }
+
+    /// Most bytes that the text gets longer by.
+    fn growth(&self) -> usize {
         let added: usize = self.appended.iter().map(|(key, json)| key.len() + json.len() + 8).sum();
         let spliced: usize = self.splices.iter().map(|(_, json)| json.len()).sum();
-        let mut out = Vec::with_capacity(self.text.len() + added + spliced);
+        added + spliced
+    }
+
+    /// Hands over the pieces of the changed text, in order.
+    fn write(&self, mut put: impl FnMut(Piece<'_>)) {
         let open = memchr::memchr(b'{', self.text).map_or(0, |brace| brace + 1);
         let mut splices: Vec<&(Span, Cow<'_, [u8]>)> = self.splices.iter().collect();
         // Stable: of equal spans the one given last comes last.
@@ -86,7 +133,7 @@ impl<'a> Edit<'a> {
         let mut splices = splices.into_iter().peekable();
 
         let first = self.members.first().map_or(open, |member| member.key.start - 1);
-        out.extend_from_slice(Span { start: 0, end: first }.of(self.text));
+        put(Piece::Kept(Span { start: 0, end: first }));
         let mut empty = true;
         let mut previous_end = first;
         for (number, member) in self.members.iter().enumerate() {
@@ -97,7 +144,7 @@ impl<'a> Edit<'a> {
                 continue;
             }
             if !empty {
-                out.extend_from_slice(Span { start: previous_end, end: start }.of(self.text));
+                put(Piece::Kept(Span { start: previous_end, end: start }));
             }
             empty = false;
             previous_end = end;
@@ -107,25 +154,24 @@ impl<'a> Edit<'a> {
                     continue;
                 }
                 if span.start >= copied && span.start >= value && span.end <= end {
-                    out.extend_from_slice(Span { start: copied, end: span.start }.of(self.text));
-                    out.extend_from_slice(json);
+                    put(Piece::Kept(Span { start: copied, end: span.start }));
+                    put(Piece::New(json));
                     copied = span.end;
                 }
             }
-            out.extend_from_slice(Span { start: copied, end }.of(self.text));
+            put(Piece::Kept(Span { start: copied, end }));
         }
         for (key, json) in &self.appended {
             if !empty {
-                out.push(b',');
+                put(Piece::New(b","));
             }
             empty = false;
             // A string always serialises.
-            out.extend(serde_json::to_vec(key).unwrap_or_default());
-            out.push(b':');
-            out.extend_from_slice(json);
+            put(Piece::New(&serde_json::to_vec(key).unwrap_or_default()));
+            put(Piece::New(b":"));
+            put(Piece::New(json));
         }
-        out.extend_from_slice(self.text.get(previous_end..).unwrap_or_default());
-        out
+        put(Piece::Kept(Span { start: previous_end, end: self.text.len() }));
     }
 }
 

@@ -379,7 +379,11 @@ proptest! {
         let mut edit = body.edit();
         edit.set_raw(&name, b"\"new\"");
         let expected = [&text[..span.start], b"\"new\"", &text[span.end..]].concat();
-        prop_assert_eq!(edit.apply(), expected);
+        prop_assert_eq!(edit.apply(), &expected[..]);
+        let whole = bytes::Bytes::copy_from_slice(&text);
+        for large in [1, 8, usize::MAX] {
+            prop_assert_eq!(edit.pieces(&whole, large).concat(), &expected[..]);
+        }
 
         let mut edit = body.edit();
         edit.remove(&name).set_raw("\u{1}added", b"[1]");

@@ -42,7 +42,7 @@ pub(super) fn put(call: &Call, deployment: &Deployment, head: &RequestHead, prep
     }
     out.put_slice(b"\r\n");
     if prepared.body.len() <= INLINE {
-        out.put_slice(&prepared.body);
+        prepared.body.pieces().for_each(|piece| out.put_slice(piece));
     }
 }
 

@@ -43,9 +43,10 @@ pub(super) async fn ask(
         let mut written: Option<Instant> = None;
         let answer = {
             let round = pin!(async {
-                let body = if prepared.body.len() > request::INLINE { &prepared.body[..] } else { &[] };
+                let body = (prepared.body.len() > request::INLINE).then(|| prepared.body.pieces());
                 let limits = Limits::default();
-                let mut parts = [&out[..], body].into_iter().filter(|part| !part.is_empty());
+                let mut parts =
+                    std::iter::once(&out[..]).chain(body.into_iter().flatten()).filter(|part| !part.is_empty());
                 let mut part = parts.next();
                 let mut sent = 0;
                 let mut broke: Option<io::Error> = None;

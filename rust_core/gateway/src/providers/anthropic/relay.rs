@@ -34,7 +34,7 @@ pub fn prepare(deployment: &Deployment, asked: &Asked<'_>) -> Outcome<Prepared> 
 
 fn translated(deployment: &Deployment, asked: &Asked<'_>, path: String) -> Outcome<Prepared> {
     // Defaults, overrides and drops of the deployment speak OpenAI's dialect: they come first.
-    let body = spliced(deployment, asked, false);
+    let body = spliced(deployment, asked, false).whole();
     let chat = ChatRequest::from_json(&body).map_err(|e| {
         Failure::new(Kind::BadRequest, format!("The chat request cannot be read: {e}")).param("request_body")
     })?;
@@ -52,7 +52,7 @@ fn translated(deployment: &Deployment, asked: &Asked<'_>, path: String) -> Outco
     }
     Ok(Prepared {
         target: with_query(path, deployment, ""),
-        body: Bytes::from(translated.body),
+        body: Bytes::from(translated.body).into(),
         headers,
         reading: Reading::AnthropicToChat,
         hide_usage: false,
