@@ -24,8 +24,9 @@ def provide(environment: Environment) -> None:
         return
     restart = restarted(environment.get(*MALLOC_TUNABLES) or "", sys.orig_argv, sys.executable)
     if restart is not None:
-        arguments, os.environ[MALLOC_TUNABLES[0]] = restart
-        os.execv(sys.executable, arguments)
+        arguments, tunables = restart
+        os.putenv(MALLOC_TUNABLES[0], tunables)
+        os.execv(sys.executable, arguments)  # noqa: S606 - the same program with the same arguments
 
 
 def restarted(tunables: str, arguments: Sequence[str], executable: str) -> tuple[list[str], str] | None:
