@@ -25,8 +25,8 @@ def provide(environment: Environment) -> None:
     restart = restarted(environment.get(*MALLOC_TUNABLES) or "", sys.orig_argv, sys.executable)
     if restart is not None:
         arguments, tunables = restart
-        os.putenv(MALLOC_TUNABLES[0], tunables)
-        os.execv(sys.executable, arguments)  # noqa: S606 - the same program with the same arguments
+        variables = environment.with_variable(MALLOC_TUNABLES[0], tunables)
+        os.execve(sys.executable, arguments, variables)  # noqa: S606 - the same program with the same arguments
 
 
 def restarted(tunables: str, arguments: Sequence[str], executable: str) -> tuple[list[str], str] | None:

@@ -145,6 +145,10 @@ class Environment:
         """This environment with ``variables`` before its own (the config's `environment_variables`)."""
         return Environment({**self._variables, **variables})
 
+    def with_variable(self, name: str, value: str) -> dict[str, str]:
+        """All variables and this one, for a process to be started."""
+        return {**self._variables, name: value}
+
     def get(self, *names: str) -> str | None:
         """The first of ``names`` that is set to something."""
         for name in names:
