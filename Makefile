@@ -31,7 +31,7 @@ BENCH_ARGS ?=
 GUARDS_ARGS ?=
 
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust_core proto -type f \
-	\( -name '*.rs' -o -name Cargo.toml -o -name '*.proto' -o -name '*.json' -o -name '*.txt' -o -name '*.pem' \) 2>/dev/null)
+	\( -name '*.rs' -o -name Cargo.toml -o -name '*.proto' -o -name '*.json' -o -name '*.txt' -o -name '*.pem' -o -name '*.binpb' \) 2>/dev/null)
 NODE_TESTS := tests/node
 NODE_STAMP := $(NODE_TESTS)/node_modules/.package-lock.json
 NODE_EXAMPLES := examples/node

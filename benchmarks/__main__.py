@@ -49,7 +49,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         prog="python -m benchmarks",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="scenarios:\n" + "\n".join(f"  {name:13} {note}" for name, note in known.items()),
+        epilog="scenarios:\n" + "\n".join(f"  {name:17} {note}" for name, note in known.items()),
     )
     depth = parser.add_mutually_exclusive_group()
     depth.add_argument("--quick", action="store_true", help="a few seconds: shows that it works, not how fast")
@@ -118,6 +118,8 @@ def run_experiments(bench: experiments.Bench, names: Sequence[str], results: Fin
                 results.token_count = token_count.measure(bench)
             elif name == "many_streams":
                 results.many_streams = many_streams.measure(bench)
+            elif name == "grpc_many_streams":
+                results.grpc_many_streams = many_streams.measure_rpc(bench)
             else:
                 results.state_growth = state_growth.measure(bench)
         except NotMeasured as e:
@@ -178,7 +180,7 @@ def errors_of(results: Findings) -> tuple[int, int]:
     for (_, label), runs in results.samples.items():
         errors = sum(sample.report.errors for sample in runs)
         own, others = (own, others + errors) if label in peers else (own + errors, others)
-    return own + sum(s.failed for s in results.many_streams), others
+    return own + sum(s.failed for s in (*results.many_streams, *results.grpc_many_streams)), others
 
 
 def bench(args: argparse.Namespace, argv: Sequence[str], cleanup: contextlib.ExitStack) -> int:

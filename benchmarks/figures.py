@@ -32,18 +32,26 @@ def draw(results: Findings, folder: Path) -> list[tuple[str, str]]:
     floor = results.middle("unary_c32", "nginx", "cpu_us_per_request")
     bars(
         "cpu_per_request.png",
-        "CPU per request, 32 connections",
+        "CPU per request, 32 at a time",
         "microseconds of the gateway's processes (less is better); goal: 4 x nginx",
-        _by_target(results, {"measured": ("unary_c32", "cpu_us_per_request")}),
+        _by_target(
+            results,
+            {"REST": ("unary_c32", "cpu_us_per_request"), "gRPC": ("grpc_unary_c32", "cpu_us_per_request")},
+        ),
         None if floor is None else 4 * floor,
     )
     bars(
         "cpu_per_frame.png",
-        "CPU per relayed SSE frame",
+        "CPU per relayed SSE frame or gRPC message",
         "microseconds of the gateway's processes (less is better)",
         _by_target(
             results,
-            {"16 streams": ("sse_c16", "cpu_us_per_frame"), "128 streams": ("sse_c128", "cpu_us_per_frame")},
+            {
+                "16 streams": ("sse_c16", "cpu_us_per_frame"),
+                "128 streams": ("sse_c128", "cpu_us_per_frame"),
+                "16 over gRPC": ("grpc_stream_c16", "cpu_us_per_frame"),
+                "128 over gRPC": ("grpc_stream_c128", "cpu_us_per_frame"),
+            },
         ),
     )
     added = {
@@ -82,6 +90,7 @@ def _memory(results: Findings) -> Series:
     peaks: list[tuple[str, Callable[[str], float | None]]] = [
         ("idle", results.idle_rss_mb.get),
         ("32 connections", lambda label: results.middle("unary_c32", label, "rss_mb")),
+        ("2,000 over gRPC", {s.target: s.peak_rss_mb for s in results.grpc_many_streams if s.streams == 2_000}.get),
         ("2,000 streams", {s.target: s.peak_rss_mb for s in results.many_streams if s.streams == 2_000}.get),
     ]
     for target in results.targets:

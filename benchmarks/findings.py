@@ -15,7 +15,7 @@ from benchmarks.experiments.token_count import TokenCount
 from benchmarks.measure import Sample, Samples
 from benchmarks.scenarios import Depth, Scenario
 from benchmarks.targets import Target
-from penstock.bench.load import StreamReport
+from penstock.bench.report import StreamReport
 
 
 def _stream(value: Callable[[StreamReport], float]) -> Callable[[Sample], float | None]:
@@ -37,6 +37,7 @@ METRICS: Mapping[str, Callable[[Sample], float | None]] = {
     "ttft_p99_us": _stream(lambda s: s.ttft_us.p99),
     "gap_p99_us": _stream(lambda s: s.gap_us.p99),
     "cpu_us_per_request": lambda s: None if s.cpu_us is None else s.cpu_us / s.report.requests,
+    # Of a stream over gRPC: per message.
     "cpu_us_per_frame": _frame_cost,
     "rss_mb": lambda s: s.rss_mb,
     "client_cpu_us_per_request": lambda s: s.report.client_cpu_us_per_request,
@@ -45,7 +46,7 @@ ADDED: Mapping[str, str] = {
     f"added_{name}": name
     for name in ("p50_us", "p90_us", "p99_us", "p999_us", "ttft_p50_us", "ttft_p99_us", "gap_p99_us")
 }
-"""What a target adds to the upstream alone."""
+"""What a target adds to the upstream alone; over gRPC, to the same load over REST on the upstream alone."""
 
 Values = list[float | None]
 """One per round; None: that round has no value."""
@@ -85,13 +86,17 @@ class Findings:
     starts: Sequence[Starts] = ()
     token_count: TokenCount | None = None
     many_streams: Sequence[ManyStreams] = ()
+    grpc_many_streams: Sequence[ManyStreams] = ()
     state_growth: StateGrowth | None = None
 
     def values(self, scenario: str, label: str, metric: str) -> Values:
         """A metric of one target in one scenario, by round; empty when it was not measured."""
         if metric in ADDED:
-            mine, floor = (self.values(scenario, who, ADDED[metric]) for who in (label, "direct"))
-            return [] if label == "direct" else pairwise(lambda a, b: a - b, mine, floor)
+            if label == "direct":
+                return []
+            mine = self.values(scenario, label, ADDED[metric])
+            floor = self.values(self._without_gateway(scenario), "direct", ADDED[metric])
+            return pairwise(lambda a, b: a - b, mine, floor)
         measured = self.samples.get((scenario, label), [])
         return [METRICS[metric](sample) if sample.report.requests else None for sample in measured]
 
@@ -99,8 +104,19 @@ class Findings:
         """Its median over rounds."""
         return middle(self.values(scenario, label, metric))
 
+    def _without_gateway(self, scenario: str) -> str:
+        """The load with which the upstream alone is measured."""
+        return next((s.like for s in self.scenarios if s.name == scenario and s.like is not None), scenario)
+
     def ratio(self, scenario: str, metric: str, label: str, other: str) -> float | None:
         """How many times as much as another target; the median of the ratios of the rounds."""
-        mine, theirs = (self.values(scenario, who, metric) for who in (label, other))
-        positive: Values = [value if value is not None and value > 0 else None for value in theirs]
-        return middle(pairwise(lambda a, b: a / b, mine, positive))
+        return _ratio(*(self.values(scenario, who, metric) for who in (label, other)))
+
+    def ratio_of_loads(self, metric: str, label: str, scenario: str, other: str) -> float | None:
+        """How many times as much in one load as in another, of one target; the median of the ratios of the rounds."""
+        return _ratio(*(self.values(load, label, metric) for load in (scenario, other)))
+
+
+def _ratio(mine: Values, theirs: Values) -> float | None:
+    positive: Values = [value if value is not None and value > 0 else None for value in theirs]
+    return middle(pairwise(lambda a, b: a / b, mine, positive))

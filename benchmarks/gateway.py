@@ -20,7 +20,7 @@ from benchmarks.ledger import Ledger
 from benchmarks.processes import Process, StartError, free_port
 from benchmarks.scenarios import MODELS, UNARY
 from benchmarks.targets import Target, chat_url
-from penstock.bench.load import Report
+from penstock.bench.report import Report
 
 READY_SECONDS = 60.0
 FOREIGN = (
@@ -194,6 +194,7 @@ class Gateway:
             listener=f"{self.listener}, busy polling" if self.busy else self.listener,
             features="on" if self.features else "off",
             headers=(("authorization", f"Bearer {self.key}"),),
+            rpc_url=f"grpc://127.0.0.1:{self.port}" if self.listener == "native" else None,
             models=MODELS,
             after_load=self.account,
         )

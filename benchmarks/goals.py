@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
 import msgspec
 
-from benchmarks.experiments.many_streams import STREAMS
+from benchmarks.experiments.many_streams import CONNECTIONS, STREAMS
 from benchmarks.experiments.state_growth import KEYS
 from benchmarks.experiments.token_count import Hostile
 from benchmarks.findings import Findings, Values, middle, pairwise
@@ -57,13 +58,18 @@ class Goal(msgspec.Struct, frozen=True, omit_defaults=True):
 def judge(results: Findings) -> list[Goal]:
     """Every goal, in a fixed order."""
     judges: list[Callable[[Findings], Iterator[Goal]]] = [_unary, _streaming, _streams, _features, _bodies]
-    judges += [_tokens, _starts, _growth]
+    judges += [_rpc, _tokens, _starts, _growth]
     return [goal for each in judges for goal in each(results)]
 
 
 def _loads(results: Findings, goal: Goal, scenarios: Sequence[str], targets: Sequence[str]) -> Goal:
     """A goal that these loads of these targets decide."""
-    runs = [results.samples.get((scenario, target), []) for scenario in scenarios for target in targets]
+    return _runs(results, goal, list(itertools.product(scenarios, targets)))
+
+
+def _runs(results: Findings, goal: Goal, pairs: Sequence[tuple[str, str]]) -> Goal:
+    """The same for pairs of a load and a target."""
+    runs = [results.samples.get(pair, []) for pair in pairs]
     rounds = min(sum(1 for sample in samples if sample.report.requests) for samples in runs)
     return goal.if_backed(rounds=rounds, failed=sum(sample.report.errors for samples in runs for sample in samples))
 
@@ -180,6 +186,36 @@ def steepness(text: Hostile) -> float:
     """The cost per character at the longest text to that at a quarter of it; 1: linear."""
     cost = [us / n for us, n in zip(text.penstock_us, text.characters, strict=True)]
     return cost[-1] / cost[-3]
+
+
+def _rpc(results: Findings) -> Iterator[Goal]:
+    loads = [("grpc_unary_c32", "unary_c32", "cpu_us_per_request", "CPU per unary gRPC call, to REST's", 1.0)]
+    loads += [
+        (
+            f"grpc_stream_c{n}",
+            f"sse_c{n}",
+            "cpu_us_per_frame",
+            f"CPU per gRPC message at {n} streams, to a REST frame's",
+            1.3,
+        )
+        for n in (16, 128)
+    ]
+    for scenario, rest, metric, measure, limit in loads:
+        ratio = results.ratio_of_loads(metric, OURS, scenario, rest)
+        mine, theirs = (results.middle(load, OURS, metric) for load in (scenario, rest))
+        note = "" if mine is None or theirs is None else f"{_number(mine)} us : {_number(theirs)} us"
+        yield _runs(results, _at_most(measure, limit, "x", ratio, note), [(scenario, OURS), (rest, OURS)])
+    for who, how in ((OURS, ""), (BUSY, " with busy polling")):
+        added = results.middle("grpc_unary_c1", who, "added_p50_us")
+        whole = results.middle("grpc_unary_c1", who, "p50_us")
+        note = "" if whole is None else f"{_number(whole)} us in all"
+        goal = _at_most(f"added latency of gRPC at 1 connection{how}, p50", 60, " us", added, note)
+        yield _runs(results, goal, [("grpc_unary_c1", who), ("unary_c1", "direct")])
+    found = next((s for s in results.grpc_many_streams if s.target == OURS and s.streams >= STREAMS["full"]), None)
+    failed = None if found is None else max(found.failed, found.streams - found.complete)
+    told = "" if failed is None else f"{failed:,} of {STREAMS['full']:,}"
+    measure = f"failures of paced gRPC streams, {STREAMS['full']:,} over {CONNECTIONS['full']} connections"
+    yield Goal(measure, "none", told, None if failed is None else failed == 0)
 
 
 def _tokens(results: Findings) -> Iterator[Goal]:

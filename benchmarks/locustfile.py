@@ -1,12 +1,18 @@
-"""Users of a gateway's OpenAI REST API for Locust: unary and streamed chat completions.
+"""Users of a gateway for Locust: unary and streamed chat completions, over REST and over gRPC.
 
     locust -f benchmarks/locustfile.py --headless --users 50 --spawn-rate 50 --run-time 30s --only-summary \\
         --host http://127.0.0.1:4000 --key sk-... --model demo UnaryUser StreamUser
 
-Without a user class both kinds run side by side; ``--help`` lists the options, and ``LOCUST_KEY``
-spares the key from the process list. Locust exits with 1 when a request failed.
+    locust -f benchmarks/locustfile.py --headless --users 50 --spawn-rate 50 --run-time 30s --only-summary \\
+        --host grpc://127.0.0.1:4000 --key sk-... --model demo GrpcUnaryUser GrpcStreamUser
 
-Entries in the statistics, each with the model as its name:
+Without a user class those run side by side that the host's scheme says: REST for ``http(s)://``,
+gRPC for ``grpc(s)://``. With classes of both, all of them go to the same host and port, which the
+gateway serves both on. ``--help`` lists the options, and ``LOCUST_KEY`` spares the key from the
+process list. Locust exits with 1 when a request failed.
+
+Entries in the statistics, each with the model as its name, and with ``grpc-`` before its type over
+gRPC:
 
 | type | what its times are |
 |---|---|
@@ -15,20 +21,23 @@ Entries in the statistics, each with the model as its name:
 | ``TTFT`` | from the request to the first delta with content |
 | ``gap`` | from one such delta to the next |
 
-A request begins before it is sent, connecting included. Locust's totals count all four kinds.
+A request begins before it is sent, connecting included. Locust's totals count all kinds. Each user
+has a connection of its own.
 
-An answer counts as a success when it is complete: JSON with choices and usage, or a stream with a
-finish reason, usage and ``[DONE]``, and as many deltas as ``--deltas`` says. Locust's times are
+An answer counts as a success when it is complete: choices and usage, or a stream with a finish
+reason, usage and ``[DONE]`` (over gRPC: the status ``OK``), and as many deltas as ``--deltas`` says.
+Over gRPC ``--answer-timeout`` is the deadline of the whole call. Locust's times are
 milliseconds as one Python process sees them, which serves many users in turns: this is for load and
 its failures as clients see them, and ``penstock bench`` for microseconds.
 
 The file stands alone, because Locust loads it by its path and patches the standard library when it
-is imported. What is asked and what is checked (:class:`Reading`, :func:`unary_fault`) knows nothing
-of HTTP, so that users of another surface can share it.
+is imported. What is checked of a stream (:class:`Reading`) knows nothing of HTTP, so that both kinds of
+users share it. Users over gRPC need ``penstock[client]``, which is imported when there are any.
 """
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import time
@@ -36,13 +45,15 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
-from locust import FastHttpUser, constant, events, task
+from locust import FastHttpUser, User, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 from locust.env import Environment
-from locust.exception import StopTest
+from locust.exception import CatchResponseError, StopTest
 
 PATH = "/v1/chat/completions"
+CREATE, STREAM = "/penstock.v1.Chat/Create", "/penstock.v1.Chat/Stream"
+PLAIN, SECURE = ("http", "grpc"), ("https", "grpcs")
 WORDS = "time river that this with from have your will more they function their part else over"
 MILLISECONDS = 1e3
 
@@ -74,15 +85,38 @@ def check_options(environment: Environment, **_: Any) -> None:
     for name in ("prompt_bytes", "max_tokens", "deltas", "pause", "answer_timeout"):
         if getattr(options, name) < 0:
             raise SystemExit(f"--{name.replace('_', '-')}: must not be negative")
+    if not options.user_classes:
+        wanted = GrpcUser if (environment.host or "").startswith("grpc") else ChatUser
+        environment.user_classes[:] = [user for user in environment.user_classes if issubclass(user, wanted)]
+    if any(issubclass(user, GrpcUser) for user in environment.user_classes):
+        use_grpc(environment.host or "")
+
+
+def use_grpc(host: str) -> None:
+    """Makes gRPC's library wait as Locust does. Not where there are no users of it, who would pay for it."""
+    try:
+        import grpc.experimental.gevent
+
+        importlib.import_module("penstock.client")
+    except ImportError as e:
+        raise SystemExit(
+            f"{e.name} is not installed, which users over gRPC need: pip install 'penstock[client]'"
+        ) from e
+    scheme, _, address = host.partition("://")
+    if scheme not in PLAIN + SECURE or not address.strip("/") or "/" in address.strip("/"):
+        raise SystemExit("--host: users over gRPC need grpc://host:port, or grpcs://host:port for TLS")
+    grpc.experimental.gevent.init_gevent()
+
+
+def text(options: Namespace) -> str:
+    """What the user says."""
+    repeats = options.prompt_bytes // len(WORDS) + 1
+    return " ".join([WORDS] * repeats)[: max(1, options.prompt_bytes)]
 
 
 def chat(options: Namespace, model: str, *, stream: bool) -> dict[str, object]:
     """The body of one request."""
-    repeats = options.prompt_bytes // len(WORDS) + 1
-    body: dict[str, object] = {
-        "model": model,
-        "messages": [{"role": "user", "content": " ".join([WORDS] * repeats)[: max(1, options.prompt_bytes)]}],
-    }
+    body: dict[str, object] = {"model": model, "messages": [{"role": "user", "content": text(options)}]}
     if options.max_tokens:
         body["max_tokens"] = options.max_tokens
     if stream:
@@ -144,6 +178,14 @@ class Reading:
             if (choice.get("delta") or {}).get("content"):
                 self._delta(now)
 
+    def take_chunk(self, chunk: Any, now: float) -> None:
+        """A message of a stream over gRPC, and when it was read."""
+        self.usage = self.usage or chunk.HasField("usage")
+        for choice in chunk.choices:
+            self.finished = self.finished or choice.HasField("finish_reason")
+            if choice.delta.content:
+                self._delta(now)
+
     def _delta(self, now: float) -> None:
         if self.first is None:
             self.first = now
@@ -181,6 +223,29 @@ def events_of(stream: Any) -> Iterator[bytes]:
             yield bytes(line[5:].strip())
 
 
+def report(
+    environment: Environment, kind: str, model: str, seconds: float, length: int = 0, fault: str | None = None
+) -> None:
+    """A measurement that Locust does not take itself, as an entry of its own."""
+    listeners: Any = environment.events.request
+    listeners.fire(
+        request_type=kind,
+        name=model,
+        response_time=seconds * MILLISECONDS,
+        response_length=length,
+        exception=None if fault is None else CatchResponseError(fault),
+        context={},
+    )
+
+
+def report_times(environment: Environment, reading: Reading, model: str, prefix: str = "") -> None:
+    """When the deltas of a stream came."""
+    if reading.first is not None:
+        report(environment, f"{prefix}TTFT", model, reading.first - reading.sent)
+    for gap in reading.gaps:
+        report(environment, f"{prefix}gap", model, gap)
+
+
 class ChatUser(FastHttpUser):
     """What every user of the REST API has: options, header fields, its turn among the models."""
 
@@ -200,17 +265,6 @@ class ChatUser(FastHttpUser):
     def wait_time(self) -> float:
         """Seconds between two requests."""
         return constant(self.options.pause)(self)
-
-    def report(self, kind: str, model: str, seconds: float) -> None:
-        """A measurement that is no request, as an entry of its own."""
-        self.environment.events.request.fire(
-            request_type=kind,
-            name=model,
-            response_time=seconds * MILLISECONDS,
-            response_length=0,
-            exception=None,
-            context={},
-        )
 
 
 class UnaryUser(ChatUser):
@@ -256,10 +310,7 @@ class StreamUser(ChatUser):
             answer.request_meta["response_length"] = reading.deltas
             if fault:
                 answer.failure(fault)
-        if reading.first is not None:
-            self.report("TTFT", model, reading.first - reading.sent)
-        for gap in reading.gaps:
-            self.report("gap", model, gap)
+        report_times(self.environment, reading, model)
 
 
 def failed_status(answer: Any) -> str:
@@ -269,3 +320,94 @@ def failed_status(answer: Any) -> str:
     error = (parse(answer.content or b"") or {}).get("error")
     code = (error.get("code") or error.get("type")) if isinstance(error, dict) else None
     return f"status {answer.status_code}" + (f" ({code})" if code else "")
+
+
+class GrpcUser(User):
+    """What every user over gRPC has: options, a connection, metadata, its turn among the models."""
+
+    abstract = True
+
+    def __init__(self, environment: Environment) -> None:
+        import grpc
+
+        from penstock.client import ChatCreateRequest, ChatCreateResponse, ChatMessage, ChatStreamResponse
+
+        if environment.parsed_options is None:
+            raise StopTest("run by the locust command: its options are needed")
+        super().__init__(environment)
+        self.options = environment.parsed_options
+        self.failed = grpc.RpcError
+        scheme, _, address = (self.host or environment.host or "").partition("://")
+        # Channels to one address share connections otherwise.
+        own = [("grpc.use_local_subchannel_pool", 1)]
+        if scheme in SECURE:
+            self.channel = grpc.secure_channel(address.strip("/"), grpc.ssl_channel_credentials(), own)
+        else:
+            self.channel = grpc.insecure_channel(address.strip("/"), own)
+        encode = ChatCreateRequest.SerializeToString
+        self.create = self.channel.unary_unary(CREATE, encode, ChatCreateResponse.FromString)
+        self.stream = self.channel.unary_stream(STREAM, encode, ChatStreamResponse.FromString)
+        key = self.options.key
+        self.terms: dict[str, Any] = {
+            "timeout": self.options.answer_timeout,
+            "metadata": (("authorization", f"Bearer {key}"),) if key else (),
+        }
+        said = ChatMessage(role="user", text=text(self.options))
+        tokens = self.options.max_tokens or None
+        self.requests = itertools.cycle(
+            [ChatCreateRequest(model=model, messages=[said], max_tokens=tokens) for model in self.options.model.split()]
+        )
+
+    def wait_time(self) -> float:
+        """Seconds between two calls."""
+        return constant(self.options.pause)(self)
+
+    def on_stop(self) -> None:
+        """Closes the connection."""
+        self.channel.close()
+
+
+class GrpcUnaryUser(GrpcUser):
+    """Asks for whole answers over gRPC."""
+
+    @task
+    def ask(self) -> None:
+        """One call."""
+        request = next(self.requests)
+        sent, fault, length = time.perf_counter(), None, 0
+        try:
+            answer = self.create(request, **self.terms)
+            length = answer.ByteSize()
+            if not answer.choices:
+                fault = "no choices"
+            elif not answer.HasField("usage"):
+                fault = "no usage"
+        except self.failed as e:
+            fault = failed_call(e)
+        report(self.environment, "grpc-unary", request.model, time.perf_counter() - sent, length, fault)
+
+
+class GrpcStreamUser(GrpcUser):
+    """Asks for streamed answers over gRPC."""
+
+    @task
+    def ask(self) -> None:
+        """One stream, read to its end."""
+        request = next(self.requests)
+        request.stream_options.include_usage = True
+        reading = Reading(time.perf_counter())
+        try:
+            for chunk in self.stream(request, **self.terms):
+                reading.take_chunk(chunk, time.perf_counter())
+            reading.done = True
+            fault = reading.verdict(self.options.deltas)
+        except self.failed as e:
+            fault = failed_call(e)
+        seconds = time.perf_counter() - reading.sent
+        report(self.environment, "grpc-stream", request.model, seconds, reading.deltas, fault)
+        report_times(self.environment, reading, request.model, "grpc-")
+
+
+def failed_call(error: Any) -> str:
+    """A name for a call that is no success: its status."""
+    return f"status {error.code().name}"

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from benchmarks.scenarios import TIMEOUT_MS, Depth, Scenario
 from benchmarks.targets import Target
 from penstock.bench import load
-from penstock.bench.load import Client, LoadError, Options, Report
+from penstock.bench.load import Client, LoadError, Options
 from penstock.bench.processes import Peak, cpu
+from penstock.bench.report import Report
 
 SETTLE_SECONDS = 0.3
 """Work that a target puts off and cannot be asked about is waited for and counted."""

@@ -21,7 +21,7 @@ class Row(TypedDict):
     """One target in one scenario; medians over the rounds, errors summed; what is absent was not measured.
 
     Besides the loads there are the scenarios ``start`` (``p50_us``: from start to ready), ``idle`` and ``after``
-    (``rss_mb`` before and after all load) and ``many_streams`` (``rss_mb``: the peak).
+    (``rss_mb`` before and after all load), ``many_streams`` and ``grpc_many_streams`` (``rss_mb``: the peak).
     """
 
     target: str
@@ -74,6 +74,7 @@ def document(results: Findings, goals: Sequence[Goal], machine: Machine, commit:
         "starts": results.starts,
         "token_count": results.token_count,
         "many_streams": results.many_streams,
+        "grpc_many_streams": results.grpc_many_streams,
         "state_growth": results.state_growth,
     }
     return Document(
@@ -108,8 +109,12 @@ def rows(results: Findings) -> list[Row]:
                 found.append(_row(target, name, 1) | {"rss_mb": round(measured[target.label], 1)})
     by_label = {target.label: target for target in results.targets}
     return found + [
-        _row(by_label[s.target], "many_streams", 1) | {"rss_mb": s.peak_rss_mb, "errors": s.failed}
-        for s in results.many_streams
+        _row(by_label[s.target], name, 1) | {"rss_mb": s.peak_rss_mb, "errors": s.failed}
+        for name, found_streams in (
+            ("many_streams", results.many_streams),
+            ("grpc_many_streams", results.grpc_many_streams),
+        )
+        for s in found_streams
         if s.target in by_label
     ]
 

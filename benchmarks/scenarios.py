@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from benchmarks.targets import Target
-from penstock.bench.load import Options, StreamOptions
+from penstock.bench import rpc, wire
+from penstock.bench.load import GrpcOptions, Options, StreamOptions
 
 Depth = Literal["quick", "normal", "full"]
 
@@ -37,6 +40,8 @@ ANY_STREAM = StreamOptions(order="any")
 
 OURS = frozenset({"direct", "nginx", "penstock (native)"})
 WITH_GRANIAN = OURS | {"penstock (granian)"}
+BUSY = frozenset({"penstock (native, busy polling)"})
+RPC = frozenset({"penstock (native)"})
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,19 @@ class Scenario:
     stream_ms: int = 0
     """How long one paced stream takes. The streams begin spread over this time, so that their frames are not in step."""
     body_bytes: int = BODY_BYTES
+    calls: int | None = None
+    """Over gRPC, with so many calls at a time on each connection; None: over HTTP/1.1."""
+    like: str | None = None
+    """Of a load over gRPC: the same load over REST. There is no upstream that speaks gRPC to measure alone, so what the
+    gateway adds is the difference to this load on the upstream alone."""
     only: frozenset[str] | None = None
     """Labels of the targets it is for; None: all of this repository's and every peer."""
     peers: bool = False
 
     def concerns(self, target: Target) -> bool:
         """Whether this target is measured in it."""
+        if self.calls is not None and target.rpc_url is None:
+            return False
         return (self.only is None or target.label in self.only) or (self.peers and target.listener == "-")
 
     def seconds(self, depth: Depth) -> float:
@@ -80,7 +92,9 @@ class Scenario:
         model = SHORT_STREAM if self.stream else self.model
         requests, connections = self.warmup, min(self.connections, self.warmup)
         stream = ANY_STREAM if self.stream else None
-        return request(target, model, self.body_bytes, stream, connections=connections, requests=requests)
+        return request(
+            target, model, self.body_bytes, stream, connections=connections, requests=requests, calls=self.calls
+        )
 
     def options(self, target: Target, depth: Depth) -> Options:
         """The load generator's options for one run against a target."""
@@ -94,6 +108,7 @@ class Scenario:
             duration_ms=self.milliseconds[depth],
             rate=self.rate,
             ramp_ms=self.stream_ms,
+            calls=self.calls,
         )
 
 
@@ -123,15 +138,19 @@ def request(
     duration_ms: int | None = None,
     rate: float | None = None,
     ramp_ms: int = 0,
+    calls: int | None = None,
 ) -> Options:
-    """Load on a target that asks the upstream's ``model`` by the target's name for it."""
+    """Load on a target that asks the upstream's ``model`` by the target's name for it; ``calls``: over gRPC, so many at a
+    time on each connection."""
     name = next((name for name, upstream in target.models.items() if upstream == model), model)
-    return Options(
+    body = chat(name, stream=stream is not None)
+    # The names differ in length; the prompts shall not, so the size asked for grows with the name.
+    size = body_bytes + len(name) - len(model)
+    options = Options(
         url=target.stream_url if stream else target.unary_url,
         headers=(("content-type", "application/json"), *target.headers),
-        body=chat(name, stream=stream is not None),
-        # The names differ in length; the prompts shall not, so the size asked for grows with the name.
-        body_bytes=body_bytes + len(name) - len(model),
+        body=body,
+        body_bytes=size,
         connections=connections,
         requests=requests,
         duration_ms=duration_ms,
@@ -139,6 +158,20 @@ def request(
         ramp_ms=ramp_ms,
         timeout_ms=TIMEOUT_MS,
         stream=stream,
+    )
+    if calls is None:
+        return options
+    if target.rpc_url is None:
+        raise ValueError(f"{target.label} is not measured over gRPC")
+    # With the prompt of the REST request: the message is what that becomes, and shorter.
+    filled = body.replace(wire.PAD, wire.prose_of(size - len(body) + len(wire.PAD)), 1)
+    return msgspec.structs.replace(
+        options,
+        url=rpc.endpoint(target.rpc_url, stream=stream is not None),
+        headers=target.headers,
+        body="",
+        body_bytes=None,
+        grpc=GrpcOptions(rpc.message(filled, None), calls),
     )
 
 
@@ -150,7 +183,7 @@ ALL = (
         UNARY,
         {"quick": 200, "normal": 1_000, "full": 1_500},
         warmup=100,
-        only=WITH_GRANIAN | {"penstock (native, busy polling)"},
+        only=WITH_GRANIAN | BUSY,
         peers=True,
     ),
     Scenario(
@@ -215,5 +248,53 @@ ALL = (
         warmup=10,
         body_bytes=1_000_000,
         only=OURS,
+    ),
+    Scenario(
+        "grpc_unary_c1",
+        "unary_c1 over gRPC; added: to REST without a gateway",
+        1,
+        UNARY,
+        {"quick": 200, "normal": 1_000, "full": 1_500},
+        warmup=100,
+        calls=1,
+        like="unary_c1",
+        only=RPC | BUSY,
+    ),
+    Scenario(
+        "grpc_unary_c32",
+        "unary_c32 over gRPC, 32 calls at a time over 2 connections; added: to REST without a gateway",
+        2,
+        UNARY,
+        {"quick": 200, "normal": 1_500, "full": 2_500},
+        warmup=500,
+        calls=16,
+        like="unary_c32",
+        only=RPC,
+    ),
+    Scenario(
+        "grpc_stream_c16",
+        "sse_c16 over gRPC, 16 streams at a time over 2 connections; added: to REST without a gateway",
+        2,
+        STREAM_5MS,
+        {"quick": 350, "normal": 1_000, "full": 2_000},
+        warmup=64,
+        stream=PACED,
+        stream_ms=5 * DELTAS,
+        calls=8,
+        like="sse_c16",
+        only=RPC,
+    ),
+    Scenario(
+        "grpc_stream_c128",
+        "sse_c128 over gRPC, 128 streams at a time over 4 connections; added: to REST without a gateway",
+        4,
+        STREAM_20MS,
+        {"quick": 300, "normal": 1_500, "full": 2_500},
+        warmup=512,
+        stream=PACED,
+        stream_ms=20 * DELTAS,
+        calls=32,
+        like="sse_c128",
+        only=RPC,
     ),
 )

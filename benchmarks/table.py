@@ -49,7 +49,8 @@ def markdown(document: Document, results: Findings, goals: Sequence[Goal], chart
     for scenario in results.scenarios:
         shown = [row for row in document["rows"] if row["scenario"] == scenario.name]
         parts += _load(scenario, shown)
-    parts += _many_streams(results.many_streams)
+    parts += _many_streams("many_streams", results.many_streams)
+    parts += _many_streams("grpc_many_streams", results.grpc_many_streams)
     parts += _growth(results.state_growth)
     parts += _tokens(results.token_count)
     parts += _processes(results.starts, document["rows"])
@@ -80,7 +81,8 @@ def _origin(document: Document, results: Findings) -> list[str]:
             f"`{document['command']}`: rounds: {results.rounds}; in each all scenarios, and in each scenario all targets in"
             " turn, another one first each time. Figures are medians over rounds, in brackets the smallest and the largest"
             " round; what a target adds is"
-            " the difference to the upstream alone (`direct`) in the same round. A goal is met or not by the median of at least"
+            " the difference to the upstream alone (`direct`) in the same round, over gRPC to the upstream's REST."
+            " A goal is met or not by the median of at least"
             f" {ROUNDS} rounds (many_streams: by its one run), and is not met while requests failed, which are in no figure."
         ),
     ]
@@ -146,13 +148,13 @@ def _optional(value: float | None) -> str:
     return "" if value is None else number(value)
 
 
-def _many_streams(found: Sequence[ManyStreams]) -> list[str]:
+def _many_streams(experiment: str, found: Sequence[ManyStreams]) -> list[str]:
     if not found:
         return []
     lines = [
-        "## many_streams",
+        f"## {experiment}",
         "",
-        f"{experiments.NAMES['many_streams'].capitalize()}, once, through a fresh process.",
+        f"{experiments.NAMES[experiment]}, once, through a fresh process.",
         "",
     ]
     lines.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from penstock.bench.load import Report
+from penstock.bench.report import Report
 
 
 class NotMeasured(Exception):
@@ -34,6 +34,8 @@ class Target:
     listener: str = "-"
     features: str = "-"
     headers: tuple[tuple[str, str], ...] = ()
+    rpc_url: str | None = None
+    """`grpc://host:port`, where it is measured over gRPC, too."""
     models: Mapping[str, str] = field(default_factory=dict)
     """This target's names for the upstream's models, where they differ."""
     version: str | None = None

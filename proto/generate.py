@@ -1,13 +1,15 @@
-"""Makes the Python modules of the client from the protocol files: ``.venv/bin/python proto/generate.py``.
+"""Makes what is made from the protocol files: ``.venv/bin/python proto/generate.py``.
 
-The result is checked in, so that installing the client needs no compiler; a test makes it again and compares. The
-modules hold the compiled descriptors and build the message classes with protobuf's public API, and not with the code
+The result is checked in, so that building and installing need no compiler; a test makes it again and compares. It is
+the client's Python modules, and for the gateway the tables of `rust_tables` and the compiled files that its reflection
+service hands out. The modules hold the compiled descriptors and build the message classes with protobuf's public API, and not with the code
 that `protoc` makes: that refuses every runtime older than the compiler, and so would decide for an application which
 protobuf it uses. The stubs are `protoc`'s own.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 import sys
@@ -15,13 +17,18 @@ import tempfile
 import textwrap
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from google.protobuf import descriptor_pb2
+from google.protobuf import descriptor_pb2, duration_pb2
+from google.rpc import error_details_pb2
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent
 TARGET = ROOT.parent / "python" / "penstock" / "client" / "_proto"
+GATEWAY = ROOT.parent / "rust_core" / "gateway" / "src" / "grpc" / "schema"
 PACKAGE = "penstock/v1"
+SERVED = (PACKAGE, "xai/api/v1", "grpc/health/v1", "grpc/reflection/v1", "grpc/reflection/v1alpha")
+"""Packages that the gateway offers, and so describes."""
 PYTHON_PACKAGE = "penstock.client._proto"
 NOTICE = "Generated from `proto/penstock/v1` by `proto/generate.py`; not edited by hand."
 
@@ -57,6 +64,43 @@ def generate(target: Path) -> None:
         _run(ROOT, [f"--pyi_out={scratch}", *sources()])
         for path in (Path(scratch) / PACKAGE).iterdir():
             (target / path.name).write_text(_inside_our_package(path.read_text()))
+
+
+def generate_gateway(target: Path) -> None:
+    """Writes the gateway's tables and descriptors into ``target``."""
+    (target / "tables.rs").write_text(gateway_tables(descriptors()))
+    files: dict[str, descriptor_pb2.FileDescriptorProto] = {}
+    for package in SERVED:
+        for file in descriptors(package).file:
+            file.ClearField("source_code_info")
+            # What a file imports comes before it, and comes only once.
+            files.setdefault(file.name, file)
+    for needed in (duration_pb2, error_details_pb2):
+        # The details of errors, which travel as `google.protobuf.Any`: no file imports them.
+        file = descriptor_pb2.FileDescriptorProto()
+        needed.DESCRIPTOR.CopyToProto(file)
+        files.setdefault(file.name, file)
+    served = descriptor_pb2.FileDescriptorSet(file=files.values())
+    (target / "descriptors.binpb").write_bytes(served.SerializeToString(deterministic=True))
+
+
+def gateway_tables(compiled: descriptor_pb2.FileDescriptorSet) -> str:
+    """The gateway's tables as source.
+
+    Raises:
+        ValueError: The files and the rules for them do not go together.
+    """
+    return str(_rust_tables().tables(compiled, NOTICE))
+
+
+def _rust_tables() -> Any:
+    """The module beside this one, which is a program and in no package."""
+    spec = importlib.util.spec_from_file_location("penstock_proto_rust_tables", ROOT / "rust_tables.py")
+    if spec is None or spec.loader is None:
+        raise SystemExit("proto/rust_tables.py is missing")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _run(root: Path, arguments: list[str]) -> None:
@@ -104,4 +148,5 @@ def _inside_our_package(text: str) -> str:
 
 if __name__ == "__main__":
     generate(TARGET)
+    generate_gateway(GATEWAY)
     sys.stdout.write(f"{len(sources())} protocol files\n")

@@ -16,6 +16,7 @@ NAMES = {
     "starts": "start to ready and memory when idle, with an empty configuration",
     "token_count": "token counting beside tiktoken",
     "many_streams": "2,000 paced streams at a time",
+    "grpc_many_streams": "2,000 paced streams at a time over gRPC, on 20 connections",
     "state_growth": "1,000,000 virtual keys stored, 100,000 in memory, 1,000 deployments",
 }
 

@@ -16,10 +16,12 @@ from benchmarks.gateway import Gateway
 from benchmarks.measure import SETTLE_SECONDS
 from benchmarks.processes import Process
 from benchmarks.targets import NotMeasured, Target
-from penstock.bench.load import Report
 from penstock.bench.processes import Peak, cpu, rss_mb
+from penstock.bench.report import Report
 
 STREAMS = {"quick": 50, "normal": 2_000, "full": 2_000}
+CONNECTIONS = {"quick": 5, "normal": 20, "full": 20}
+"""Over gRPC."""
 RAMP_MS = {"quick": 100, "normal": 2_000, "full": 2_000}
 IDLE_SECONDS = 2.0
 REST_SECONDS = 60.0
@@ -60,24 +62,42 @@ def measure(bench: Bench) -> list[ManyStreams]:
     return found
 
 
+def measure_rpc(bench: Bench) -> list[ManyStreams]:
+    """The gateway with everything on, over gRPC: the same streams on a hundredth of the connections.
+
+    Raises:
+        StartError: it did not come up.
+        FeatureError: not every stream was accounted for.
+    """
+    return [_through_gateway(bench, CONNECTIONS[bench.depth])]
+
+
 def _through_nginx(bench: Bench) -> ManyStreams:
     folder = bench.folder / "streams-nginx"
     target, process = nginx.start(nginx.find(), folder, bench.upstream, bench.cores.gateway)
     return _through(bench, target, process, lambda _report: None, rest=False)
 
 
-def _through_gateway(bench: Bench) -> ManyStreams:
-    gateway = Gateway(bench.folder / "streams-penstock", bench.upstream, bench.cores.gateway)
+def _through_gateway(bench: Bench, rpc_connections: int | None = None) -> ManyStreams:
+    name = "streams-penstock" if rpc_connections is None else "streams-penstock-grpc"
+    gateway = Gateway(bench.folder / name, bench.upstream, bench.cores.gateway)
 
     def prove(report: Report) -> None:
         gateway.account(report)
         gateway.prove_accounting(failures=report.errors)
 
-    return _through(bench, gateway.target(), gateway.process, prove, rest=bench.depth == "full")
+    rest = bench.depth == "full"
+    return _through(bench, gateway.target(), gateway.process, prove, rest=rest, rpc_connections=rpc_connections)
 
 
 def _through(
-    bench: Bench, target: Target, process: Process, prove: Callable[[Report], None], *, rest: bool
+    bench: Bench,
+    target: Target,
+    process: Process,
+    prove: Callable[[Report], None],
+    *,
+    rest: bool,
+    rpc_connections: int | None = None,
 ) -> ManyStreams:
     streams = STREAMS[bench.depth]
     options = scenarios.request(
@@ -85,7 +105,8 @@ def _through(
         scenarios.STREAM_20MS if bench.depth == "quick" else scenarios.STREAM_125MS,
         scenarios.BODY_BYTES,
         scenarios.PACED,
-        connections=streams,
+        connections=rpc_connections or streams,
+        calls=streams // rpc_connections if rpc_connections else None,
         requests=streams,
         ramp_ms=RAMP_MS[bench.depth],
     )
@@ -108,7 +129,7 @@ def _through(
         process.stop()
     timing = report.stream
     print(
-        f"  many_streams {target.label}: {report.requests:,} complete, {report.errors} failed,"
+        f"  {'grpc_' if rpc_connections else ''}many_streams {target.label}: {report.requests:,} complete, {report.errors} failed,"
         f" RSS {idle:.0f} -> {peak.highest_mb:.0f} MB",
         flush=True,
     )

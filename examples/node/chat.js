@@ -10,7 +10,12 @@ import protoLoader from "@grpc/proto-loader";
 const target = process.env.PENSTOCK_TARGET ?? "127.0.0.1:4000";
 const model = process.env.PENSTOCK_MODEL ?? "demo";
 const key = process.env.PENSTOCK_API_KEY;
-if (!key) throw new Error("set PENSTOCK_API_KEY");
+if (!key) fail("set PENSTOCK_API_KEY");
+
+function fail(message) {
+  console.error(message);
+  process.exit(1);
+}
 
 const protos = path.resolve(import.meta.dirname, "../../proto");
 const definition = protoLoader.loadSync("penstock/v1/chat.proto", {
@@ -37,14 +42,19 @@ function create(request) {
 
 const request = { model, messages: [{ role: "user", text: "Say hello in five words." }] };
 
-const answer = await create(request);
-console.log(answer.choices[0].message.content);
-console.log(`${answer.usage.total_tokens} tokens`);
+try {
+  const answer = await create(request);
+  console.log(answer.choices[0].message.content);
+  console.log(`${answer.usage.total_tokens} tokens`);
 
-// Leaving the loop early cancels the call, here and at the provider.
-const stream = chat.Stream({ ...request, stream_options: { include_usage: true } }, metadata, deadline());
-for await (const chunk of stream) {
-  for (const choice of chunk.choices) process.stdout.write(choice.delta?.content ?? "");
-  if (chunk.usage) console.log(`\n${chunk.usage.total_tokens} tokens`);
+  // Leaving the loop early cancels the call, here and at the provider.
+  const stream = chat.Stream({ ...request, stream_options: { include_usage: true } }, metadata, deadline());
+  for await (const chunk of stream) {
+    for (const choice of chunk.choices) process.stdout.write(choice.delta?.content ?? "");
+    if (chunk.usage) console.log(`\n${chunk.usage.total_tokens} tokens`);
+  }
+} catch (error) {
+  // `details` is the gateway's message for people; `metadata` has the google.rpc details.
+  fail(error.details ? `${grpc.status[error.code]}: ${error.details}` : String(error));
 }
 chat.close();

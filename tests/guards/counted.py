@@ -9,6 +9,7 @@ import re
 import secrets
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Self
 
@@ -25,7 +26,7 @@ from penstock.engine.snapshot import (
     Settings,
     Snapshot,
 )
-from tests.guards import lockstep
+from tests.guards import lockstep, lockstep_grpc
 
 _PLENTY = 1_000_000_000
 """A limit that is enforced and never reached."""
@@ -116,16 +117,19 @@ def _calls(program: Path, out: Path) -> dict[str, int]:
     key = _core.generate_key()
     with lockstep.upstream() as upstream, _Counted(program, "engine", out) as engine:
         port = int(engine.ask(_setup(upstream.port, key)))
-        with lockstep.caller(port, key, upstream) as caller:
+        with lockstep.caller(port, key, upstream) as rest, lockstep_grpc.grpc_caller(port, key, upstream) as grpc:
             # First uses open connections, load tables and grow buffers.
-            _repeat(20, caller.unary)
-            _repeat(2, lambda: caller.stream(2 * _FRAMES))
+            for caller in (rest, grpc):
+                _repeat(20, caller.unary)
+                _repeat(2, partial(caller.stream, 2 * _FRAMES))
             engine.ask(b"records")
-            sections: list[tuple[int, Callable[[], object]]] = [
-                (_UNARY_CALLS, caller.unary),
-                (_STREAMS, lambda: caller.stream(_FRAMES)),
-                (_STREAMS, lambda: caller.stream(2 * _FRAMES)),
-            ]
+            sections: list[tuple[int, Callable[[], object]]] = []
+            for caller in (rest, grpc):
+                sections += [
+                    (_UNARY_CALLS, caller.unary),
+                    (_STREAMS, partial(caller.stream, _FRAMES)),
+                    (_STREAMS, partial(caller.stream, 2 * _FRAMES)),
+                ]
             for times, call in sections:
                 engine.ask(b"lap")
                 _repeat(times, call)
@@ -133,13 +137,16 @@ def _calls(program: Path, out: Path) -> dict[str, int]:
             handed_over = int(engine.ask(b"records"))
             engine.ask(b"lap")
         engine.finish()
-        _, unary, stream, longer, records, *_ = engine.totals()
-    if upstream.connections != 1 or handed_over != _UNARY_CALLS + 2 * _STREAMS:
+        _, unary, stream, longer, grpc_unary, grpc_stream, grpc_longer, records, *_ = engine.totals()
+    if upstream.connections != 1 or handed_over != 2 * (_UNARY_CALLS + 2 * _STREAMS):
         raise CountingError(f"{upstream.connections} connections to the upstream, {handed_over} usage records")
     return {
         "unary_call": round(unary / _UNARY_CALLS),
         "stream_call_64_frames": round(stream / _STREAMS),
         "stream_frame": round((longer - stream) / _STREAMS / _FRAMES),
+        "grpc_unary_call": round(grpc_unary / _UNARY_CALLS),
+        "grpc_stream_call_64_messages": round(grpc_stream / _STREAMS),
+        "grpc_stream_message": round((grpc_longer - grpc_stream) / _STREAMS / _FRAMES),
         "usage_record": round(records / handed_over),
     }
 

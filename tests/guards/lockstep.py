@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_TIMEOUT_S = 20.0
+TIMEOUT_S = 20.0
 """For one step; a gateway under valgrind takes some milliseconds."""
 
-_PROMPT = "Which gate of the penstock closes first when the governor trips, and how long may it take?"
+PROMPT = "Which gate of the penstock closes first when the governor trips, and how long may it take?"
 _CLIENT_HEADERS = {
     "accept": "application/json",
     "accept-encoding": "gzip, deflate",
@@ -46,7 +46,8 @@ _UPSTREAM_HEADERS = {
     "x-request-id": "req_5f1c2a7be6d94c0f",
     "strict-transport-security": "max-age=31536000; includeSubDomains; preload",
 }
-_ANSWER = {
+WORDS = "The intake gate, within twelve seconds."
+ANSWER = {
     "id": "chatcmpl-9f3a",
     "object": "chat.completion",
     "created": 1760000000,
@@ -54,7 +55,7 @@ _ANSWER = {
     "choices": [
         {
             "index": 0,
-            "message": {"role": "assistant", "content": "The intake gate, within twelve seconds.", "refusal": None},
+            "message": {"role": "assistant", "content": WORDS, "refusal": None},
             "logprobs": None,
             "finish_reason": "stop",
         }
@@ -73,7 +74,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(_TIMEOUT_S)
+        self._listener.settimeout(TIMEOUT_S)
         self._connection: socket.socket | None = None
         self.port: int = self._listener.getsockname()[1]
         self.connections = 0
@@ -91,7 +92,7 @@ class Upstream:
         """The body of the next request, on the connection that exists or a new one."""
         while True:
             known = [self._listener] if self._connection is None else [self._listener, self._connection]
-            ready, _, _ = select.select(known, [], [], _TIMEOUT_S)
+            ready, _, _ = select.select(known, [], [], TIMEOUT_S)
             if not ready:
                 raise OutOfStepError("the gateway did not call the upstream")
             if self._listener in ready:
@@ -127,7 +128,7 @@ class Caller:
     """The client's end of one connection, and with it what the upstream does meanwhile."""
 
     def __init__(self, port: int, key: str, upstream: Upstream, model: str = "guarded") -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), _TIMEOUT_S)
+        self._socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._upstream = upstream
         self._port = port
@@ -142,7 +143,7 @@ class Caller:
         """One call whose answer is one document."""
         self._request()
         self._upstream.receive()
-        body = json.dumps(_ANSWER).encode()
+        body = json.dumps(ANSWER).encode()
         head = self._upstream.head(**{"content-type": "application/json", "content-length": str(len(body))})
         self._upstream.send(head + body)
         self._upstream.done()
@@ -162,16 +163,16 @@ class Caller:
         self._request(stream=True)
         self._upstream.receive()
         head = self._upstream.head(**{"content-type": "text/event-stream", "transfer-encoding": "chunked"})
-        self._upstream.send(head + _chunk(_delta(0)))
+        self._upstream.send(head + chunk(delta(0)))
         seen = self._read_until(b'" word0"')
         if not seen.startswith(b"HTTP/1.1 200 "):
             raise OutOfStepError(f"not a stream: {seen[:400]!r}")
         for number in range(1, frames):
-            self._upstream.send(_chunk(_delta(number)))
+            self._upstream.send(chunk(delta(number)))
             self._read_until(b'" word%d"' % number)
         usage = {"prompt_tokens": 26, "completion_tokens": frames, "total_tokens": 26 + frames}
-        ending = [_event(finish="stop"), _event(usage=usage), b"data: [DONE]\n\n"]
-        self._upstream.send(b"".join(_chunk(event) for event in ending) + b"0\r\n\r\n")
+        ending = [event(finish="stop"), event(usage=usage), b"data: [DONE]\n\n"]
+        self._upstream.send(b"".join(chunk(event) for event in ending) + b"0\r\n\r\n")
         self._upstream.done()
         self._read_until(b"data: [DONE]", b"\r\n0\r\n\r\n")
 
@@ -181,7 +182,7 @@ class Caller:
                 "model": self._model,
                 "messages": [
                     {"role": "system", "content": "You answer in one sentence."},
-                    {"role": "user", "content": _PROMPT},
+                    {"role": "user", "content": PROMPT},
                 ],
                 "max_tokens": 256,
                 "temperature": 0.2,
@@ -229,7 +230,7 @@ def caller(port: int, key: str, upstream: Upstream) -> Iterator[Caller]:
 
 def _accepted(listener: socket.socket) -> socket.socket:
     connection, _ = listener.accept()
-    connection.settimeout(_TIMEOUT_S)
+    connection.settimeout(TIMEOUT_S)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
@@ -258,17 +259,15 @@ def _more(connection: socket.socket, read: bytes) -> bytes:
     return piece
 
 
-def _chunk(data: bytes) -> bytes:
+def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def _delta(number: int) -> bytes:
-    return _event(delta={"content": f" word{number}"})
+def delta(number: int) -> bytes:
+    return event(delta={"content": f" word{number}"})
 
 
-def _event(
-    delta: dict[str, str] | None = None, finish: str | None = None, usage: dict[str, int] | None = None
-) -> bytes:
+def event(delta: dict[str, str] | None = None, finish: str | None = None, usage: dict[str, int] | None = None) -> bytes:
     choice = {"index": 0, "delta": delta or {}, "logprobs": None, "finish_reason": finish}
     event = {
         "id": "chatcmpl-9f3a",

@@ -19,6 +19,7 @@ import pytest
 from penstock.bench.processes import PROC, available, is_running
 
 ROOT = Path(__file__).resolve().parents[2]
+LOADS = "unary_c1,unary_c32,sse_c16,grpc_unary_c1,grpc_unary_c32,grpc_stream_c16"
 pytestmark = pytest.mark.skipif(not available(), reason="reads Linux's /proc")
 
 
@@ -73,7 +74,7 @@ def test_a_quick_run_measures_what_it_was_asked_for(tmp_path: Path, running: lis
     run = Run(
         tmp_path,
         *("--rounds", "1", "--targets", "direct,penstock,penstock-off"),
-        *("--scenarios", "unary_c1,unary_c32,sse_c16,starts,token_count,many_streams,state_growth"),
+        *("--scenarios", f"{LOADS},starts,token_count,many_streams,grpc_many_streams,state_growth"),
     )
     running.append(run)
     said, _ = run.process.communicate(timeout=110)
@@ -93,6 +94,15 @@ def test_a_quick_run_measures_what_it_was_asked_for(tmp_path: Path, running: lis
     assert ("sse_c16", "penstock", "off") not in rows
     streams = {s["target"]: s for s in document["experiments"]["many_streams"]}["penstock (native)"]
     assert (streams["complete"], streams["failed"]) == (streams["streams"], 0)
+    (streams,) = document["experiments"]["grpc_many_streams"]
+    assert (streams["complete"], streams["failed"], streams["streams"]) == (50, 0, 50)
+
+    rpc = rows["grpc_unary_c1", "penstock", "on"]
+    assert rpc["added_p50_us"] == pytest.approx(rpc["p50_us"] - rows["unary_c1", "direct", "-"]["p50_us"], abs=0.2)
+    for scenario in ("grpc_unary_c1", "grpc_unary_c32", "grpc_stream_c16"):
+        assert rows[scenario, "penstock", "on"]["errors"] == 0
+        assert [target for name, target, _ in rows if name == scenario] == ["penstock"]
+    assert rows["grpc_stream_c16", "penstock", "on"]["cpu_us_per_frame"] > 0
 
     growth = document["experiments"]["state_growth"]
     assert (growth["keys_stored"], growth["keys_in_memory"], growth["deployments"]) == (2_000, 500, 1_000)
@@ -101,6 +111,7 @@ def test_a_quick_run_measures_what_it_was_asked_for(tmp_path: Path, running: lis
 
     goals = {goal["measure"]: goal for goal in document["goals"]}
     assert goals["throughput at 32 connections, to smg's"]["measured"] == ""
+    assert goals["CPU per unary gRPC call, to REST's"]["measured"].endswith(" us)")
     over = goals["CPU per request, features on, over features off"]
     assert over["measured"].endswith(" us")
     assert (over["met"], over["reason"]) == (None, "1 of 5 rounds")

@@ -129,6 +129,78 @@ def test_a_key_is_needed(start_gateway: Callable[..., Gateway], tmp_path: Path) 
     assert ("TTFT", "paced") not in done.entries
 
 
+def test_times_over_grpc_are_those_that_were_injected(start_gateway: Callable[..., Gateway], tmp_path: Path) -> None:
+    pytest.importorskip("grpc", reason="the gRPC client's libraries are not installed")
+    gateway = start_gateway(config=CONFIG)
+    host = gateway.url.replace("http", "grpc", 1)
+    arguments = ("--users", "6", "--spawn-rate", "6", "--run-time", "3s", "--model", "paced", "--deltas", str(DELTAS))
+    done = run(tmp_path, host, *arguments, key=gateway.new_key())
+    assert done.status == 0, done.output
+    assert not done.failures
+    # Without a class: those of the host's scheme, and no others.
+    kinds = ("grpc-unary", "grpc-stream", "grpc-TTFT", "grpc-gap")
+    assert {kind for kind, name in done.entries if name == "paced"} == set(kinds)
+    unary, stream, first, gap = (done.entries[kind, "paced"] for kind in kinds)
+    assert unary.count >= 3
+    assert first.count == stream.count >= 3
+    assert gap.count == stream.count * (DELTAS - 1)
+    assert first.least >= TTFT_MS - 1
+    assert first.average < TTFT_MS + 300
+    assert GAP_MS * 0.9 <= gap.average < GAP_MS * 1.9
+    whole = TTFT_MS + GAP_MS * (DELTAS - 1)
+    assert whole - 1 <= stream.least <= stream.average < whole + 500
+    assert whole - 1 <= unary.least <= unary.average < whole + 500
+
+
+def test_users_of_both_kinds_share_a_host(start_gateway: Callable[..., Gateway], tmp_path: Path) -> None:
+    pytest.importorskip("grpc", reason="the gRPC client's libraries are not installed")
+    gateway = start_gateway(config=CONFIG)
+    arguments = ("--users", "2", "--spawn-rate", "2", "--run-time", "2s", "--model", "paced", "--max-tokens", "0")
+    done = run(tmp_path, gateway.url, *arguments, "UnaryUser", "GrpcUnaryUser", key=gateway.new_key())
+    assert done.status == 0, done.output
+    for kind in ("unary", "grpc-unary"):
+        assert done.entries[kind, "paced"].failures == 0
+        assert done.entries[kind, "paced"].count >= 1
+
+
+GRPC_CONFIG = """
+model_list:
+  - {model_name: refused, litellm_params: {model: sim/status=429, custom_llm_provider: openai, api_base: $SIMULATOR/v1, api_key: x}}
+  - {model_name: slow, litellm_params: {model: sim/ttft=5000, custom_llm_provider: openai, api_base: $SIMULATOR/v1, api_key: x}}
+  - {model_name: short, litellm_params: {model: sim/tokens=5, custom_llm_provider: openai, api_base: $SIMULATOR/v1, api_key: x}}
+  - {model_name: good, litellm_params: {model: sim/tokens=16, custom_llm_provider: openai, api_base: $SIMULATOR/v1, api_key: x}}
+  - model_name: broken
+    litellm_params: {model: "openai/sim/tokens=16,fault=close_after:3", api_base: $SIMULATOR/v1, api_key: x}
+litellm_settings: {num_retries: 0}
+router_settings: {disable_cooldowns: true}
+"""
+GRPC_FAULTS = {
+    "refused": {"grpc-unary": "status RESOURCE_EXHAUSTED", "grpc-stream": "status RESOURCE_EXHAUSTED"},
+    "slow": {"grpc-unary": "status DEADLINE_EXCEEDED", "grpc-stream": "status DEADLINE_EXCEEDED"},
+    "unknown": {"grpc-unary": "status NOT_FOUND", "grpc-stream": "status NOT_FOUND"},
+    "short": {"grpc-stream": "5 deltas instead of 16"},
+    "broken": {"grpc-unary": "status UNAVAILABLE", "grpc-stream": "status UNAVAILABLE"},
+    "good": {},
+}
+
+
+def test_every_fault_over_grpc_has_a_name(start_gateway: Callable[..., Gateway], tmp_path: Path) -> None:
+    pytest.importorskip("grpc", reason="the gRPC client's libraries are not installed")
+    gateway = start_gateway(config=GRPC_CONFIG)
+    host = gateway.url.replace("http", "grpc", 1)
+    models = " ".join(GRPC_FAULTS)
+    arguments = ("--users", "2", "--spawn-rate", "2", "--run-time", "4s", "--model", models, "--deltas", "16")
+    done = run(tmp_path, host, *arguments, "--answer-timeout", "0.5", "--pause", "0.02", key=gateway.admin_key)
+    assert done.status == 1
+    assert "Traceback" not in done.output
+    assert done.failures == {
+        (kind, model): {error} for model, kinds in GRPC_FAULTS.items() for kind, error in kinds.items()
+    }
+    for kind in ("grpc-unary", "grpc-stream"):
+        assert done.entries[kind, "good"].count >= 1
+    assert done.entries["grpc-unary", "short"].failures == 0
+
+
 FAULTS = {
     "sim/status=429": {"unary": "status 429 (rate_limit_exceeded)", "stream": "status 429 (rate_limit_exceeded)"},
     "sim/fault=no_usage": {"unary": "no usage", "stream": "no usage"},
@@ -173,7 +245,12 @@ def test_nobody_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "option, value, said", [("--model", " ", "name at least one"), ("--deltas", "-1", "must not be negative")]
+    "option, value, said",
+    [
+        ("--model", " ", "name at least one"),
+        ("--deltas", "-1", "must not be negative"),
+        ("--host", "grpc://127.0.0.1:9/v1", "need grpc://host:port"),
+    ],
 )
 def test_options_that_cannot_be_used(tmp_path: Path, option: str, value: str, said: str) -> None:
     done = run(tmp_path, "http://127.0.0.1:9", "--run-time", "1s", f"{option}={value}")

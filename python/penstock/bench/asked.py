@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import urlsplit
 
-from penstock.bench import parsing, processes, wire
+from penstock.bench import credentials, parsing, processes, rpc, wire
 from penstock.bench.settings import Checks, Point, Settings, Target
 from penstock.bench.thresholds import Condition, parse
 from penstock.bench.wire import PAD, Surface, UsageError
 from penstock.config.env import Environment
-from penstock.config.secret import Secret
 
-KEY_VARIABLE: Final = "PENSTOCK_BENCH_KEY"
 DEFAULT_DURATION_MS: Final = 10_000
 DEFAULT_TOKENS: Final = 64
 OPEN_CONNECTIONS: Final = 64
 """Of an open loop, where the rate decides how many are busy."""
 COMPARED_ROUNDS: Final = 3
-SHORTEST_SECRET: Final = 8
-"""A shorter value of a header is no secret, and masking it would mask half of every message."""
+MOST_IN_FLIGHT: Final = 65_536
 
 
 @dataclass(frozen=True)
@@ -44,12 +40,14 @@ class Asked:
     header: Sequence[str] = field(default=(), repr=False)
     model: str | None = None
     surface: Surface | None = None
+    grpc: bool = False
     stream: bool | None = None
     max_tokens: int | None = None
     body: Path | None = None
     body_bytes: str | None = None
     prompt_tokens: int | None = None
     connections: str | None = None
+    calls_per_connection: int | None = None
     rate: str | None = None
     duration: str | None = None
     requests: int | None = None
@@ -88,35 +86,30 @@ class Asked:
         Raises:
             UsageError: an option cannot be used; the message names it and the fix.
         """
-        url, surface = wire.endpoint(self.url, self.surface)
-        urls = {self.label: url}
-        for text in self.compare:
-            label, other = parsing.pair(text, "--compare", "LABEL=URL")
-            if label in urls:
-                raise UsageError(f"--compare: two targets are called {label!r}; --label names the first")
-            urls[label] = wire.endpoint(other, surface)[0]
+        urls, surface = self._urls()
         if self.baseline is not None and (self.baseline not in urls or len(urls) < 2):
             raise UsageError(f"--baseline {self.baseline!r}: is no target; there are {', '.join(urls)} (see --compare)")
         streamed, bodies = self._bodies(surface, list(urls))
-        keys = self._keys(list(urls), environment)
+        key = credentials.given(self.key, self.key_file, self.key_env, environment)
+        keys = credentials.by_target(key, self.compare_key_env, list(urls), environment)
         extra = [parsing.header(text) for text in self.header]
         read = self._processes(list(urls))
-        targets = [
-            Target(
-                label=label,
-                url=where,
-                headers=_merged(wire.headers(surface, keys.get(label)), extra),
-                body=bodies[label],
-                processes=read.get(label, ()),
-            )
-            for label, where in urls.items()
-        ]
+        targets = []
+        for label, where in urls.items():
+            one = keys.get(label)
+            usual = rpc.metadata(one) if rpc.is_rpc(where) else wire.headers(surface, one)
+            targets.append(Target(label, where, credentials.merged(usual, extra), bodies[label], read.get(label, ())))
+        points = self._points()
+        for target, point in itertools.product(targets, points):
+            if target.is_rpc:
+                # Tried here, so that what cannot be sent is a wrong command line.
+                rpc.message(target.body, point.body_bytes)
         self._check_tls(list(urls.values()))
         duration = None if self.duration is None else parsing.duration(self.duration, "--duration")
         rounds = self.rounds or (COMPARED_ROUNDS if self.compare else 1)
         return Settings(
             targets=targets,
-            points=self._points(),
+            points=points,
             surface=surface,
             stream=self._checks() if streamed else None,
             rounds=rounds,
@@ -130,13 +123,33 @@ class Asked:
             ca_file=str(self.ca_file) if self.ca_file is not None else None,
             insecure=self.insecure,
             baseline=self.baseline,
-            secrets=[*keys.values(), *(Secret(text) for text in _quotable(extra, urls.values()))],
+            secrets=credentials.secrets(keys, extra, urls.values()),
         )
+
+    def _urls(self) -> tuple[dict[str, str], Surface]:
+        """By label: a whole endpoint each, or the address of a gRPC server; and the API that all of them speak."""
+        if self.grpc and not rpc.is_rpc(self.url, bare=True):
+            raise UsageError("--grpc: the URL is of REST; write host:port, or grpc://host:port")
+        surface: Surface | None = self.surface
+        urls: dict[str, str] = {}
+        compared = (parsing.pair(text, "--compare", "LABEL=URL") for text in self.compare)
+        for label, where in ((self.label, self.url), *compared):
+            if label in urls:
+                raise UsageError(f"--compare: two targets are called {label!r}; --label names the first")
+            if rpc.is_rpc(where, bare=self.grpc):
+                if surface not in (None, "chat"):
+                    raise UsageError(f"--surface {surface}: over gRPC there is chat to measure, and nothing else")
+                urls[label], surface = rpc.address(where), "chat"
+            else:
+                urls[label], surface = wire.endpoint(where, surface)
+        if self.calls_per_connection is not None and not any(map(rpc.is_rpc, urls.values())):
+            raise UsageError("--calls-per-connection: over HTTP/1.1 a connection has one request at a time; see --grpc")
+        return urls, surface or "chat"
 
     def _bodies(self, surface: Surface, labels: Sequence[str]) -> tuple[bool, dict[str, str]]:
         """Whether answers are streams, and the body for each target."""
         models = dict(parsing.pair(text, "--compare-model", "LABEL=MODEL") for text in self.compare_model)
-        _known(models, labels, "--compare-model")
+        parsing.known(models, labels, "--compare-model")
         if self.body is not None:
             own = {
                 "--model": self.model,
@@ -180,33 +193,6 @@ class Asked:
         except (OSError, UnicodeDecodeError) as e:
             raise UsageError(f"--body: {self.body}: {e}") from e
 
-    def _keys(self, labels: Sequence[str], environment: Environment) -> dict[str, Secret]:
-        given = [
-            name
-            for name, value in (("--key", self.key), ("--key-file", self.key_file), ("--key-env", self.key_env))
-            if value is not None
-        ]
-        if len(given) > 1:
-            raise UsageError(f"{given[1]}: the key is given by {given[0]} already; give one of them")
-        key: Secret | None
-        if self.key is not None:
-            key = Secret(self.key)
-        elif self.key_file is not None:
-            key = _key_file(self.key_file)
-        elif self.key_env is not None:
-            key = _variable(self.key_env, "--key-env", environment)
-        else:
-            key = environment.secret(KEY_VARIABLE)
-        keys = dict.fromkeys(labels, key) if key is not None else {}
-        for text in self.compare_key_env:
-            label, name = parsing.pair(text, "--compare-key-env", "LABEL=VARIABLE")
-            _known([label], labels, "--compare-key-env")
-            keys[label] = _variable(name, "--compare-key-env", environment)
-        for label, one in keys.items():
-            if not one.reveal().isascii() or any(c.isspace() for c in one.reveal()):
-                raise UsageError(f"the key for {label} has white space or letters that a header cannot carry")
-        return keys
-
     def _points(self) -> list[Point]:
         rates: list[float | None] = [None]
         if self.rate is not None:
@@ -227,7 +213,12 @@ class Asked:
             sizes = [
                 *parsing.numbers(self.body_bytes, "--body-bytes", int, lambda n: 0 < n <= 1 << 30, "1 to 1073741824")
             ]
-        return [Point(c, r, b) for b, r, c in itertools.product(sizes, rates, connections)]
+        calls = self.calls_per_connection or 1
+        if (most := calls * max(connections)) > MOST_IN_FLIGHT:
+            raise UsageError(
+                f"--calls-per-connection: {most:,} calls at a time; at most {MOST_IN_FLIGHT:,} are possible"
+            )
+        return [Point(c, r, b, calls) for b, r, c in itertools.product(sizes, rates, connections)]
 
     def _checks(self) -> Checks:
         order = self.check_order or "none"
@@ -242,7 +233,7 @@ class Asked:
             label, sign, selector = text.partition("=")
             if not sign:
                 label, selector = self.label, text
-            _known([label], labels, "--process")
+            parsing.known([label], labels, "--process")
             try:
                 roots = processes.find(selector)
             except processes.NotFound as e:
@@ -256,9 +247,9 @@ class Asked:
         return found
 
     def _check_tls(self, urls: Sequence[str]) -> None:
-        if (self.insecure or self.ca_file is not None) and not any(urlsplit(url).scheme == "https" for url in urls):
+        if (self.insecure or self.ca_file is not None) and not any(wire.is_secure(url) for url in urls):
             option = "--insecure" if self.insecure else "--ca-file"
-            raise UsageError(f"{option}: no URL is https://; leave the option out, or change the URL")
+            raise UsageError(f"{option}: no URL is https:// or grpcs://; leave the option out, or change the URL")
         if self.insecure and self.ca_file is not None:
             raise UsageError("--insecure: accepts any certificate, so --ca-file would not be asked; give one of them")
 
@@ -270,41 +261,3 @@ class Asked:
         usable = os.sched_getaffinity(0)
         said = f"one of {', '.join(map(str, sorted(usable)))}"
         return frozenset(parsing.numbers(self.client_cores, "--client-cores", int, lambda n: n in usable, said))
-
-
-def _known(given: Mapping[str, object] | Sequence[str], labels: Sequence[str], option: str) -> None:
-    for label in given:
-        if label not in labels:
-            raise UsageError(f"{option}: no target is called {label!r}; there are {', '.join(labels)}")
-
-
-def _merged(base: Sequence[tuple[str, str]], extra: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The user's own go before the tool's."""
-    own = {name for name, _ in extra}
-    return [*(pair for pair in base if pair[0] not in own), *extra]
-
-
-def _quotable(extra: Sequence[tuple[str, str]], urls: Iterable[str]) -> list[str]:
-    """What an answer may quote of headers and URLs, and what must not be shown: a header's words too, since after
-    `Bearer` it is the key alone that is quoted."""
-    values = [value for _, value in extra]
-    texts = [*values, *(word for value in values for word in value.split())]
-    texts += [text for url in urls for text in wire.query_secrets(url)]
-    return list(dict.fromkeys(text for text in texts if len(text) >= SHORTEST_SECRET))
-
-
-def _key_file(path: Path) -> Secret:
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"--key-file: {path}: {e}") from e
-    if not text:
-        raise UsageError(f"--key-file: {path} is empty")
-    return Secret(text)
-
-
-def _variable(name: str, option: str, environment: Environment) -> Secret:
-    value = environment.secret(name)
-    if value is None:
-        raise UsageError(f"{option}: the variable {name} is not set")
-    return value

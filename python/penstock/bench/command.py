@@ -16,6 +16,7 @@ from typing import Literal
 
 from penstock.bench import files, results, tables, thresholds
 from penstock.bench.asked import Asked
+from penstock.bench.document import Document, machine
 from penstock.bench.load import LoadError
 from penstock.bench.processes import NotFound
 from penstock.bench.progress import Line
@@ -56,7 +57,7 @@ def run(asked: Asked, *, output: Path | None, shown_as: Format) -> Status:
     if output is not None:
         files.prepare(output)
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    where = results.machine()
+    where = machine()
     line = Line(sys.stderr)
     runner = Runner(settings, line.show)
     try:
@@ -111,7 +112,7 @@ def _interruptible(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _shown(document: results.Document, shown_as: Format) -> str:
+def _shown(document: Document, shown_as: Format) -> str:
     match shown_as:
         case "json":
             return files.encoded(document).decode()
@@ -121,7 +122,7 @@ def _shown(document: results.Document, shown_as: Format) -> str:
             return tables.text(document)
 
 
-def _status(document: results.Document, *, broken: bool) -> Status:
+def _status(document: Document, *, broken: bool) -> Status:
     if broken:
         return Status.NOTHING
     if document.partial:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from penstock.bench import charts
-from penstock.bench.results import Document, Row
+from penstock.bench.document import Document, Row
 from penstock.bench.settings import Point, Settings
 from penstock.bench.tables import markdown
 from penstock.bench.wire import UsageError

@@ -1,4 +1,4 @@
-"""One run of the load generator: its options and report, in this process or in one of its own.
+"""One run of the load generator: its options, in this process or in one of its own.
 
 The structs mirror ``rust_core/loadgen`` field by field; unknown options are refused there, so that the two cannot drift
 apart. A process of its own can be pinned to cores, shares no interpreter with what samples the gateway, and can be told
@@ -22,6 +22,7 @@ from typing import Literal
 import msgspec
 
 from penstock.bench.processes import on_cores
+from penstock.bench.report import NOTHING, Report
 
 LOOK_SECONDS = 0.25
 """How often whoever waits for a load gets to look at what it does."""
@@ -36,17 +37,25 @@ class LoadError(Exception):
 
 
 class StreamOptions(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is expected of each event stream."""
+    """What is expected of each stream of events or messages."""
 
     deltas: int | None = None
-    """Events with text; None: any number."""
+    """Events, or messages, with text; None: any number."""
     order: Order = "same"
     """`same`: every stream carries the deltas of the first complete one, in its order; `numbered`: the simulator's words in
     their order; `any`: not checked."""
     done: bool = True
-    """The stream must end as its wire says: `[DONE]`, `message_stop`, `response.completed`."""
+    """The stream must end as its wire says: `[DONE]`, `message_stop`, `response.completed`. Over gRPC it always must."""
     usage: bool = False
-    """The stream must contain a `usage` object."""
+    """The stream must state its usage."""
+
+
+class GrpcOptions(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is sent in each call over gRPC, and how many there are at a time."""
+
+    message: bytes
+    """The request message as Protocol Buffers have it."""
+    calls_per_connection: int = 1
 
 
 class Options(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -62,7 +71,7 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     body_bytes: int | None = None
     """Bytes that the body shall have: `{pad}` in it becomes as many characters of prose as are missing."""
     connections: int = 1
-    """Connections, each with one request at a time."""
+    """Each with one request at a time, or with so many calls as `grpc` says."""
     threads: int = 1
     """Threads over which the connections are spread."""
     rate: float | None = None
@@ -82,110 +91,12 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     """Status of a good answer."""
     stream: StreamOptions | None = None
     """Answers are event streams, watched as said here; None: answers are read as they are."""
+    grpc: GrpcOptions | None = None
+    """gRPC over HTTP/2: the path of `url` is the method's, and `stream` watches `ChatStreamResponse`; None: HTTP/1.1."""
     ca_file: str | None = None
     """PEM bundle that `https` servers must chain to; None: Mozilla's roots."""
     insecure: bool = False
     """Accept any certificate of an `https` server."""
-
-
-class Quantiles(msgspec.Struct, frozen=True):
-    """A distribution of durations in microseconds; within 0.0125 %, `min` and `max` exact, all 0 without samples."""
-
-    count: int
-    min: float
-    mean: float
-    p50: float
-    p90: float
-    p99: float
-    p999: float
-    max: float
-    p75: float = 0.0
-    p95: float = 0.0
-    p9999: float = 0.0
-
-
-class StreamReport(msgspec.Struct, frozen=True):
-    """What was seen of event streams."""
-
-    ttft_us: Quantiles
-    """From when a request was due (open loop) or sent to its first delta with text."""
-    gap_us: Quantiles
-    """Between two successive deltas of a stream; deltas that arrived in one piece have gaps of 0."""
-    frames: int
-    """Events with data, over all complete streams."""
-    deltas: int
-    """Events with text, over all complete streams."""
-    digest: str
-    """Hash of the text of the first complete stream, boundaries included."""
-
-
-class Second(msgspec.Struct, frozen=True):
-    """One second of a run."""
-
-    second: int
-    """Counted from the start of the run, from 0."""
-    requests: int
-    """Answered as expected in it."""
-    errors: int
-    p50_us: float
-    """Of the latencies of the requests that it answered."""
-    p99_us: float
-
-
-class FirstError(msgspec.Struct, frozen=True):
-    """The first failure of a run."""
-
-    kind: str
-    detail: str
-    """The system's words, or the beginning of the answer's body; may quote what the request sent."""
-
-
-class Report(msgspec.Struct, frozen=True):
-    """What one run measured. Only requests that were answered as expected are in the distributions."""
-
-    requests: int
-    """Answered as expected."""
-    errors: int
-    errors_by_kind: dict[str, int]
-    elapsed_s: float
-    """From the start to the last answer."""
-    rps: float
-    """Answered requests per second."""
-    latency_us: Quantiles
-    """From when a request was due (open loop) or sent (closed loop) to the end of its answer."""
-    service_us: Quantiles
-    """From when a request was sent to the end of its answer."""
-    bytes_sent: int
-    bytes_received: int
-    send_delay_us: Quantiles | None = None
-    """Open loop: how much later than due requests were sent."""
-    stream: StreamReport | None = None
-    client_cpu_us_per_request: float | None = None
-    """The load generator's own CPU time per answered request; None where the kernel does not say."""
-    reconnects: int = 0
-    """Connections opened again, for whatever reason, after the first of each."""
-    seconds: Sequence[Second] = ()
-    """The course of the run."""
-    first_error: FirstError | None = None
-    stopped: bool = False
-    """The run was told to stop before its end."""
-    abandoned: int = 0
-    """Requests in flight when it stopped; neither answered nor errors."""
-
-
-_EMPTY = Quantiles(count=0, min=0, mean=0, p50=0, p90=0, p99=0, p999=0, max=0)
-_NOTHING = Report(
-    requests=0,
-    errors=0,
-    errors_by_kind={},
-    elapsed_s=0,
-    rps=0,
-    latency_us=_EMPTY,
-    service_us=_EMPTY,
-    bytes_sent=0,
-    bytes_received=0,
-    stopped=True,
-)
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -249,7 +160,7 @@ class Client:
                 child.kill()
         if stop is not None and stop.is_set() and child.returncode == -signal.SIGTERM:
             # It was told to stop before it had begun.
-            return _NOTHING
+            return NOTHING
         if child.returncode != 0:
             raise LoadError(err.decode(errors="replace").strip() or f"the load generator ended: {child.returncode}")
         return msgspec.json.decode(out, type=Report)

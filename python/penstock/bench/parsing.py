@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 from penstock.bench.wire import UsageError
@@ -73,3 +73,14 @@ def header(text: str) -> tuple[str, str]:
     if name in _OWN_HEADERS:
         raise UsageError(f"--header: {name!r} is set by the tool")
     return name, value
+
+
+def known(given: Iterable[str], labels: Sequence[str], option: str) -> None:
+    """All of them are labels of targets.
+
+    Raises:
+        UsageError: one is not; named by ``option``.
+    """
+    for label in given:
+        if label not in labels:
+            raise UsageError(f"{option}: no target is called {label!r}; there are {', '.join(labels)}")

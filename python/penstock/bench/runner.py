@@ -7,49 +7,23 @@ from __future__ import annotations
 
 import select
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 
 import msgspec
 
-from penstock.bench import load, processes
+from penstock.bench import load, probing, processes
+from penstock.bench.probing import message_of
+from penstock.bench.report import FirstError
+from penstock.bench.samples import ProcessUse, Sample
 from penstock.bench.settings import Point, Settings, Target
 from penstock.bench.wire import shown
-
-_HOPELESS = frozenset({400, 401, 402, 403, 404, 405, 406, 413, 415, 422})
-"""Statuses that every request would get: the request is wrong, not the moment."""
-_HOPELESS_KINDS = frozenset({"connect", "tls", "framing", "closed"})
 
 
 class Unusable(Exception):
     """A target does not answer requests like these; the message says why and what to change."""
-
-
-class ProcessUse(msgspec.Struct, frozen=True):
-    """What a process and its descendants used in one run."""
-
-    cpu_us: float
-    """Of the measured run, warm-up excluded."""
-    rss_idle_mb: float
-    """Before the tool sent anything."""
-    rss_peak_mb: float
-    """Highest: as the system keeps it when the run raised that, else as seen four times a second."""
-    rss_after_mb: float
-    """When the run was over and had settled."""
-
-
-class Sample(msgspec.Struct, frozen=True):
-    """One measured run."""
-
-    target: str
-    point: int
-    """Index into the points."""
-    round: int
-    report: load.Report
-    processes: Mapping[str, ProcessUse] = {}
-    """By selector; one that ended during the run is missing."""
 
 
 @dataclass(frozen=True)
@@ -122,16 +96,12 @@ class Runner:
         once = msgspec.structs.replace(
             options, connections=1, threads=1, rate=None, requests=1, duration_ms=None, ramp_ms=0
         )
+        if once.grpc is not None:
+            once = msgspec.structs.replace(once, grpc=msgspec.structs.replace(once.grpc, calls_per_connection=1))
         report = self._client().run(once, stop=self.stop)
-        if report.requests or report.first_error is None:
-            return
-        kind = report.first_error.kind
-        detail = message_of(report.first_error.detail, self.settings.hidden)
-        status = int(kind.removeprefix("status_")) if kind.startswith("status_") else 0
-        if kind in _HOPELESS_KINDS or status in _HOPELESS:
-            raise Unusable(
-                f"{target.label}: {shown(target.url)}: {_said(kind, status)}: {detail or 'no body'}{_fix(kind, status)}"
-            )
+        why = probing.verdict(report, is_rpc=target.is_rpc, hide=self.settings.hidden)
+        if why is not None:
+            raise Unusable(f"{target.label}: {shown(target.url)}: {why}")
 
     def _measure(self, target: Target, point: int, number: int, step: Step) -> Sample | None:
         settings = self.settings
@@ -173,7 +143,7 @@ class Runner:
             )
         if report.first_error is not None:
             detail = message_of(report.first_error.detail, settings.hidden)
-            report = msgspec.structs.replace(report, first_error=load.FirstError(report.first_error.kind, detail))
+            report = msgspec.structs.replace(report, first_error=FirstError(report.first_error.kind, detail))
         return Sample(target.label, point, number, report, used)
 
 
@@ -186,55 +156,9 @@ def _running(selectors: Sequence[str]) -> dict[str, list[int]]:
     return found
 
 
-def message_of(detail: str, hide: Callable[[str], str] = str) -> str:
-    """What an answer's body says went wrong, in at most 200 characters: the message of the usual JSON shapes, with
-    what must not be seen hidden."""
-    try:
-        said = msgspec.json.decode(detail)
-    except msgspec.DecodeError:
-        said = detail
-    for name in ("error", "message", "detail"):
-        if isinstance(said, dict) and name in said:
-            said = said[name]
-    text = said if isinstance(said, str) else msgspec.json.encode(said).decode()
-    # Hidden before it is cut: a part of a key is still a secret.
-    return " ".join(hide(text).split())[:200]
-
-
 def _rss(selector: str) -> float:
     return _rss_of(processes.find(selector))
 
 
 def _rss_of(pids: list[int]) -> float:
     return sum(processes.rss_mb(pid) for pid in pids)
-
-
-def _said(kind: str, status: int) -> str:
-    if status:
-        return f"answered with status {status}"
-    return {
-        "connect": "cannot connect",
-        "tls": "the TLS handshake failed",
-        "framing": "the answer is not HTTP/1.1",
-        "closed": "closed the connection without an answer",
-    }[kind]
-
-
-def _fix(kind: str, status: int) -> str:
-    hints = {
-        "connect": "is the gateway running there?",
-        "tls": "give the CA's certificate with --ca-file, or use --insecure; or is it plain http://?",
-        "framing": "is it https://?",
-        "closed": "is it https://?",
-    }
-    by_status = {
-        401: "give a key with --key-file, --key-env or --key",
-        403: "may the key use this model? see --model and --key-file",
-        404: "check the URL, --surface and --model",
-        405: "check the URL and --surface",
-        413: "the body is too large for the gateway: see --body-bytes",
-        400: "check --model, --max-tokens and --body",
-        422: "check --model, --max-tokens and --body",
-    }
-    hint = by_status.get(status) if status else hints[kind]
-    return f" ({hint})" if hint else ""

@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from penstock.bench.load import Options, Order, StreamOptions
-from penstock.bench.wire import MASK, Surface
+import msgspec
+
+from penstock.bench import rpc
+from penstock.bench.load import GrpcOptions, Options, Order, StreamOptions
+from penstock.bench.wire import MASK, Surface, is_secure
 from penstock.config.secret import Secret
 
 _SHORTEST_PART = 4
@@ -22,13 +25,18 @@ class Target:
 
     label: str
     url: str
-    """Full endpoint."""
+    """Full endpoint, or `grpc[s]://host:port`."""
     headers: Sequence[tuple[str, str]] = field(repr=False)
     """With the key."""
     body: str
     """With `{pad}` where filler goes, when the points have sizes."""
     processes: Sequence[str] = ()
     """Selectors (see :func:`penstock.bench.processes.find`) of what is read while this target is measured."""
+
+    @property
+    def is_rpc(self) -> bool:
+        """It is asked over gRPC."""
+        return rpc.is_rpc(self.url)
 
 
 @dataclass(frozen=True)
@@ -40,11 +48,20 @@ class Point:
     """Requests per second; None: closed loop."""
     body_bytes: int | None = None
     """None: the body as it is."""
+    calls: int = 1
+    """At a time on each connection. HTTP/1.1 has no such thing: there it is more connections."""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests at a time."""
+        return self.connections * self.calls
 
     @property
     def label(self) -> str:
-        """`32 connections, 500/s, 10,000 bytes`."""
+        """`32 connections, 2 calls on each, 500/s, 10,000 bytes`."""
         said = ["1 connection" if self.connections == 1 else f"{self.connections:,} connections"]
+        if self.calls > 1:
+            said.append(f"{self.calls:,} calls on each")
         if self.rate is not None:
             said.append(f"{self.rate:,.10g}/s")
         if self.body_bytes is not None:
@@ -53,10 +70,11 @@ class Point:
 
     @property
     def slug(self) -> str:
-        """The same for names of files: `c32-r500-b10000`."""
+        """The same for names of files: `c32-m2-r500-b10000`."""
+        calls = "" if self.calls == 1 else f"-m{self.calls}"
         rate = "" if self.rate is None else f"-r{self.rate:.10g}"
         size = "" if self.body_bytes is None else f"-b{self.body_bytes}"
-        return f"c{self.connections}{rate}{size}"
+        return f"c{self.connections}{calls}{rate}{size}"
 
 
 @dataclass(frozen=True)
@@ -102,17 +120,17 @@ class Settings:
         """Requests before a measured run."""
         if self.warmup is not None:
             return self.warmup
-        return point.connections * (1 if self.stream is not None else 2)
+        return point.in_flight * (1 if self.stream is not None else 2)
 
     def options(self, target: Target, point: Point) -> Options:
         """The load generator's options of one measured run, without warm-up."""
         checks = self.stream
-        return Options(
+        options = Options(
             url=target.url,
             headers=list(target.headers),
             body=target.body,
             body_bytes=point.body_bytes,
-            connections=point.connections,
+            connections=point.in_flight,
             threads=min(self.threads, point.connections),
             rate=point.rate,
             requests=self.requests,
@@ -122,8 +140,18 @@ class Settings:
             stream=None
             if checks is None
             else StreamOptions(deltas=checks.deltas, order=checks.order, done=checks.done, usage=checks.usage),
-            ca_file=self.ca_file if target.url.startswith("https:") else None,
-            insecure=self.insecure and target.url.startswith("https:"),
+            ca_file=self.ca_file if is_secure(target.url) else None,
+            insecure=self.insecure and is_secure(target.url),
+        )
+        if not target.is_rpc:
+            return options
+        return msgspec.structs.replace(
+            options,
+            url=rpc.endpoint(target.url, stream=checks is not None),
+            body="",
+            body_bytes=None,
+            connections=point.connections,
+            grpc=GrpcOptions(rpc.message(target.body, point.body_bytes), point.calls),
         )
 
     def hidden(self, text: str) -> str:
@@ -154,5 +182,10 @@ def described(settings: Settings) -> Mapping[str, object]:
         "threads": settings.threads,
         "client_cores": sorted(settings.cores) if settings.cores is not None else None,
         "insecure": settings.insecure,
-        "http": "1.1",
+        "protocols": protocols(settings),
     }
+
+
+def protocols(settings: Settings) -> list[str]:
+    """Those that are spoken: `HTTP/1.1`, `gRPC`."""
+    return list(dict.fromkeys("gRPC" if target.is_rpc else "HTTP/1.1" for target in settings.targets))

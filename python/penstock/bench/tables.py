@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from penstock.bench.results import Document, Metric, Row
+from penstock.bench.document import Document, Metric, Row
 
 _MILLISECONDS_FROM_US = 10_000.0
 """Tables whose largest median of p99 is below are in microseconds."""
@@ -52,7 +52,9 @@ def _origin(document: Document) -> list[str]:
     end = [f"{said['duration_ms']} ms"] if said["duration_ms"] else []
     end += [f"{said['requests']} requests"] if said["requests"] else []
     rounds = f"{said['rounds']} rounds, medians" if said["rounds"] != 1 else "1 round"
-    lines = [f"{said['surface']}, {kind}, {' or '.join(end)} per run, {rounds}; HTTP/1.1; {document.started_at}."]
+    spoken = said["protocols"]
+    wires = ", ".join(spoken) if isinstance(spoken, list) else spoken
+    lines = [f"{said['surface']}, {kind}, {' or '.join(end)} per run, {rounds}; {wires}; {document.started_at}."]
     lines += [f"{label}: {url}" for label, url in document.targets.items()]
     machine = f"{where.cpu}, {where.cores} cores, {where.system}"
     lines.append(f"Client: {document.tool} on {machine}; load average before the start {where.load_average}.")

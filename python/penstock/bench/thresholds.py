@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from penstock.bench.results import ADDED, ADDED_STREAM, QUANTILES, Row, Threshold
+from penstock.bench.document import Row, Threshold
+from penstock.bench.results import ADDED, ADDED_STREAM, QUANTILES
 from penstock.bench.settings import Settings
 from penstock.bench.wire import UsageError
 

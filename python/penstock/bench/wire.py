@@ -36,6 +36,11 @@ class UsageError(Exception):
     """An option cannot be used; the message names it and the fix."""
 
 
+def is_secure(url: str) -> bool:
+    """Whether it is spoken to over TLS."""
+    return url.startswith(("https://", "grpcs://"))
+
+
 def endpoint(url: str, surface: Surface | None) -> tuple[str, Surface]:
     """The full address that a base URL (`http://host:4000/v1`) or a full endpoint means, and its surface.
 
@@ -48,10 +53,10 @@ def endpoint(url: str, surface: Surface | None) -> tuple[str, Surface]:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as e:
-        raise UsageError(f"URL: {_bare(url)!r} has a host or a port that cannot be read") from e
+        raise UsageError(f"URL: {bare(url)!r} has a host or a port that cannot be read") from e
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(
-            f"URL: {_bare(url)!r} must look like http://127.0.0.1:4000/v1 or https://host/v1/chat/completions"
+            f"URL: {bare(url)!r} must look like http://127.0.0.1:4000/v1, https://host/v1/chat/completions or grpc://host:4000"
         )
     if "@" in parts.netloc:
         raise UsageError("URL: must not carry credentials; give the key with --key-file, --key-env or --key")
@@ -90,7 +95,7 @@ def _parameters(query: str) -> list[tuple[str, str, str, bool]]:
     return found
 
 
-def _bare(url: str) -> str:
+def bare(url: str) -> str:
     """Without what may be a secret, of something that may be no URL."""
     return re.sub(r"//[^/]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])
 
@@ -144,6 +149,11 @@ def prose(tokens: int) -> str:
     if (counted := _core.count_tokens(text)) != tokens:
         raise UsageError(f"--prompt-tokens: {tokens} words are {counted} tokens; give --body-bytes or --body")
     return text
+
+
+def prose_of(letters: int) -> str:
+    """So many letters of the load generator's filler."""
+    return (f"{_TEXT} " * (letters // len(_TEXT) + 1))[:letters]
 
 
 def streams(body_text: str) -> bool:

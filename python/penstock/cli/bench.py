@@ -54,7 +54,8 @@ _WHO, _SEE, _TELL = "Comparing", "Processes and TLS", "What to tell"
     type=click.Choice(["chat", "completions", "embeddings", "responses", "messages"]),
     help="The API to speak [the URL's, else chat].",
 )
-@_option(_ASK, "--stream/--unary", default=None, help="Ask for an event stream, or for one answer [unary].")
+@_option(_ASK, "--grpc", is_flag=True, help="Addresses without a scheme, host:port, are of gRPC servers.")
+@_option(_ASK, "--stream/--unary", default=None, help="Ask for a stream, or for one answer [unary].")
 @_option(_ASK, "--key", help="API key. Others on this machine can see it: rather use the next two.")
 @_option(_ASK, "--key-file", type=_FILE, help="File that holds the key.")
 @_option(_ASK, "--key-env", metavar="NAME", help="Variable that holds the key [PENSTOCK_BENCH_KEY].")
@@ -65,6 +66,13 @@ _WHO, _SEE, _TELL = "Comparing", "Processes and TLS", "What to tell"
 @_option(_ASK, "--body", type=_FILE, help="File with a request of your own; {pad} in it is filled to --body-bytes.")
 @_option(
     _LOAD, "--connections", metavar="N[,N...]", help="Each has one request at a time; a list is a sweep [1, or 64]."
+)
+@_option(
+    _LOAD,
+    "--calls-per-connection",
+    type=click.IntRange(1),
+    metavar="N",
+    help="gRPC: calls at a time on each connection. REST targets beside it get so many times the connections [1].",
 )
 @_option(
     _LOAD,
@@ -96,7 +104,7 @@ _WHO, _SEE, _TELL = "Comparing", "Processes and TLS", "What to tell"
     "--deltas",
     type=click.IntRange(0),
     metavar="N",
-    help="So many events with text in each stream [any number].",
+    help="So many events, or messages, with text in each stream [any number].",
 )
 @_option(
     _CHECK,
@@ -106,7 +114,10 @@ _WHO, _SEE, _TELL = "Comparing", "Processes and TLS", "What to tell"
 )
 @_option(_CHECK, "--check-usage", is_flag=True, help="Each stream must state its usage.")
 @_option(
-    _CHECK, "--check-done/--no-check-done", default=True, help="Each stream must have its wire's end marker [yes]."
+    _CHECK,
+    "--check-done/--no-check-done",
+    default=True,
+    help="Each event stream must have its wire's end marker [yes]. Over gRPC the status says it.",
 )
 @_option(_WHO, "--compare", multiple=True, metavar="LABEL=URL", help="Measure this too, in turns. May be repeated.")
 @_option(_WHO, "--label", default="target", show_default=True, help="What the first URL is called.")
@@ -125,7 +136,7 @@ _WHO, _SEE, _TELL = "Comparing", "Processes and TLS", "What to tell"
     metavar="[LABEL=]WHICH",
     help="Read CPU and memory of this process and its children: id, pidfile or name. May be repeated.",
 )
-@_option(_SEE, "--ca-file", type=_FILE, help="PEM certificates to trust for https:// [Mozilla's].")
+@_option(_SEE, "--ca-file", type=_FILE, help="PEM certificates to trust for https:// and grpcs:// [Mozilla's].")
 @_option(_SEE, "--insecure", is_flag=True, help="Accept any certificate.")
 @_option(
     _TELL, "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for JSON, Markdown and charts."
@@ -143,11 +154,14 @@ _WHO, _SEE, _TELL = "Comparing", "Processes and TLS", "What to tell"
 def bench(output: Path | None, shown_as: Any, **given: Any) -> None:
     """Measure a gateway: latency, throughput, streams, CPU and memory.
 
-    URL is a base address such as http://127.0.0.1:4000/v1, or a whole endpoint. HTTP/1.1, with or without TLS.
+    URL is a base address such as http://127.0.0.1:4000/v1 or a whole endpoint, spoken to over HTTP/1.1; or
+    grpc://127.0.0.1:4000, spoken to over gRPC (penstock.v1.Chat). https:// and grpcs:// are the same over TLS.
 
     \b
     penstock bench http://127.0.0.1:4000/v1 --model demo --connections 1,8,32 --process penstock
     penstock bench http://127.0.0.1:4000/v1 --model demo --stream --connections 64 --ramp 1s
+    penstock bench grpc://127.0.0.1:4000 --model demo --connections 2 --calls-per-connection 16 \\
+        --compare rest=http://127.0.0.1:4000/v1
     penstock bench http://127.0.0.1:4000/v1 --model demo --rate 500 --fail-on 'p99_ms>50'
     penstock bench http://127.0.0.1:4000/v1 --model demo --label gateway \\
         --compare direct=http://127.0.0.1:4010/v1 --baseline direct --output results

@@ -21,12 +21,13 @@ class AsyncClient:
     """A connection to a gateway. Belongs to the event loop of its first call; make one and keep it.
 
     Args:
-        target: `grpc://host:port` (plaintext), `grpcs://host:port` (TLS) or `host:port` (plaintext).
+        target: `grpc://host:port` (plaintext), `grpcs://host:port` (TLS) or `host:port` (plaintext). Other forms of
+            grpcio are passed on, in plaintext: `ipv4:10.0.0.1:4000,10.0.0.2:4000` takes turns.
         api_key: A virtual key; the variable `PENSTOCK_API_KEY` when absent.
         timeout: Seconds for a call with all its retries, unless the call has its own.
         max_retries: How often a call is tried again, unless the call has its own. 0: never.
         compression: Whether requests are compressed (gzip). Answers are where the gateway finds it worth while.
-        metadata: Sent with each call.
+        metadata: Sent with each call. Values are text; bytes for names that end in `-bin`.
         channel_options: Options of grpcio, over the client's own.
         root_certificates: PEM of the authorities that a TLS gateway's certificate may come from; the system's when
             absent.
@@ -34,7 +35,22 @@ class AsyncClient:
 
     Raises:
         ConfigurationError: An argument is missing or cannot be used.
+
+    Attributes:
+        chat: `create`, `stream` and `session`; see `AsyncChat`.
+        completions: `create` and `stream`; see `AsyncCompletions`.
+        embeddings: `create`; see `AsyncEmbeddings`.
+        responses: `create` and `stream`; see `AsyncResponses`.
+        models: `list` and `get`; see `AsyncModels`.
+        tokens: `count`; see `AsyncTokens`.
     """
+
+    chat: AsyncChat
+    completions: AsyncCompletions
+    embeddings: AsyncEmbeddings
+    responses: AsyncResponses
+    models: AsyncModels
+    tokens: AsyncTokens
 
     def __init__(
         self,
@@ -44,7 +60,7 @@ class AsyncClient:
         timeout: float = DEFAULT_TIMEOUT_S,
         max_retries: int = DEFAULT_RETRIES,
         compression: bool = False,
-        metadata: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str | bytes] | None = None,
         channel_options: Mapping[str, Any] | None = None,
         root_certificates: bytes | None = None,
         client_certificate: tuple[bytes, bytes] | None = None,
@@ -104,7 +120,7 @@ class _Resource:
 
 
 class AsyncChat(_Resource):
-    """Chat completions. Arguments are named as in OpenAI's SDK; messages are mappings in OpenAI's shape."""
+    """`client.chat`: chat completions. Arguments are named as in OpenAI's SDK; messages are mappings in OpenAI's shape."""
 
     async def create(
         self, *, model: str, messages: Iterable[object], **params: Unpack[ChatParams]
@@ -128,7 +144,7 @@ class AsyncChat(_Resource):
 
 
 class AsyncCompletions(_Resource):
-    """Text completions."""
+    """`client.completions`: text completions."""
 
     async def create(
         self, *, model: str, prompt: Input, **params: Unpack[CompletionParams]
@@ -150,7 +166,7 @@ class AsyncCompletions(_Resource):
 
 
 class AsyncEmbeddings(_Resource):
-    """Embeddings."""
+    """`client.embeddings`: vectors of texts."""
 
     async def create(
         self, *, model: str, input: Input, **params: Unpack[EmbeddingParams]
@@ -163,7 +179,7 @@ class AsyncEmbeddings(_Resource):
 
 
 class AsyncResponses(_Resource):
-    """OpenAI's Responses API: JSON in, JSON out."""
+    """`client.responses`: OpenAI's Responses API, JSON in, JSON out."""
 
     async def create(self, body: Mapping[str, Any] | str, **call: Unpack[CallOptions]) -> pb.ResponsesCreateResponse:
         """The whole response; `body_json` is its JSON text."""
@@ -179,7 +195,7 @@ class AsyncResponses(_Resource):
 
 
 class AsyncModels(_Resource):
-    """What the key may call."""
+    """`client.models`: what the key may call."""
 
     async def list(self, **call: Unpack[CallOptions]) -> list[pb.Model]:
         """All models."""
@@ -193,7 +209,7 @@ class AsyncModels(_Resource):
 
 
 class AsyncTokens(_Resource):
-    """Token counting."""
+    """`client.tokens`: token counting."""
 
     async def count(
         self,

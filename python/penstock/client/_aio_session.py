@@ -76,7 +76,7 @@ class AsyncSession:
 
     async def close(self) -> None:
         """Cancels the calls in flight and ends the session."""
-        self._state.end(closed())
+        self._state.end(closed("session"))
         if self._call is not None:
             self._call.cancel()
         for task in self._tasks:

@@ -59,6 +59,6 @@ def aio_error_of(error: grpc.aio.AioRpcError) -> CallError:
     return from_status(error.code(), error.details(), trailing, text_metadata(tuple(error.initial_metadata() or ())))
 
 
-def closed() -> CallError:
-    """What a call on a closed client ends with."""
-    return Cancelled(grpc.StatusCode.CANCELLED, "The client is closed.")
+def closed(what: str = "client") -> CallError:
+    """What a call on a closed client, or session, ends with."""
+    return Cancelled(grpc.StatusCode.CANCELLED, f"The {what} is closed.")

@@ -11,9 +11,10 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
+from penstock.client import _checks as checks
 from penstock.client import _messages as pb
 from penstock.client._json import fill
-from penstock.client._settings import Settings, checked_timeout
+from penstock.client._settings import Settings
 
 Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer", bound=Message)
@@ -53,7 +54,7 @@ class Options(NamedTuple):
 
     timeout: float
     max_retries: int
-    metadata: list[tuple[str, str]]
+    metadata: list[tuple[str, str | bytes]]
     on_metadata: Callable[[Mapping[str, str]], None] | None
 
 
@@ -61,14 +62,18 @@ _OPTIONS: Final = ("timeout", "max_retries", "metadata", "on_metadata")
 
 
 def options(settings: Settings, arguments: dict[str, Any]) -> Options:
-    """Takes the options out of a call's keyword arguments."""
+    """Takes the options out of a call's keyword arguments. What is None is the client's.
+
+    Raises:
+        ConfigurationError: One of them cannot be used.
+    """
     given = {name: arguments.pop(name) for name in _OPTIONS if name in arguments}
-    timeout, retries = given.get("timeout"), given.get("max_retries")
+    timeout, retries, told = given.get("timeout"), given.get("max_retries"), given.get("on_metadata")
     return Options(
-        settings.timeout if timeout is None else checked_timeout(timeout),
-        settings.max_retries if retries is None else retries,
+        settings.timeout if timeout is None else checks.timeout(timeout),
+        settings.max_retries if retries is None else checks.max_retries(retries),
         settings.metadata(given.get("metadata")),
-        given.get("on_metadata"),
+        None if told is None else checks.callback(told),
     )
 
 

@@ -21,12 +21,13 @@ class Client:
     """A connection to a gateway. Safe to use from many threads; make one and keep it.
 
     Args:
-        target: `grpc://host:port` (plaintext), `grpcs://host:port` (TLS) or `host:port` (plaintext).
+        target: `grpc://host:port` (plaintext), `grpcs://host:port` (TLS) or `host:port` (plaintext). Other forms of
+            grpcio are passed on, in plaintext: `ipv4:10.0.0.1:4000,10.0.0.2:4000` takes turns.
         api_key: A virtual key; the variable `PENSTOCK_API_KEY` when absent.
         timeout: Seconds for a call with all its retries, unless the call has its own.
         max_retries: How often a call is tried again, unless the call has its own. 0: never.
         compression: Whether requests are compressed (gzip). Answers are where the gateway finds it worth while.
-        metadata: Sent with each call.
+        metadata: Sent with each call. Values are text; bytes for names that end in `-bin`.
         channel_options: Options of grpcio, over the client's own.
         root_certificates: PEM of the authorities that a TLS gateway's certificate may come from; the system's when
             absent.
@@ -34,7 +35,22 @@ class Client:
 
     Raises:
         ConfigurationError: An argument is missing or cannot be used.
+
+    Attributes:
+        chat: `create`, `stream` and `session`; see `Chat`.
+        completions: `create` and `stream`; see `Completions`.
+        embeddings: `create`; see `Embeddings`.
+        responses: `create` and `stream`; see `Responses`.
+        models: `list` and `get`; see `Models`.
+        tokens: `count`; see `Tokens`.
     """
+
+    chat: Chat
+    completions: Completions
+    embeddings: Embeddings
+    responses: Responses
+    models: Models
+    tokens: Tokens
 
     def __init__(
         self,
@@ -44,7 +60,7 @@ class Client:
         timeout: float = DEFAULT_TIMEOUT_S,
         max_retries: int = DEFAULT_RETRIES,
         compression: bool = False,
-        metadata: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str | bytes] | None = None,
         channel_options: Mapping[str, Any] | None = None,
         root_certificates: bytes | None = None,
         client_certificate: tuple[bytes, bytes] | None = None,
@@ -104,7 +120,7 @@ class _Resource:
 
 
 class Chat(_Resource):
-    """Chat completions. Arguments are named as in OpenAI's SDK; messages are mappings in OpenAI's shape."""
+    """`client.chat`: chat completions. Arguments are named as in OpenAI's SDK; messages are mappings in OpenAI's shape."""
 
     def create(self, *, model: str, messages: Iterable[object], **params: Unpack[ChatParams]) -> pb.ChatCreateResponse:
         """The whole answer."""
@@ -126,7 +142,7 @@ class Chat(_Resource):
 
 
 class Completions(_Resource):
-    """Text completions."""
+    """`client.completions`: text completions."""
 
     def create(self, *, model: str, prompt: Input, **params: Unpack[CompletionParams]) -> pb.CompletionsCreateResponse:
         """The whole answer."""
@@ -146,7 +162,7 @@ class Completions(_Resource):
 
 
 class Embeddings(_Resource):
-    """Embeddings."""
+    """`client.embeddings`: vectors of texts."""
 
     def create(self, *, model: str, input: Input, **params: Unpack[EmbeddingParams]) -> pb.EmbeddingsCreateResponse:
         """One vector per input."""
@@ -157,7 +173,7 @@ class Embeddings(_Resource):
 
 
 class Responses(_Resource):
-    """OpenAI's Responses API: JSON in, JSON out."""
+    """`client.responses`: OpenAI's Responses API, JSON in, JSON out."""
 
     def create(self, body: Mapping[str, Any] | str, **call: Unpack[CallOptions]) -> pb.ResponsesCreateResponse:
         """The whole response; `body_json` is its JSON text."""
@@ -171,7 +187,7 @@ class Responses(_Resource):
 
 
 class Models(_Resource):
-    """What the key may call."""
+    """`client.models`: what the key may call."""
 
     def list(self, **call: Unpack[CallOptions]) -> list[pb.Model]:
         """All models."""
@@ -185,7 +201,7 @@ class Models(_Resource):
 
 
 class Tokens(_Resource):
-    """Token counting."""
+    """`client.tokens`: token counting."""
 
     def count(
         self,

@@ -80,6 +80,7 @@ class SessionState(Generic[I]):
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._failure: CallError | None = None
+        self._is_over = False
 
     def begin(
         self, request: pb.ChatCreateRequest, inbox: I, credit: int, timeout: float
@@ -137,9 +138,10 @@ class SessionState(Generic[I]):
             self._calls.pop(call.id, None)
 
     def end(self, error: CallError) -> None:
-        """The session is over; so are its calls."""
+        """The session is over; so are its calls. The first to say so knows why."""
         with self._lock:
-            self._failure = error
+            if not self._is_over:
+                self._is_over, self._failure = True, error
             calls = list(self._calls.values())
             self._calls.clear()
         for call in calls:

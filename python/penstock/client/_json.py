@@ -127,6 +127,10 @@ def _is_map(field: FieldDescriptor) -> bool:
 
 def _set(message: Message, field: FieldDescriptor, value: Any, path: str) -> bool:
     """Sets the field; false when the value does not fit."""
+    oneof = field.containing_oneof
+    if oneof is not None and message.WhichOneof(oneof.name) not in (None, field.name):
+        # Setting it would undo the other.
+        return False
     entry = field.message_type
     if entry is not None and _is_map(field):
         of = entry.fields_by_name["value"]

@@ -10,7 +10,7 @@ they carry the same `status_code`, `code`, `param`, `type` and `message`.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -50,6 +50,17 @@ class Object:
     def __getitem__(self, name: str) -> Any:
         return self._data[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._data
+
+    def __iter__(self) -> Iterator[Any]:
+        """Names and values, as that SDK's objects give them."""
+        return iter(self._data.items())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without it copies are made empty first, and `__getattr__` has nothing to look in.
+        return type(self), (self._data, self._known)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Object) and self.model_dump() == other.model_dump()
 
@@ -70,6 +81,50 @@ class Object:
         return json.dumps(self.model_dump(), ensure_ascii=False, indent=indent)
 
 
+class Page(Object):
+    """A list of everything there is; iterating gives its `data`."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._data["data"])
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        for item in self._data["data"]:
+            yield item
+
+
+class AsyncPages:
+    """A list that is asked for when it is awaited or iterated, as that SDK's asyncio client has it."""
+
+    def __init__(self, ask: Callable[[], Awaitable[Page]]) -> None:
+        self._ask = ask
+
+    def __await__(self) -> Generator[Any, None, Page]:
+        return self._ask().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        for item in await self._ask():
+            yield item
+
+
+class Response(Object):
+    """An object of the Responses API."""
+
+    __slots__ = ()
+
+    @property
+    def output_text(self) -> str:
+        """All its texts; empty when it has none."""
+        items = (item for item in self._data.get("output") or () if _member(item, "type") == "message")
+        parts = (part for item in items for part in _member(item, "content") or ())
+        return "".join(_member(part, "text") or "" for part in parts if _member(part, "type") == "output_text")
+
+
+def _member(value: Any, name: str) -> Any:
+    return value[name] if isinstance(value, Object) and name in value else None
+
+
 def _dump(value: Any) -> Any:
     if isinstance(value, Object):
         return value.model_dump()
@@ -87,7 +142,8 @@ def view(message: Message) -> Object:
     data = to_dict(message)
     for field in message.DESCRIPTOR.fields:
         name = field.name
-        if name not in data or not field.message_type or name == "extra":
+        # A member that is null here is so by the rule or by `extra`: the field itself is not set.
+        if data.get(name) is None or not field.message_type or name == "extra":
             continue
         value = getattr(message, name)
         if isinstance(data[name], list):
@@ -99,7 +155,11 @@ def view(message: Message) -> Object:
 
 def parse(text: str) -> Any:
     """JSON text as OpenAI's SDK would show it."""
-    return json.loads(text, object_hook=Object)
+    return json.loads(text, object_hook=_object)
+
+
+def _object(data: dict[str, Any]) -> Object:
+    return Response(data) if data.get("object") == "response" else Object(data)
 
 
 def _arguments(given: dict[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -197,8 +257,8 @@ def _event(message: pb.ResponsesStreamResponse) -> Any:
     return parse(message.data_json)
 
 
-def _page(models: list[pb.Model]) -> Object:
-    return Object({"object": "list", "data": [view(model) for model in models]})
+def _page(models: list[pb.Model]) -> Page:
+    return Page({"object": "list", "data": [view(model) for model in models]})
 
 
 class OpenAI:
@@ -251,7 +311,7 @@ class AsyncOpenAI:
         self.completions = _Namespace(create=self._completion)
         self.embeddings = _Namespace(create=self._embedding)
         self.responses = _Namespace(create=self._response)
-        self.models = _Namespace(list=self._models, retrieve=self._model)
+        self.models = _Namespace(list=lambda: AsyncPages(self._models), retrieve=self._model)
 
     async def _chat(self, **given: Any) -> Any:
         arguments, stream = _arguments(given)
@@ -276,7 +336,7 @@ class AsyncOpenAI:
             return AsyncViewStream(responses.stream(body, **options), _event)
         return parse((await responses.create(body, **options)).body_json)
 
-    async def _models(self) -> Object:
+    async def _models(self) -> Page:
         return _page(await self._client.models.list())
 
     async def _model(self, model: str) -> Object:

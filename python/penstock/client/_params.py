@@ -19,8 +19,8 @@ class CallOptions(TypedDict, total=False):
     """Seconds for the call with all its retries, and for the provider; the client's when absent."""
     max_retries: int
     """The client's when absent."""
-    metadata: Mapping[str, str]
-    """Sent with the call."""
+    metadata: Mapping[str, str | bytes]
+    """Sent with the call, beside the client's. Values are text; bytes for names that end in `-bin`."""
     on_metadata: Callable[[Mapping[str, str]], None]
     """Called once the call has ended well, with the metadata of the answer (`x-penstock-*`, `x-ratelimit-*`)."""
 

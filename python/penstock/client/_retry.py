@@ -14,7 +14,7 @@ from typing import Final
 
 import grpc
 
-from penstock.client.errors import BudgetExceeded, CallError
+from penstock.client.errors import BudgetExceeded, CallError, InvalidRequest
 
 _TOKENS: Final = 10.0
 _REFILL: Final = 0.1
@@ -60,7 +60,7 @@ def _is_retryable(error: CallError) -> bool:
         # The gateway has failed over by itself. What it says about the provider is its last word unless it names a time.
         return bool(told) or error.source != "upstream"
     if error.status is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return bool(told) and not isinstance(error, BudgetExceeded)
+        return bool(told) and not isinstance(error, BudgetExceeded | InvalidRequest)
     return bool(told) and error.status in (grpc.StatusCode.ABORTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 
 

@@ -74,7 +74,7 @@ class Session:
 
     def close(self) -> None:
         """Cancels the calls in flight and ends the session."""
-        self._state.end(closed())
+        self._state.end(closed("session"))
         # Before the end of the frames: that would half-close the stream and ask the server to serve the calls to their end.
         self._call.cancel()
         self._frames.put(None)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import grpc
 
+from penstock.client import _checks as checks
 from penstock.client.errors import ConfigurationError
 from penstock.config.env import Environment
 
@@ -18,7 +18,7 @@ DEFAULT_TIMEOUT_S: Final = 60.0
 DEFAULT_RETRIES: Final = 2
 _DEFAULT_PORTS: Final = {"grpc": 4000, "grpcs": 443}
 _MESSAGE_BYTES: Final = 64 * 1024 * 1024
-_OWN_METADATA: Final = frozenset({"authorization", "user-agent"})
+_AUTHORITY: Final = "grpc.default_authority"
 
 OPTIONS: Final[dict[str, Any]] = {
     # An image or a long embedding answer is larger than grpcio's 4 MiB.
@@ -56,27 +56,24 @@ class Settings:
         timeout: float,
         max_retries: int,
         compression: bool,
-        metadata: Mapping[str, str] | None,
+        metadata: checks.Metadata | None,
         channel_options: Mapping[str, Any] | None,
         root_certificates: bytes | None,
         client_certificate: tuple[bytes, bytes] | None,
     ) -> None:
         self.address, self.is_secure = parse_target(target)
         key = api_key if api_key is not None else Environment().get(API_KEY)
-        if not key:
+        if key is None or key == "":
             raise ConfigurationError(f"No API key: pass `api_key` or set {API_KEY}.")
-        if not key.isascii() or not key.isprintable() or key != key.strip():
-            raise ConfigurationError("`api_key` has characters that a header cannot hold; was a line break copied?")
-        self._authorization = ("authorization", f"Bearer {key}")
-        self.timeout = checked_timeout(timeout)
-        if max_retries < 0:
-            raise ConfigurationError("`max_retries` must not be negative; 0 means no retries.")
-        self.max_retries = max_retries
-        self.compression = grpc.Compression.Gzip if compression else grpc.Compression.NoCompression
-        self._metadata = _checked_metadata(metadata or {})
-        self._root_certificates = root_certificates
-        self._client_certificate = client_certificate
-        self.options = list({**OPTIONS, **(channel_options or {})}.items())
+        self._authorization = ("authorization", f"Bearer {checks.api_key(key)}")
+        self.timeout = checks.timeout(timeout)
+        self.max_retries = checks.max_retries(max_retries)
+        is_compressed = checks.compression(compression)
+        self.compression = grpc.Compression.Gzip if is_compressed else grpc.Compression.NoCompression
+        self._metadata = checks.metadata({} if metadata is None else metadata)
+        self._certificates = checks.certificates(root_certificates, client_certificate)
+        given = checks.channel_options({} if channel_options is None else channel_options)
+        self.options = list({**OPTIONS, **_authority(self.address), **given}.items())
 
     def __repr__(self) -> str:
         return f"Settings({'grpcs' if self.is_secure else 'grpc'}://{self.address})"
@@ -84,12 +81,12 @@ class Settings:
     @property
     def credentials(self) -> grpc.ChannelCredentials:
         """For a secure channel."""
-        chain, key = self._client_certificate or (None, None)
-        return grpc.ssl_channel_credentials(self._root_certificates, key, chain)
+        roots, (chain, key) = self._certificates
+        return grpc.ssl_channel_credentials(roots, key, chain)
 
-    def metadata(self, of_call: Mapping[str, str] | None) -> list[tuple[str, str]]:
+    def metadata(self, of_call: object) -> list[tuple[str, str | bytes]]:
         """What goes with a call."""
-        return [self._authorization, *self._metadata, *_checked_metadata(of_call or {})]
+        return [self._authorization, *self._metadata, *(() if of_call is None else checks.metadata(of_call))]
 
 
 def parse_target(target: str) -> tuple[str, bool]:
@@ -99,6 +96,8 @@ def parse_target(target: str) -> tuple[str, bool]:
     Raises:
         ConfigurationError: It is none of these.
     """
+    if not isinstance(target, str):
+        raise ConfigurationError(f"`target` must be text, as `grpc://host:port`, not {type(target).__name__}.")
     scheme, found, rest = target.partition("://")
     if not found:
         if not target or target.isspace():
@@ -118,24 +117,12 @@ def parse_target(target: str) -> tuple[str, bool]:
     return address, scheme == "grpcs"
 
 
-def checked_timeout(timeout: float) -> float:
-    """Seconds. There is always a deadline: a call without one can hold its resources for ever.
-
-    Raises:
-        ConfigurationError: Not a positive, finite number.
-    """
-    if not (math.isfinite(timeout) and timeout > 0):
-        raise ConfigurationError(f"`timeout` must be a positive number of seconds, not {timeout}.")
-    return float(timeout)
-
-
-def _checked_metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
-    for name in metadata:
-        if name != name.lower() or name in _OWN_METADATA or name.startswith("grpc-"):
-            raise ConfigurationError(
-                f"`metadata` may not set `{name}`: names are lower case, and some are the client's."
-            )
-    return list(metadata.items())
+def _authority(address: str) -> dict[str, str]:
+    """The `:authority` of calls, where grpcio's own would be none: it takes the whole path of a socket, or the whole
+    list of addresses, and servers refuse what is not one host and port."""
+    scheme, _, rest = address.partition(":")
+    is_one_host = "," not in rest if scheme in ("ipv4", "ipv6") else scheme not in ("unix", "unix-abstract", "vsock")
+    return {} if is_one_host else {_AUTHORITY: "localhost"}
 
 
 def text_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str]:

@@ -205,6 +205,17 @@ def _tagged(oneof: str, *scalars: str, flat: bool = False) -> Union:
     return Union(frozenset(_ONEOFS[oneof]), take, give)
 
 
+def _call() -> Union:
+    """A call's `type` is a field of its own. Of several payloads the one it names is the payload, else the first."""
+
+    def take(message: Any, data: Data, fill: Fill) -> None:
+        kind = data.get("type")
+        if kind in ("function", "custom") and kind in data and _is_object(data[kind]):
+            fill(getattr(message, kind), data.pop(kind), kind)
+
+    return Union(frozenset(), take, lambda *_: None)
+
+
 def _mode_or(
     member: str, tagged: Union | None
 ) -> tuple[Callable[[Any, Data], None], Callable[[Any, Data, Dump], None]]:
@@ -380,6 +391,7 @@ _UNIONS: Final[dict[str, Union]] = {
     "Prediction": _text_or_parts("content"),
     "ContentPart": _tagged("part", "text", "refusal"),
     "Tool": _tagged("tool"),
+    "ToolCall": _call(),
     "ToolChoice": _TOOL_CHOICE,
     "ModerationOutcome": _tagged("outcome", flat=True),
     "Stop": _stop(),

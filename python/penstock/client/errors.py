@@ -3,7 +3,7 @@
     PenstockError
     |-- ConfigurationError          the client was set up wrongly; no call was made
     `-- CallError                   a call failed
-        |-- InvalidRequest          the request is wrong, or asks for what is not offered
+        |-- InvalidRequest          the request is wrong or too large, or asks for what is not offered
         |-- AuthenticationError     no key, or none that is valid
         |-- PermissionDenied        the key may not do this
         |-- NotFound                no such model
@@ -14,7 +14,8 @@
         |-- Unavailable             the gateway cannot be reached, is draining, or no deployment is free
         `-- ServerError             the provider or the gateway failed
 
-The classes follow from the gRPC status; everything else is read from the `google.rpc` details that come with it.
+The classes follow from the gRPC status, which for a message that is too large is that of a quota; everything else is
+read from the `google.rpc` details that come with it.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class CallError(PenstockError):
 
 
 class InvalidRequest(CallError):
-    """The request is wrong, or asks for what is not offered."""
+    """The request is wrong, or asks for what is not offered; or a message, the answer included, is too large."""
 
 
 class AuthenticationError(CallError):
@@ -195,8 +196,11 @@ def _build(status: grpc.StatusCode, message: str, details: SessionStatus, metada
             continue
     pushback = _pushback(metadata.get(_PUSHBACK))
     kind = _CLASSES.get(status, ServerError)
-    if kind is RateLimited and code == "budget_exceeded":
-        kind = BudgetExceeded
+    if kind is RateLimited:
+        if code == "budget_exceeded":
+            kind = BudgetExceeded
+        elif _is_size(code, http, message):
+            kind = InvalidRequest
     return kind(
         status,
         message,
@@ -211,6 +215,14 @@ def _build(status: grpc.StatusCode, message: str, details: SessionStatus, metada
         quota=quota,
         metadata=metadata,
     )
+
+
+def _is_size(code: str | None, http: int | None, message: str) -> bool:
+    """Whether a message is too large: gRPC has the same status for it as for quotas, but waiting does not help.
+
+    The words are those of the gRPC libraries, which say it without details: this process's own and any proxy's.
+    """
+    return http == 413 or code == "request_too_large" or (code is None and "larger than max" in message)
 
 
 def _pushback(value: str | None) -> float | None:

@@ -19,6 +19,7 @@ from penstock.config.values import (
     Size,
     Status,
     Threads,
+    WebOrigin,
 )
 
 
@@ -70,6 +71,26 @@ class ListenerSettings(Section, frozen=True, kw_only=True):
     trusted_proxies: list[Cidr] = []
     """Blocks whose `X-Forwarded-For` is believed."""
     tls: Tls | None = None
+
+
+class GrpcSettings(Section, frozen=True, kw_only=True):
+    """gRPC on the public port. Fixed for the life of the process."""
+
+    strict: ClassVar[bool] = True
+
+    reflection: bool | None = None
+    """Describe the services to tools such as grpcurl, without a key; true when absent."""
+    web_origins: list[WebOrigin] = []
+    """Origins whose pages may call over gRPC-Web, or `*`; none when absent."""
+    max_connection_age: Milliseconds | None = None
+    """Age, a tenth more or less, at which HTTP/2 clients are asked to open a new connection, so that a load balancer can place
+    it; never when absent."""
+    max_connection_age_grace: Milliseconds | None = None
+    """How long calls on a connection of that age may go on; to their end when absent."""
+    keepalive: Milliseconds | None = None
+    """Interval of HTTP/2 pings on connections with calls in flight, 60 s when absent; 0: none."""
+    keepalive_timeout: Milliseconds | None = None
+    """A connection on which a ping is not answered within this time is closed, 20 s when absent."""
 
 
 class LimitSettings(Section, frozen=True, kw_only=True):
@@ -200,6 +221,7 @@ class PenstockSection(Section, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] | None = None
     """PENSTOCK_LOG_LEVEL goes before it; info when neither says."""
     listener: ListenerSettings = ListenerSettings()
+    grpc: GrpcSettings = GrpcSettings()
     limits: LimitSettings = LimitSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     routing: RoutingSettings = RoutingSettings()

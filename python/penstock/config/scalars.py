@@ -28,6 +28,7 @@ _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,18}")
 _NUMBER: Final = re.compile(r"[-+]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][-+]?[0-9]{1,3})?")
 _DURATION: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h)?")
 _UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
+_ORIGIN: Final = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _LONGEST_MS: Final = 366 * 24 * 3_600_000
 _NEVER_FORWARDED: Final = (
     "authorization",
@@ -128,6 +129,14 @@ def header_prefix(text: str) -> str:
     return name
 
 
+def web_origin(text: str) -> str:
+    """An origin, lower case and without the slash that people like to add."""
+    origin = text.lower().rstrip("/")
+    if origin != "*" and not _ORIGIN.fullmatch(origin):
+        raise Unfit("must be an origin such as https://app.example or http://localhost:8080, without a path, or *")
+    return origin
+
+
 def text(value: str) -> str:
     """Anything is text."""
     if "\0" in value:
@@ -170,6 +179,7 @@ READERS: Final[Mapping[Any, Callable[[str], object]]] = {
     values.BaseUrl: base_url,
     values.Cidr: cidr,
     values.HeaderPrefix: header_prefix,
+    values.WebOrigin: web_origin,
     values.Count: _between(0, 2**53, "must be a whole number of at least 0"),
     values.Positive: _between(1, 2**31 - 1, "must be a whole number from 1 to 2147483647"),
     values.Few: _between(0, 1000, "must be a whole number from 0 to 1000"),

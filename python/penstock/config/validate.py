@@ -11,9 +11,13 @@ from collections.abc import Iterable
 from penstock.config.accesses import accesses, effective, is_catch_all
 from penstock.config.env import Environment
 from penstock.config.master_key import weakness
+from penstock.config.penstock_section import GrpcSettings
 from penstock.config.problems import ENVIRONMENT, Mark, Path, Report
 from penstock.config.schema import Config, LitellmParams, ModelEntry
 from penstock.providers import PROVIDERS, MissingKeyError, NotYetError, UpstreamError, bare_patterns, connect, names
+
+_SHORTEST_GRPC_MS = 100
+"""Shorter intervals would end connections that are well."""
 
 
 def validate(config: Config, environment: Environment, report: Report) -> None:
@@ -25,6 +29,7 @@ def validate(config: Config, environment: Environment, report: Report) -> None:
     _references(config, report)
     _master_key(config, environment, report)
     _database(config, report)
+    _grpc(config.penstock.grpc, report)
     strategy = config.router_settings.routing_strategy
     if strategy not in {None, "simple-shuffle"}:
         report.warning(
@@ -33,6 +38,21 @@ def validate(config: Config, environment: Environment, report: Report) -> None:
         )
     if config.from_file and not config.model_list and not config.penstock.demo:
         report.warning(("model_list",), "there is no model: add one, or leave `penstock.demo` on")
+
+
+def _grpc(settings: GrpcSettings, report: Report) -> None:
+    path: Path = ("penstock", "grpc")
+    times = {
+        "keepalive": settings.keepalive,
+        "max_connection_age": settings.max_connection_age,
+    }
+    for name, value in times.items():
+        if value is not None and 0 < value < _SHORTEST_GRPC_MS:
+            report.error((*path, name), f"must be 0 (off) or at least {_SHORTEST_GRPC_MS}ms")
+    if settings.keepalive_timeout is not None and settings.keepalive_timeout < _SHORTEST_GRPC_MS:
+        report.error((*path, "keepalive_timeout"), f"must be at least {_SHORTEST_GRPC_MS}ms: answers take a moment")
+    if settings.max_connection_age_grace is not None and not settings.max_connection_age:
+        report.warning((*path, "max_connection_age_grace"), "has no effect without `max_connection_age`")
 
 
 def _entry(entry: ModelEntry, config: Config, environment: Environment, report: Report) -> None:

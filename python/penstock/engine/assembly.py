@@ -93,7 +93,7 @@ def fixed_at_start(prepared: Prepared) -> dict[str, object]:
     return {
         "general_settings.master_key": master_key(config, environment),
         "general_settings.database_url": config.general_settings.database_url,
-        "penstock.listener, limits, ledger or upstream": engine_options(config, environment),
+        "penstock.listener, grpc, limits, ledger or upstream": engine_options(config, environment),
         "penstock.data_dir": config.penstock.data_dir,
         "penstock.log_level": config.penstock.log_level,
         "penstock.listener.grace": config.penstock.listener.grace,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TypeVar
 
 from penstock.config.env import Environment
+from penstock.config.penstock_section import GrpcSettings
 from penstock.config.schema import Config
-from penstock.engine.snapshot import EngineOptions, ListenerTls
+from penstock.engine.snapshot import EngineOptions, GrpcOptions, ListenerTls
 
 _T = TypeVar("_T")
 
@@ -48,6 +49,19 @@ def engine_options(
         hook_timeout_ms=_first(limits.hook_timeout, defaults.hook_timeout_ms),
         usage_queue_capacity=_first(own.ledger.queue_capacity, defaults.usage_queue_capacity),
         ca_file=own.upstream.ca_file,
+        grpc=_grpc(own.grpc),
+    )
+
+
+def _grpc(settings: GrpcSettings) -> GrpcOptions:
+    defaults = GrpcOptions()
+    return GrpcOptions(
+        reflection=_first(settings.reflection, defaults.reflection),
+        web_origins=[str(origin) for origin in settings.web_origins],
+        max_connection_age_ms=settings.max_connection_age or None,
+        max_connection_age_grace_ms=settings.max_connection_age_grace,
+        keepalive_ms=_first(settings.keepalive, defaults.keepalive_ms),
+        keepalive_timeout_ms=_first(settings.keepalive_timeout, defaults.keepalive_timeout_ms),
     )
 
 

@@ -28,6 +28,23 @@ class ListenerTls(msgspec.Struct, frozen=True):
     """Path of the CA bundle that client certificates must chain to; clients without one are refused."""
 
 
+class GrpcOptions(msgspec.Struct, frozen=True):
+    """What is only about gRPC and HTTP/2."""
+
+    reflection: bool = True
+    """Describe the services to tools; without a key."""
+    web_origins: list[str] = []
+    """Origins whose pages may call over gRPC-Web, or `*`."""
+    max_connection_age_ms: int | None = None
+    """Age, a tenth more or less, at which a client is asked to open a new connection; None: never."""
+    max_connection_age_grace_ms: int | None = None
+    """How long calls on a connection of that age may go on; None: to their end."""
+    keepalive_ms: int = 60_000
+    """Interval of pings on connections with calls in flight; 0: none."""
+    keepalive_timeout_ms: int = 20_000
+    """A connection on which a ping is not answered within this time is closed."""
+
+
 class EngineOptions(msgspec.Struct, frozen=True):
     """What is fixed for the life of the process."""
 
@@ -72,6 +89,7 @@ class EngineOptions(msgspec.Struct, frozen=True):
     """Usage records waiting for the store; beyond it new calls are refused with 503 rather than unaccounted."""
     ca_file: str | None = None
     """PEM bundle of the CAs that upstreams may chain to; None uses the built-in Mozilla roots."""
+    grpc: GrpcOptions = GrpcOptions()
 
 
 class PriceTier(msgspec.Struct, frozen=True):

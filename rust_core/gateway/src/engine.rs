@@ -3,14 +3,14 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::BytesMut;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::auth::cidr::CidrSet;
@@ -55,12 +55,17 @@ pub struct Shared {
     pub clock: Clock,
     /// Calls in flight over all keys.
     pub slots: Arc<Slots>,
+    /// Room beside the threads for long texts that are counted for their own sake: one for each thread, so that the
+    /// counting that calls wait for never waits behind them.
+    pub counting: Arc<Semaphore>,
     /// Open client connections.
     pub connections: AtomicUsize,
     /// What readiness answers.
-    pub ready: AtomicBool,
+    pub ready: watch::Sender<bool>,
     /// How far on the way out.
     pub stage: watch::Sender<Stage>,
+    /// How long calls in flight may go on from [`Stage::Draining`], in milliseconds.
+    pub grace_ms: AtomicU64,
     connector: Connector,
 }
 
@@ -75,6 +80,17 @@ impl Shared {
     #[must_use]
     pub fn stage(&self) -> Stage {
         *self.stage.borrow()
+    }
+
+    /// What readiness answers, whatever the stage.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        *self.ready.borrow()
+    }
+
+    /// Says what readiness answers from now on.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.send_if_modified(|now| std::mem::replace(now, ready) != ready);
     }
 
     /// Nanoseconds of the monotonic clock.
@@ -110,6 +126,12 @@ impl std::fmt::Debug for Core {
 }
 
 impl Core {
+    /// Whether new calls are welcome: the gateway is ready, and not on its way out.
+    #[must_use]
+    pub fn takes_calls(&self) -> bool {
+        self.shared.is_ready() && self.stage.get() == Stage::Running
+    }
+
     /// A random number, good enough for ids, jitter and picking deployments; never for secrets.
     pub fn random(&self) -> u64 {
         // SplitMix64 (Steele, Lea, Flood 2014).
@@ -193,9 +215,11 @@ impl Engine {
             trusted,
             clock,
             slots: Arc::default(),
+            counting: Arc::new(Semaphore::new(threads)),
             connections: AtomicUsize::new(0),
-            ready: AtomicBool::new(false),
+            ready: watch::Sender::new(false),
             stage: watch::Sender::new(Stage::Running),
+            grace_ms: AtomicU64::new(0),
             connector: Connector::new(tls),
             options,
         };
@@ -264,7 +288,8 @@ impl Engine {
     /// finished by themselves. A second call with a shorter grace overtakes the first.
     #[must_use]
     pub fn drain(&self, grace: Duration) -> bool {
-        self.shared.ready.store(false, Ordering::Relaxed);
+        self.shared.set_ready(false);
+        self.shared.grace_ms.store(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.shared.stage.send_if_modified(|s| {
             let running = *s == Stage::Running;
             if running {

@@ -4,6 +4,7 @@
 //! * [`listener`] takes connections and hands requests to
 //! * `phases`, in which a call lives, speaking to clients through
 //! * [`surfaces`] and to upstreams through [`providers`] over [`upstream`] connections;
+//! * `grpc` is the same calls in other words: it stands between the listener and the phases;
 //! * [`auth`], [`limits`], [`routing`], [`tokens`], [`pricing`], [`ledger`], [`telemetry`] and
 //!   [`snapshot`] are what phases use; none of them knows a phase;
 //! * [`engine`] holds it together, [`hooks`] is the way up to Python.
@@ -13,6 +14,7 @@ pub(crate) mod busy;
 pub mod canonical;
 pub mod engine;
 pub mod errors;
+pub(crate) mod grpc;
 pub mod hooks;
 pub mod ledger;
 pub mod limits;

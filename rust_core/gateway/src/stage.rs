@@ -25,13 +25,14 @@ pub struct LocalStage {
     now: Cell<Stage>,
     waiting: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
+    counted: Cell<usize>,
 }
 
 impl LocalStage {
     /// Where the thread begins.
     #[must_use]
     pub fn new(stage: Stage) -> Self {
-        Self { now: Cell::new(stage), waiting: RefCell::default(), free: RefCell::default() }
+        Self { now: Cell::new(stage), waiting: RefCell::default(), free: RefCell::default(), counted: Cell::new(0) }
     }
 
     /// The stage.
@@ -49,7 +50,16 @@ impl LocalStage {
 
     /// Waits, beside other things.
     pub fn watch(&self) -> Watch<'_> {
-        Watch { stage: self, slot: None }
+        Watch { stage: self, slot: None, counted: false }
+    }
+
+    /// The same for one of those of whom only `most` may wait at a time; `None`: so many do.
+    pub fn watch_as_one_of(&self, most: usize) -> Option<Watch<'_>> {
+        let counted = self.counted.get();
+        (counted < most).then(|| {
+            self.counted.set(counted + 1);
+            Watch { counted: true, ..self.watch() }
+        })
     }
 }
 
@@ -58,6 +68,7 @@ impl LocalStage {
 pub struct Watch<'a> {
     stage: &'a LocalStage,
     slot: Option<usize>,
+    counted: bool,
 }
 
 impl Watch<'_> {
@@ -90,6 +101,9 @@ impl Watch<'_> {
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
+        if self.counted {
+            self.stage.counted.set(self.stage.counted.get().saturating_sub(1));
+        }
         let Some(slot) = self.slot else { return };
         if let Some(waker) = self.stage.waiting.borrow_mut().get_mut(slot) {
             *waker = None;
@@ -103,6 +117,18 @@ mod tests {
     use super::*;
     use std::rc::Rc;
     use tokio::task::{LocalSet, spawn_local};
+
+    #[test]
+    fn only_so_many_of_a_kind_wait() {
+        let stage = LocalStage::new(Stage::Running);
+        let _uncounted = stage.watch();
+        let first = stage.watch_as_one_of(2).unwrap();
+        let _second = stage.watch_as_one_of(2).unwrap();
+        assert!(stage.watch_as_one_of(2).is_none());
+        drop(first);
+        assert!(stage.watch_as_one_of(2).is_some());
+        assert_eq!(stage.counted.get(), 1);
+    }
 
     #[test]
     fn everybody_who_waits_is_woken_and_places_are_used_again() {

@@ -10,7 +10,6 @@
 
 use std::error::Error;
 use std::io::{BufRead, Write};
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use penstock_gateway::auth::KeyRecord;
@@ -40,7 +39,7 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
         engine.shared.keys.insert(record).map_err(|e| e.to_string())?;
     }
     let port = engine.start()?;
-    engine.shared.ready.store(true, Ordering::Relaxed);
+    engine.shared.set_ready(true);
     writeln!(told, "{port}")?;
     for line in lines {
         match line?.as_str() {

@@ -89,6 +89,12 @@ pub struct HeadersBuilder {
 }
 
 impl HeadersBuilder {
+    /// An empty section with room for so many fields and bytes of names and values.
+    #[must_use]
+    pub fn with_capacity(fields: usize, bytes: usize) -> Self {
+        Self { raw: BytesMut::with_capacity(bytes), fields: Vec::with_capacity(fields) }
+    }
+
     /// Adds a field; one whose name or value could not be sent over HTTP/1 is refused.
     pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), crate::FramingError> {
         if !is_token(name) {

@@ -5,9 +5,9 @@
 use std::future::Future;
 use std::time::Instant;
 
+use crate::deltas::Seen;
 use crate::failure::Failure;
 use crate::recorder::Recorder;
-use crate::sse::Seen;
 
 /// A good answer.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Answered {
     pub(crate) seen: Option<Seen>,
 }
 
-/// One connection, with one request at a time.
+/// A place for one request at a time: a connection, or a part of one.
 pub(crate) trait Caller: Send + 'static {
     /// Opens the connection unless it is open.
     fn connect(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;

@@ -23,7 +23,7 @@ const STOP_GRACE: Duration = Duration::from_millis(250);
 /// A thread's share of the connections.
 struct Part<C> {
     runtime: Runtime,
-    /// With their places among all connections.
+    /// With their places among all callers: neighbours are on different connections.
     callers: Vec<(u32, C)>,
 }
 
@@ -33,18 +33,23 @@ struct Done {
     cpu: Option<Duration>,
 }
 
-/// Generates the load with the callers that `caller` makes.
+/// Generates the load; `callers` makes those of one connection.
 pub(crate) fn drive<C: Caller>(
     plan: &Arc<Plan>,
     control: &Arc<Control>,
-    caller: impl Fn() -> C,
+    callers: impl Fn() -> Vec<C>,
 ) -> Result<Report, LoadError> {
     let mut parts = Vec::with_capacity(plan.threads);
     for first in 0..plan.threads {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LoadError::Runtime)?;
         let places = (first..plan.connections).step_by(plan.threads);
-        let callers = places.map(|place| (u32::try_from(place).unwrap_or(u32::MAX), caller())).collect();
-        parts.push(Part { runtime, callers });
+        let mut here = Vec::new();
+        for place in places {
+            let places = (place..).step_by(plan.connections).map(|place| u32::try_from(place).unwrap_or(u32::MAX));
+            here.extend(places.zip(callers()));
+        }
+        here.sort_by_key(|(place, _)| *place);
+        parts.push(Part { runtime, callers: here });
     }
     each(&mut parts, |part| {
         part.connect(plan.timeout, control);
@@ -61,7 +66,7 @@ pub(crate) fn drive<C: Caller>(
     control.started(start);
     let phase = Arc::new(Phase::measured(plan, start)?);
     let reference = Arc::new(OnceLock::new());
-    let step = plan.ramp / u32::try_from(plan.connections).unwrap_or(u32::MAX);
+    let step = plan.ramp / u32::try_from(plan.in_flight()).unwrap_or(u32::MAX);
     let done = each(&mut parts, |part| {
         let recorder = Recorder::new(start, Arc::clone(&reference), Some(Arc::clone(control)));
         part.run(&phase, recorder, control, step)
@@ -173,7 +178,7 @@ async fn until(time: Option<tokio::time::Instant>) {
     }
 }
 
-/// A connection's part in a phase.
+/// A caller's part in a phase.
 struct Turn {
     phase: Arc<Phase>,
     recorder: Arc<Recorder>,

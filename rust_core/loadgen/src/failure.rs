@@ -2,9 +2,11 @@
 
 use std::io;
 
+use h2::Reason;
 use penstock_http1::FramingError;
 
-use crate::sse::Flaw;
+use crate::deltas::Flaw;
+use crate::grpc::{Status, Violation};
 
 /// What happened instead of the expected answer.
 #[derive(Debug)]
@@ -29,8 +31,20 @@ pub(crate) enum Failure {
     FramingBody(FramingError),
     /// Another status than expected, and the beginning of what came with it.
     Status(u16, Vec<u8>),
-    /// A stream that is not as expected.
+    /// An event stream that is not as expected.
     Stream(Flaw),
+    /// What came is not HTTP/2, in an answer that had begun or not; what the protocol says.
+    Http2(bool, String),
+    /// The peer reset the stream.
+    Reset(Reason),
+    /// The peer closed the connection because of an error.
+    GoAway(Reason),
+    /// A call's status that is not `OK`.
+    Grpc(Status),
+    /// An answer that is not gRPC.
+    Violation(Violation),
+    /// A stream of messages that is not as expected.
+    Messages(Flaw),
 }
 
 impl Failure {
@@ -48,6 +62,20 @@ impl Failure {
         if e == FramingError::UnexpectedEof { Self::ClosedBody } else { Self::Framing(e) }
     }
 
+    /// A stream or a connection of HTTP/2 that broke.
+    pub(crate) fn of_h2(e: h2::Error, begun: bool) -> Self {
+        match e.reason() {
+            Some(Reason::NO_ERROR) if e.is_remote() && e.is_go_away() => Self::closed(begun),
+            Some(reason) if e.is_remote() && e.is_go_away() => Self::GoAway(reason),
+            Some(reason) if e.is_remote() => Self::Reset(reason),
+            _ if e.is_library() => Self::Http2(begun, e.to_string()),
+            _ => {
+                let told = e.to_string();
+                Self::of_io(e.into_io().unwrap_or_else(|| io::Error::other(told)), begun)
+            }
+        }
+    }
+
     pub(crate) fn closed(begun: bool) -> Self {
         if begun { Self::ClosedBody } else { Self::Closed }
     }
@@ -62,10 +90,15 @@ impl Failure {
             Self::Closed => "closed",
             Self::ClosedBody => "closed_body",
             Self::Io(_) => "io",
-            Self::Framing(_) => "framing",
-            Self::FramingBody(_) => "framing_body",
+            Self::Framing(_) | Self::Http2(false, _) => "framing",
+            Self::FramingBody(_) | Self::Http2(true, _) => "framing_body",
             Self::Status(status, _) => return format!("status_{status}"),
-            Self::Stream(flaw) => flaw.name(),
+            Self::Stream(flaw) => return format!("sse_{}", flaw.name()),
+            Self::Reset(reason) => return format!("reset_{}", name(*reason)),
+            Self::GoAway(reason) => return format!("goaway_{}", name(*reason)),
+            Self::Grpc(status) => return format!("grpc_{}", status.name()),
+            Self::Violation(violation) => return format!("grpc_{}", violation.name()),
+            Self::Messages(flaw) => return format!("grpc_{}", flaw.name()),
         };
         name.to_owned()
     }
@@ -80,7 +113,18 @@ impl Failure {
             Self::ClosedBody => "the server closed the connection inside the answer".to_owned(),
             Self::Framing(e) | Self::FramingBody(e) => e.to_string(),
             Self::Status(_, body) => String::from_utf8_lossy(body).into_owned(),
-            Self::Stream(flaw) => flaw.detail().to_owned(),
+            Self::Stream(flaw) | Self::Messages(flaw) => flaw.detail().to_owned(),
+            Self::Http2(_, told) => told.clone(),
+            Self::Reset(reason) => format!("the server reset the stream: {reason}"),
+            Self::GoAway(reason) => format!("the server closed the connection: {reason}"),
+            Self::Grpc(status) => status.message().to_owned(),
+            Self::Violation(violation) => violation.detail().to_owned(),
         }
     }
+}
+
+/// `INTERNAL_ERROR` in small letters; the number of a code without a name.
+fn name(reason: Reason) -> String {
+    let name = format!("{reason:?}").to_ascii_lowercase();
+    if name.contains('(') { u32::from(reason).to_string() } else { name }
 }

@@ -1,6 +1,6 @@
-//! A load generator for gateways: closed and open loop, unary and SSE.
+//! A load generator for gateways: closed and open loop, unary and SSE over HTTP/1.1, unary and streamed gRPC.
 //!
-//! It is apart from the gateway because it is its judge: it shares the HTTP/1.1 framing with it and
+//! It is apart from the gateway because it is its judge: it shares the HTTP framing with it and
 //! nothing else. One thread and one current-thread runtime by default, the request is encoded once,
 //! and answers are scanned rather than parsed, so that on two cores the client leaves most of its
 //! core to the upstream. Memory does not grow with the number of requests: samples go into
@@ -14,8 +14,10 @@ mod caller;
 mod control;
 mod course;
 mod cpu;
+mod deltas;
 mod drive;
 mod failure;
+mod grpc;
 mod histogram;
 mod http1;
 mod options;
@@ -33,7 +35,7 @@ use std::sync::Arc;
 pub use control::{Control, Progress};
 pub use course::Second;
 pub use histogram::Histogram;
-pub use options::{Options, Order, StreamOptions};
+pub use options::{GrpcOptions, Options, Order, StreamOptions};
 pub use report::{FirstError, Quantiles, Report, StreamReport};
 
 /// Why no load could be generated. Failures of single requests are counted in the report instead.
@@ -64,7 +66,10 @@ pub fn run(options: &Options) -> Result<Report, LoadError> {
 /// [`run`], with a hold on the load for other threads.
 pub fn run_with(options: &Options, control: &Arc<Control>) -> Result<Report, LoadError> {
     let plan = Arc::new(plan::Plan::new(options)?);
-    drive::drive(&plan, control, || http1::Http1::new(Arc::clone(&plan)))
+    match &plan.grpc {
+        Some(call) => drive::drive(&plan, control, || grpc::Grpc::group(&plan, call)),
+        None => drive::drive(&plan, control, || vec![http1::Http1::new(Arc::clone(&plan))]),
+    }
 }
 
 /// [`run_with`] for callers that speak JSON: the bytes of an [`Options`] in, those of a [`Report`] out.

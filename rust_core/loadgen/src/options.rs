@@ -20,7 +20,7 @@ pub struct Options {
     /// Bytes that the body shall have: `{pad}` in it becomes as many characters of prose as are missing.
     #[serde(default)]
     pub body_bytes: Option<usize>,
-    /// Connections, each with one request at a time; default 1.
+    /// Connections, each with one request at a time, or with so many calls as `grpc` says; default 1.
     #[serde(default = "default_connections")]
     pub connections: usize,
     /// Threads over which the connections are spread; default 1.
@@ -52,6 +52,10 @@ pub struct Options {
     /// Answers are event streams, watched as said here; absent: answers are read as they are.
     #[serde(default)]
     pub stream: Option<StreamOptions>,
+    /// gRPC over HTTP/2 instead of HTTP/1.1: the path of `url` is the method's, and `stream`, where it is given, watches the
+    /// messages of `penstock.v1.Chat/Stream`; absent: HTTP/1.1.
+    #[serde(default)]
+    pub grpc: Option<GrpcOptions>,
     /// PEM bundle that `https` servers must chain to; absent: Mozilla's roots.
     #[serde(default)]
     pub ca_file: Option<String>,
@@ -60,20 +64,32 @@ pub struct Options {
     pub insecure: bool,
 }
 
-/// What is expected of each event stream.
+/// What is sent in each call, and how many there are at a time.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrpcOptions {
+    /// The request message as Protocol Buffers have it, in base64.
+    pub message: String,
+    /// Calls at a time on each connection; default 1.
+    #[serde(default = "default_connections")]
+    pub calls_per_connection: usize,
+}
+
+/// What is expected of each stream of events or messages.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamOptions {
-    /// Events with text; absent: any number.
+    /// Events, or messages, with text; absent: any number.
     #[serde(default)]
     pub deltas: Option<u64>,
     /// How the order of the deltas is checked; default `same`.
     #[serde(default)]
     pub order: Order,
-    /// The stream must end as its wire says: `[DONE]`, `message_stop`, `response.completed`; default true.
+    /// The stream must end as its wire says: `[DONE]`, `message_stop`, `response.completed`; default true. Over gRPC the
+    /// status says so, and always must.
     #[serde(default = "default_true")]
     pub done: bool,
-    /// The stream must contain a `usage` object; default false.
+    /// The stream must state its usage; default false.
     #[serde(default)]
     pub usage: bool,
 }

@@ -41,7 +41,7 @@ impl Phase {
         let permits = Arc::new(Semaphore::new(0));
         let give_up = pacer::due(start, arrivals, arrivals.count) + plan.timeout;
         // The thread ends by itself with the last arrival, which every connection waits for, or with the loop.
-        drop(pacer::start(start, arrivals, plan.connections, Arc::clone(&permits)).map_err(LoadError::Runtime)?);
+        drop(pacer::start(start, arrivals, plan.in_flight(), Arc::clone(&permits)).map_err(LoadError::Runtime)?);
         let pace = Pace::Open { start, arrivals, permits, give_up };
         Ok(Self { next: AtomicU64::new(0), limit: arrivals.count, stopped: AtomicBool::new(false), pace })
     }

@@ -1,6 +1,7 @@
 //! The plan compiled from the options: checked, address resolved, request encoded.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -8,6 +9,7 @@ use penstock_http1::{HeadersBuilder, is_token, put_decimal, put_header, put_requ
 use rustls::pki_types::ServerName;
 
 use crate::LoadError;
+use crate::grpc::Call;
 use crate::options::{Options, StreamOptions};
 use crate::transport::{Connector, tls};
 
@@ -27,7 +29,9 @@ pub(crate) struct Arrivals {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) connector: Connector,
+    /// What is sent on a connection of HTTP/1.1; over gRPC, the message with its prefix.
     pub(crate) request: Bytes,
+    pub(crate) grpc: Option<Arc<Call>>,
     pub(crate) head_request: bool,
     pub(crate) connections: usize,
     pub(crate) threads: usize,
@@ -68,13 +72,18 @@ impl Plan {
         if options.timeout_ms == 0 {
             return Err(bad("timeout_ms: must be positive"));
         }
-        let body = padded(&options.body, options.body_bytes)?;
+        let grpc = options.grpc.as_ref().map(|grpc| Call::new(options, grpc, &options.url)).transpose()?;
+        let request = match &grpc {
+            Some(call) => call.message.clone(),
+            None => encode(options, authority, target, &padded(&options.body, options.body_bytes)?)?,
+        };
         Ok(Self {
             connector: Connector {
                 addresses: resolve(authority, if secure { 443 } else { 80 })?,
                 tls: secure.then(|| trust(authority, options)).transpose()?,
             },
-            request: encode(options, authority, target, &body)?,
+            request,
+            grpc: grpc.map(Arc::new),
             head_request: options.method == "HEAD",
             connections: options.connections,
             threads: options.threads,
@@ -87,6 +96,13 @@ impl Plan {
             expect_status: options.expect_status,
             stream: options.stream.clone(),
         })
+    }
+}
+
+impl Plan {
+    /// Requests at a time, over all connections.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.connections * self.grpc.as_ref().map_or(1, |call| call.calls)
     }
 }
 
@@ -146,7 +162,8 @@ fn resolve(authority: &str, port: u16) -> Result<Vec<SocketAddr>, LoadError> {
 fn trust(authority: &str, options: &Options) -> Result<(tokio_rustls::TlsConnector, ServerName<'static>), LoadError> {
     let name = ServerName::try_from(host(authority).to_owned())
         .map_err(|_| LoadError::Options(format!("url: `{authority}` is no name that a certificate can have")))?;
-    let connector = tls::connector(options.ca_file.as_deref(), options.insecure).map_err(LoadError::Options)?;
+    let alpn: &[u8] = if options.grpc.is_some() { b"h2" } else { b"http/1.1" };
+    let connector = tls::connector(options.ca_file.as_deref(), options.insecure, alpn).map_err(LoadError::Options)?;
     Ok((connector, name))
 }
 

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use crate::caller::Answered;
 use crate::control::Control;
 use crate::course::Course;
+use crate::deltas::Seen;
 use crate::failure::Failure;
 use crate::histogram::Histogram;
 use crate::report::FirstError;
-use crate::sse::Seen;
 
 /// Arrivals of an open loop that no connection came to within the timeout.
 pub(crate) const UNSENT: &str = "unsent";

@@ -65,7 +65,8 @@ pub struct Report {
     pub errors: u64,
     /// How many, by kind: `connect`, `tls`, `timeout` and `timeout_body` (the answer had begun), `closed` and
     /// `closed_body`, `io`, `framing` and `framing_body`, `status_<code>`, `sse_<flaw>`, and `unsent` for
-    /// arrivals of an open loop that no connection came to within the timeout.
+    /// arrivals of an open loop that no connection came to within the timeout. Over gRPC also `grpc_<status>`,
+    /// `grpc_<flaw>`, `reset_<reason>` and `goaway_<reason>`.
     pub errors_by_kind: BTreeMap<String, u64>,
     /// From the start to the last answer.
     pub elapsed_s: f64,
@@ -81,7 +82,7 @@ pub struct Report {
     /// Present when streams were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamReport>,
-    /// Bytes of request heads and bodies sent.
+    /// Bytes of request heads and bodies sent; over gRPC of messages with their prefixes.
     pub bytes_sent: u64,
     /// Bytes of response bodies read.
     pub bytes_received: u64,
@@ -111,16 +112,16 @@ pub struct FirstError {
     pub detail: String,
 }
 
-/// What was seen of event streams.
+/// What was seen of streams of events or messages.
 #[derive(Debug, Clone, Serialize)]
 pub struct StreamReport {
     /// From when a request was due or sent to its first delta with text.
     pub ttft_us: Quantiles,
     /// Between two successive deltas of a stream; deltas that arrived in one piece have gaps of 0.
     pub gap_us: Quantiles,
-    /// Events with data, over all complete streams.
+    /// Events with data, or messages, over all complete streams.
     pub frames: u64,
-    /// Events with text, over all complete streams.
+    /// Those with text.
     pub deltas: u64,
     /// Hash of the text of the first complete stream, boundaries included: equal for equal deltas in equal order.
     pub digest: String,

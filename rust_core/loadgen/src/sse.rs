@@ -5,37 +5,14 @@
 //! their events: OpenAI's chat and completions have none and end with `[DONE]`, Anthropic's messages end with
 //! `message_stop`, OpenAI's responses with `response.completed` or `response.incomplete`.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
-
 use memchr::memchr;
 use memchr::memmem;
 
+use crate::deltas::{Deltas, Flaw, Seen};
 use crate::options::{Order, StreamOptions};
 
 /// Longest line kept when it comes in pieces.
 const MAX_LINE: usize = 16 * 1024 * 1024;
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
-
-/// What is wrong with a stream; the names are those of the report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flaw {
-    /// The end marker is missing.
-    NotDone,
-    /// Something came after the end marker.
-    AfterDone,
-    /// Not as many deltas as expected.
-    DeltaCount,
-    /// A delta is missing, repeated or out of order.
-    Order,
-    /// No `usage` object.
-    Usage,
-    /// The stream carried an error.
-    Error,
-    /// A line is longer than is kept.
-    Line,
-}
 
 /// What the event under way is, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,77 +36,24 @@ impl Event {
     }
 }
 
-impl Flaw {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::NotDone => "sse_not_done",
-            Self::AfterDone => "sse_after_done",
-            Self::DeltaCount => "sse_delta_count",
-            Self::Order => "sse_order",
-            Self::Usage => "sse_no_usage",
-            Self::Error => "sse_error",
-            Self::Line => "sse_line_too_long",
-        }
-    }
-
-    pub(crate) fn detail(self) -> &'static str {
-        match self {
-            Self::NotDone => "the stream ended without `[DONE]`, `message_stop` or `response.completed`",
-            Self::AfterDone => "text came after the end marker",
-            Self::DeltaCount => "another number of events with text than expected",
-            Self::Order => "a delta is missing, repeated or out of order",
-            Self::Usage => "the stream has no `usage` object",
-            Self::Error => "the stream carried an error",
-            Self::Line => "a line is longer than 16 MB",
-        }
-    }
-}
-
 /// The state of one stream.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    order: Order,
     partial: Vec<u8>,
     in_event: bool,
     event: Event,
-    frames: u64,
-    deltas: u64,
-    digest: u64,
-    number: Option<usize>,
     done: bool,
-    usage: bool,
-    flaw: Option<Flaw>,
-}
-
-/// A finished stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seen {
-    pub(crate) frames: u64,
-    pub(crate) deltas: u64,
-    /// Hash of the deltas with their boundaries, in order.
-    pub(crate) digest: u64,
+    deltas: Deltas,
 }
 
 impl Watch {
     pub(crate) fn new(order: Order) -> Self {
-        Self {
-            order,
-            partial: Vec::new(),
-            in_event: false,
-            event: Event::Plain,
-            frames: 0,
-            deltas: 0,
-            digest: FNV_OFFSET,
-            number: None,
-            done: false,
-            usage: false,
-            flaw: None,
-        }
+        Self { partial: Vec::new(), in_event: false, event: Event::Plain, done: false, deltas: Deltas::new(order) }
     }
 
     /// Takes the next bytes and says how many deltas they completed.
     pub(crate) fn feed(&mut self, mut data: &[u8]) -> u64 {
-        let before = self.deltas;
+        let before = self.deltas.count();
         while let Some(end) = memchr(b'\n', data) {
             let (line, rest) = data.split_at(end);
             if self.partial.is_empty() {
@@ -144,18 +68,20 @@ impl Watch {
             data = rest.get(1..).unwrap_or_default();
         }
         if self.partial.len() + data.len() > MAX_LINE {
-            self.flaw = self.flaw.or(Some(Flaw::Line));
+            self.deltas.flaw(Flaw::Line);
             self.partial.clear();
         } else {
             self.partial.extend_from_slice(data);
         }
-        self.deltas - before
+        self.deltas.count() - before
     }
 
     fn line(&mut self, line: &[u8]) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
-            self.frames += u64::from(self.in_event);
+            if self.in_event {
+                self.deltas.frame();
+            }
             self.in_event = false;
             self.event = Event::Plain;
             return;
@@ -165,7 +91,7 @@ impl Watch {
             self.event = Event::of(name);
             match name {
                 b"message_stop" | b"response.completed" | b"response.incomplete" => self.done = true,
-                b"error" | b"response.failed" => self.flaw = self.flaw.or(Some(Flaw::Error)),
+                b"error" | b"response.failed" => self.deltas.flaw(Flaw::Error),
                 _ => {}
             }
         } else if let Some(data) = line.strip_prefix(b"data:") {
@@ -186,55 +112,20 @@ impl Watch {
         };
         if let Some(text) = text {
             if self.done {
-                self.flaw = self.flaw.or(Some(Flaw::AfterDone));
+                self.deltas.flaw(Flaw::AfterDone);
             }
-            self.delta(text);
+            self.deltas.text(text);
         } else if value_of(data, b"\"error\"").is_some_and(|v| v.first() == Some(&b'{')) {
-            self.flaw = self.flaw.or(Some(Flaw::Error));
+            self.deltas.flaw(Flaw::Error);
         }
-        self.usage = self.usage || value_of(data, b"\"usage\"").is_some_and(|v| v.first() == Some(&b'{'));
-    }
-
-    fn delta(&mut self, text: &[u8]) {
-        self.deltas += 1;
-        for byte in text.iter().chain(std::iter::once(&b'"')) {
-            self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
-        }
-        if self.order == Order::Numbered {
-            let number = number_of(text);
-            let follows = match (self.number, number) {
-                (Some(before), Some(now)) => (before + 1) % NUMBERS.len() == now,
-                (None, Some(_)) => true,
-                (_, None) => false,
-            };
-            if !follows {
-                self.flaw = self.flaw.or(Some(Flaw::Order));
-            }
-            self.number = number;
+        if !self.deltas.has_usage() && value_of(data, b"\"usage\"").is_some_and(|v| v.first() == Some(&b'{')) {
+            self.deltas.usage();
         }
     }
 
-    /// The stream has ended: what was seen, or the first thing that is wrong with it. `reference` is told of a
-    /// stream that is otherwise complete and says which one [`Order::Same`] compares it with.
+    /// The stream has ended; see [`Deltas::finish`].
     pub(crate) fn finish(self, expected: &StreamOptions, reference: impl FnOnce(Seen) -> Seen) -> Result<Seen, Flaw> {
-        if let Some(flaw) = self.flaw {
-            return Err(flaw);
-        }
-        let seen = Seen { frames: self.frames, deltas: self.deltas, digest: self.digest };
-        if expected.done && !self.done {
-            return Err(Flaw::NotDone);
-        }
-        if expected.deltas.is_some_and(|n| n != self.deltas) {
-            return Err(Flaw::DeltaCount);
-        }
-        if expected.usage && !self.usage {
-            return Err(Flaw::Usage);
-        }
-        let same_as = reference(seen);
-        if self.order == Order::Same && (same_as.deltas, same_as.digest) != (seen.deltas, seen.digest) {
-            return Err(Flaw::Order);
-        }
-        Ok(seen)
+        self.deltas.finish(expected, self.done, reference)
     }
 }
 
@@ -265,18 +156,6 @@ fn value_of<'a>(data: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
         }
     }
     None
-}
-
-/// The simulator's words and their numbers.
-static NUMBERS: LazyLock<HashMap<&'static [u8], usize>> = LazyLock::new(|| {
-    include_str!("../../simulator/src/words.txt").lines().enumerate().map(|(n, word)| (word.as_bytes(), n)).collect()
-});
-
-/// The number of the word that a delta begins with.
-fn number_of(text: &[u8]) -> Option<usize> {
-    let text = text.trim_ascii_start();
-    let end = text.iter().position(|b| !b.is_ascii_lowercase()).unwrap_or(text.len());
-    NUMBERS.get(text.get(..end)?).copied()
 }
 
 #[cfg(test)]

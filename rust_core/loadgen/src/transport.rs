@@ -87,8 +87,9 @@ pub(crate) mod tls {
     use rustls::pki_types::{CertificateDer, UnixTime};
     use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-    /// A connector that trusts a PEM bundle, Mozilla's roots without one, or, when `insecure`, everybody.
-    pub(crate) fn connector(ca_file: Option<&str>, insecure: bool) -> Result<TlsConnector, String> {
+    /// A connector that trusts a PEM bundle, Mozilla's roots without one, or, when `insecure`, everybody; `alpn`: the
+    /// protocol that will be spoken.
+    pub(crate) fn connector(ca_file: Option<&str>, insecure: bool, alpn: &[u8]) -> Result<TlsConnector, String> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -98,7 +99,7 @@ pub(crate) mod tls {
         } else {
             builder.with_root_certificates(roots(ca_file)?).with_no_client_auth()
         };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![alpn.to_vec()];
         Ok(TlsConnector::from(Arc::new(config)))
     }
 

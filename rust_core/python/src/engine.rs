@@ -136,7 +136,7 @@ impl Engine {
     }
 
     fn set_ready(&self, ready: bool) {
-        self.0.shared.ready.store(ready, Ordering::Relaxed);
+        self.0.shared.set_ready(ready);
     }
 
     fn status<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from penstock import _core
-from penstock.bench import load
-from penstock.bench.load import Client, LoadError, Options, Progress, StreamOptions
+from penstock.bench import load, report
+from penstock.bench.load import Client, GrpcOptions, LoadError, Options, Progress, StreamOptions
 
 BODY = json.dumps({"model": "sim/ttft=5,tokens=4", "messages": [{"role": "user", "content": "hello"}]})
 
@@ -32,23 +32,31 @@ def test_the_structs_are_the_load_generators(simulator_url: str) -> None:
     asked = options(simulator_url, rate=100.0, requests=10, stream=StreamOptions())
     encoded = msgspec.json.encode(msgspec.structs.replace(asked, body=json.dumps(body) + " "))
     said = json.loads(_core.run_load(encoded))
-    assert set(said) == names(load.Report) - {"first_error"}
-    assert set(said["latency_us"]) == names(load.Quantiles)
-    assert set(said["stream"]) == names(load.StreamReport)
-    assert set(said["seconds"][0]) == names(load.Second)
+    assert set(said) == names(report.Report) - {"first_error"}
+    assert set(said["latency_us"]) == names(report.Quantiles)
+    assert set(said["stream"]) == names(report.StreamReport)
+    assert set(said["seconds"][0]) == names(report.Second)
     broken = json.loads(_core.run_load(b'{"url": "http://127.0.0.1:1/", "requests": 1}'))
-    assert set(broken["first_error"]) == names(load.FirstError)
+    assert set(broken["first_error"]) == names(report.FirstError)
 
 
 def test_every_option_is_known() -> None:
     stream = dict.fromkeys(names(StreamOptions)) | {"order": "any", "done": False, "usage": True}
+    grpc = dict.fromkeys(names(GrpcOptions)) | {"message": "", "calls_per_connection": 1}
     everything = Options(url="nowhere", requests=1, duration_ms=1, body_bytes=1, rate=1.0, ca_file="x", insecure=True)
-    said = {name: getattr(everything, name) for name in names(Options)} | {"stream": stream}
+    said = {name: getattr(everything, name) for name in names(Options)} | {"stream": stream, "grpc": grpc}
     # The first complaint is about the URL: none about a field.
     with pytest.raises(ValueError, match=r"^url: must begin"):
         _core.run_load(json.dumps(said).encode())
     with pytest.raises(ValueError, match="unknown field `nonsense`"):
         _core.run_load(json.dumps(said | {"nonsense": 1}).encode())
+
+
+def test_a_message_arrives_as_bytes() -> None:
+    options = Options(url="http://127.0.0.1:1/x", requests=1, grpc=GrpcOptions(bytes(range(256)), 70_000))
+    assert msgspec.json.decode(msgspec.json.encode(options), type=Options) == options
+    with pytest.raises(ValueError, match=r"^calls_per_connection: "):
+        _core.run_load(msgspec.json.encode(options))
 
 
 def test_in_this_process(simulator_url: str) -> None:

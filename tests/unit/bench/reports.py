@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from penstock.bench.load import FirstError, Quantiles, Report, StreamReport
-from penstock.bench.runner import ProcessUse, Sample
+from penstock.bench.report import FirstError, Quantiles, Report, StreamReport
+from penstock.bench.samples import ProcessUse, Sample
 from penstock.bench.settings import Checks, Point, Settings, Target
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from penstock.bench.asked import KEY_VARIABLE, Asked
+from penstock.bench.asked import Asked
+from penstock.bench.credentials import KEY_VARIABLE
 from penstock.bench.settings import Point, Settings
 from penstock.bench.wire import UsageError
 from penstock.config.env import Environment

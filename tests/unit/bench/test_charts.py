@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from penstock.bench import charts, files, results
+from penstock.bench.document import machine
 from penstock.bench.settings import Checks, Point
 from tests.unit.bench.reports import report, sample, settings
 
@@ -66,7 +67,7 @@ def test_without_matplotlib_the_rest_is_written(tmp_path: Path, monkeypatch: pyt
         [sample("target", 0, report())],
         started_at="",
         partial=False,
-        where=results.machine(),
+        where=machine(),
         judge=lambda _r, _s: [],
     )
     missing = files.write(tmp_path / "out", document, of)
@@ -83,9 +84,7 @@ def test_a_sweep_is_drawn_over_what_varies(tmp_path: Path) -> None:
         for point in range(4)
         for target in ("a", "b")
     ]
-    document = results.document(
-        of, samples, started_at="", partial=False, where=results.machine(), judge=lambda _r, _s: []
-    )
+    document = results.document(of, samples, started_at="", partial=False, where=machine(), judge=lambda _r, _s: [])
     assert files.write(tmp_path, document, of) is None
     names = {path.name for path in tmp_path.iterdir()}
     assert {"sweep-rate-p99.png", "sweep-connections-rps.png", "latency-c8-r20.png", "ttft-c1-r10.png"} <= names

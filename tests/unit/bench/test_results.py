@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from penstock.bench import files, results, tables
-from penstock.bench.load import Report
-from penstock.bench.results import Document, Metric
-from penstock.bench.runner import ProcessUse, Sample, message_of
+from penstock.bench.document import Document, Metric, machine
+from penstock.bench.probing import message_of
+from penstock.bench.report import Report
+from penstock.bench.samples import ProcessUse, Sample
 from penstock.bench.settings import Checks, Point, Settings
 from tests.unit.bench.reports import report, sample, settings
 
@@ -21,7 +22,7 @@ def made(of: Settings, samples: list[Sample], *, partial: bool = False) -> Docum
         samples,
         started_at="2026-01-01T00:00:00+00:00",
         partial=partial,
-        where=results.machine(),
+        where=machine(),
         judge=lambda _r, _s: [],
     )
 

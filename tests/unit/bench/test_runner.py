@@ -12,8 +12,9 @@ import pytest
 from penstock.bench import charts, command, files, results, tables
 from penstock.bench.asked import Asked
 from penstock.bench.command import Failed, Status
-from penstock.bench.load import Client, LoadError, Options, Progress, Report
-from penstock.bench.results import Document
+from penstock.bench.document import Document, machine
+from penstock.bench.load import Client, LoadError, Options, Progress
+from penstock.bench.report import Report
 from penstock.bench.wire import UsageError
 from tests.unit.bench.reports import report, sample, settings
 
@@ -101,7 +102,7 @@ def test_charts_that_cannot_be_drawn_cost_no_results(
         [sample("target", 0, report())],
         started_at="",
         partial=False,
-        where=results.machine(),
+        where=machine(),
         judge=lambda _rows, _settings: [],
     )
     assert str(error) in (files.write(tmp_path, document, of) or "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from penstock.bench import results, tables, thresholds
-from penstock.bench.results import Threshold
+from penstock.bench.document import Threshold, machine
 from penstock.bench.settings import Point
 from penstock.bench.wire import UsageError
 from tests.unit.bench.reports import report, sample, settings
@@ -23,7 +23,7 @@ def judged(text: str, **given: object) -> list[Threshold]:
         samples,
         started_at="",
         partial=False,
-        where=results.machine(),
+        where=machine(),
         judge=lambda rows, made: thresholds.judge([thresholds.parse(text)], rows, made),
     )
     return list(document.thresholds)
@@ -68,7 +68,7 @@ def test_requests_that_failed_in_one_round_of_three_are_not_lost_in_the_median(t
         [sample("target", number, run) for number, run in enumerate(runs)],
         started_at="",
         partial=False,
-        where=results.machine(),
+        where=machine(),
         judge=lambda rows, made: thresholds.judge([thresholds.parse(text)], rows, made),
     )
     assert [one.failed for one in document.thresholds] == [True]

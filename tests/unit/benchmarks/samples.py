@@ -8,11 +8,13 @@ from benchmarks.findings import Findings
 from benchmarks.measure import Sample
 from benchmarks.scenarios import ALL, UNARY, Scenario
 from benchmarks.targets import Target
-from penstock.bench.load import Quantiles, Report, StreamReport
+from penstock.bench.report import Quantiles, Report, StreamReport
 
 DIRECT = Target("direct", "http://127.0.0.1:1/", "http://127.0.0.1:1/")
 NGINX = Target("nginx", "u", "s", pid=1, version="1.22.1")
-GATEWAY = Target("penstock", "u", "s", pid=2, listener="native", features="on", models={"m": UNARY})
+GATEWAY = Target(
+    "penstock", "u", "s", pid=2, listener="native", features="on", rpc_url="grpc://127.0.0.1:1", models={"m": UNARY}
+)
 PLAIN = Target("penstock", "u", "s", pid=3, listener="native", features="off", models={"m": UNARY})
 PEER = Target("smg", "u", "s", pid=4, features="off", version="1.0")
 

@@ -28,7 +28,7 @@ def costs(*microseconds: float) -> list[Sample]:
 
 def test_nothing_measured_is_nothing_judged() -> None:
     goals = judge(results({("unary_c1", DIRECT): [sample()]}))
-    assert len(goals) == 23
+    assert len(goals) == 29
     assert {(g.met, g.measured, g.verdict) for g in goals} == {(None, "", "not measured")}
 
 
@@ -184,6 +184,55 @@ def test_growing_state() -> None:
     assert [g.met for g in goals] == [True, False]
     run.state_growth = StateGrowth(2_000, 500, 1_000, 1.0, 1.0, traffic)
     assert [g.met for g in judge(run) if "1,000,000 keys" in g.measure] == [None]
+
+
+@pytest.mark.parametrize("rpc, met", [((20.0, 30.0, 30.0, 30.0, 90.0), True), ((20.0, 30.0, 31.0, 31.0, 31.0), False)])
+def test_a_call_over_grpc_costs_no_more_than_one_over_rest(rpc: tuple[float, ...], met: bool) -> None:
+    found = results({("unary_c32", GATEWAY): costs(*[30] * 5), ("grpc_unary_c32", GATEWAY): costs(*rpc)})
+    judged = goal(found, "CPU per unary gRPC call")
+    assert judged.met is met
+    assert judged.measured.endswith("us : 30.0 us)")
+    few = results({("unary_c32", GATEWAY): costs(*[30] * 5), ("grpc_unary_c32", GATEWAY): costs(*rpc[:4])})
+    assert goal(few, "CPU per unary gRPC call").met is None
+
+
+def test_latency_over_grpc_is_compared_with_rest_without_a_gateway() -> None:
+    rounds = {("unary_c1", DIRECT): [sample(20)] * 5, ("grpc_unary_c1", GATEWAY): [sample(75)] * 5}
+    judged = goal(results(rounds), "added latency of gRPC at 1 connection, p50")
+    assert (judged.met, judged.measured) == (True, "55.0 us (75.0 us in all)")
+    rounds["unary_c1", DIRECT] = [sample(14)] * 5
+    assert goal(results(rounds), "added latency of gRPC at 1 connection, p50").met is False
+    del rounds["unary_c1", DIRECT]
+    assert goal(results(rounds), "added latency of gRPC at 1 connection, p50").met is None
+
+
+def test_a_message_over_grpc_and_a_frame_over_rest() -> None:
+    def runs(cpu: float) -> list[Sample]:
+        return [sample(cpu_us=cpu, frames=1_000)] * 5
+
+    found = results(
+        {
+            ("sse_c16", GATEWAY): runs(10_000),
+            ("grpc_stream_c16", GATEWAY): runs(13_000),
+            ("sse_c128", GATEWAY): runs(10_000),
+            ("grpc_stream_c128", GATEWAY): runs(13_100),
+        }
+    )
+    assert goal(found, "CPU per gRPC message at 16").met is True
+    assert goal(found, "CPU per gRPC message at 128").met is False
+    found.samples["grpc_stream_c16", GATEWAY.label] = [sample(cpu_us=1.0, frames=1_000, errors=1)] * 5
+    assert goal(found, "CPU per gRPC message at 16").met is None
+
+
+@pytest.mark.parametrize(
+    "streams, complete, failed, met",
+    [(2_000, 2_000, 0, True), (2_000, 1_999, 0, False), (2_000, 1_990, 10, False), (50, 50, 0, None)],
+)
+def test_many_streams_over_grpc(streams: int, complete: int, failed: int, met: bool | None) -> None:
+    found = results({("unary_c1", DIRECT): [sample()]})
+    found.grpc_many_streams = [ManyStreams(GATEWAY.label, streams, complete, failed, {}, 1.0, 2.0)]
+    assert goal(found, "failures of paced gRPC streams, 2,000 over 20 connections").met is met
+    assert goal(found, "failures of 2,000 paced streams at a time").met is None
 
 
 @pytest.mark.parametrize("ours", [30.0, 90.0], ids=["good", "bad"])

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import cast
 
+import pytest
+
 from benchmarks import limits, report, scenarios, table
 from benchmarks.experiments.starts import Starts
 from benchmarks.goals import judge
@@ -78,6 +80,29 @@ def test_every_target_is_asked_the_same_of_the_upstream() -> None:
     assert prompt[0] == prompt[1]
 
 
+def test_over_grpc_the_prompt_is_that_of_rest() -> None:
+    pytest.importorskip("google.protobuf", reason="the client's libraries are not installed")
+    from penstock.client._messages import ChatCreateRequest
+
+    rest = scenario("unary_c32").options(GATEWAY, "normal")
+    over = scenario("grpc_unary_c32").options(GATEWAY, "normal")
+    assert over.url == "http://127.0.0.1:1/penstock.v1.Chat/Create"
+    assert over.grpc is not None
+    assert over.connections * over.grpc.calls_per_connection == rest.connections
+    message = ChatCreateRequest.FromString(over.grpc.message)
+    letters = (rest.body_bytes or 0) - len(rest.body.replace("{pad}", ""))
+    assert (message.model, len(message.messages[1].text), message.max_tokens) == ("m", letters, 128)
+    assert (over.duration_ms, over.headers) == (rest.duration_ms, GATEWAY.headers)
+    for name, like in ((s.name, s.like) for s in scenarios.ALL if s.calls is not None):
+        mine, of_rest = scenario(name), scenario(like or "")
+        assert (mine.model, mine.milliseconds, mine.body_bytes) == (
+            of_rest.model,
+            of_rest.milliseconds,
+            of_rest.body_bytes,
+        )
+        assert mine.connections * (mine.calls or 0) == of_rest.connections
+
+
 def test_who_is_measured_where() -> None:
     def concerned(name: str) -> list[Target]:
         return [t for t in (DIRECT, NGINX, GATEWAY, PLAIN, PEER) if scenario(name).concerns(t)]
@@ -85,6 +110,7 @@ def test_who_is_measured_where() -> None:
     assert concerned("unary_c32") == [DIRECT, NGINX, GATEWAY, PLAIN, PEER]
     assert concerned("unary_c1") == [DIRECT, NGINX, GATEWAY, PEER]
     assert concerned("body_1mb") == [DIRECT, NGINX, GATEWAY]
+    assert concerned("grpc_unary_c1") == concerned("grpc_stream_c128") == [GATEWAY]
 
 
 def test_the_time_limit_grows_with_what_is_done() -> None:

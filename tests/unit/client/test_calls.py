@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import pydoc
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+import penstock.client
 from penstock.client import AsyncClient, Client, ConfigurationError, Unavailable
 from penstock.client import _calls as calls
 from penstock.client import _messages as pb
@@ -159,15 +161,125 @@ def test_key_from_the_environment(monkeypatch: pytest.MonkeyPatch, gateway: Gate
     [
         ({"timeout": 0}, "timeout"),
         ({"timeout": float("inf")}, "timeout"),
+        ({"timeout": float("nan")}, "timeout"),
+        ({"timeout": 10**400}, "timeout"),
+        ({"timeout": None}, "timeout"),
+        ({"timeout": True}, "timeout"),
+        ({"timeout": "5"}, "timeout"),
         ({"max_retries": -1}, "max_retries"),
+        ({"max_retries": None}, "max_retries"),
+        ({"max_retries": 1.5}, "max_retries"),
         ({"api_key": "sk\n"}, "line break"),
+        ({"api_key": 5}, "api_key"),
+        ({"api_key": b"sk"}, "api_key"),
+        ({"compression": "gzip"}, "compression"),
         ({"metadata": {"Authorization": "x"}}, "Authorization"),
+        ({"metadata": {"authorization": "x"}}, "authorization"),
         ({"metadata": {"grpc-timeout": "1S"}}, "grpc-timeout"),
+        ({"metadata": {"connection": "close"}}, "connection"),
+        ({"metadata": {"x a": "b"}}, "x a"),
+        ({"metadata": {5: "b"}}, "metadata"),
+        ({"metadata": {"x-a": "b\nc"}}, "x-a"),
+        ({"metadata": {"x-a": "b\u00e9"}}, "x-a"),
+        ({"metadata": {"x-a": 5}}, "x-a"),
+        ({"metadata": {"x-a": b"b"}}, "x-a"),
+        ({"metadata": {"x-bin": "b"}}, "x-bin"),
+        ({"metadata": [("x-a", "b")]}, "metadata"),
+        ({"channel_options": [("grpc.enable_retries", 1)]}, "channel_options"),
+        ({"channel_options": {5: 1}}, "channel_options"),
+        ({"channel_options": {"grpc.x": None}}, "grpc.x"),
+        ({"channel_options": {"grpc.x": 1.5}}, "grpc.x"),
+        ({"channel_options": {"grpc.x": 2**31}}, "grpc.x"),
+        ({"root_certificates": "ca.pem"}, "root_certificates"),
+        ({"root_certificates": b"/etc/ca.pem"}, "root_certificates"),
+        ({"client_certificate": b"ab"}, "client_certificate"),
+        ({"client_certificate": (b"-----BEGIN x", "b")}, "client_certificate"),
     ],
 )
 def test_arguments_that_cannot_be(arguments: dict[str, Any], said: str) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ConfigurationError, match=said):
+            kind("grpc://x", **{"api_key": "k", **arguments})
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ({"timeout": "5"}, "timeout"),
+        ({"max_retries": -1}, "max_retries"),
+        ({"metadata": {"x-a": "b\r\n"}}, "x-a"),
+        ({"on_metadata": 5}, "on_metadata"),
+    ],
+)
+def test_arguments_of_a_call_that_cannot_be(
+    gateway: Gateway, client: Client, arguments: dict[str, Any], said: str
+) -> None:
     with pytest.raises(ConfigurationError, match=said):
-        Client("grpc://x", **{"api_key": "k", **arguments})
+        client.chat.create(model="m", messages=MESSAGES, **arguments)
+    assert gateway.requests == []
+
+
+def test_values_are_not_repeated_in_errors() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Client("grpc://x", api_key="k", metadata={"x-secret": "hush\n"})
+    assert "hush" not in str(caught.value)
+
+
+def test_metadata_of_all_kinds_arrives(gateway: Gateway) -> None:
+    gateway.behaviours[calls.GATEWAY_INFO.path] = lambda request, context: pb.GatewayInfoResponse()
+    with Client(gateway.target, api_key="k", metadata={"x-a_b.1": " ~text!"}) as client:
+        client.info(metadata={"x-bin": b"\0\xff"})
+    assert gateway.metadata[0]["x-a_b.1"].strip() == "~text!"
+    assert gateway.metadata[0]["x-bin"] == b"\0\xff"
+
+
+def _authority(options: list[tuple[str, Any]]) -> Any:
+    return dict(options).get("grpc.default_authority")
+
+
+@pytest.mark.parametrize(
+    "target, authority",
+    [
+        ("unix:///run/penstock.sock", "localhost"),
+        ("unix:penstock.sock", "localhost"),
+        ("unix-abstract:penstock", "localhost"),
+        ("ipv4:10.0.0.1:4000,10.0.0.2:4000", "localhost"),
+        ("ipv4:10.0.0.1:4000", None),
+        ("dns:gateway:4000", None),
+        ("grpc://gateway", None),
+        ("gateway:4000", None),
+    ],
+)
+def test_authority_is_one_host(target: str, authority: str | None) -> None:
+    with Client(target, api_key="k") as client:
+        assert _authority(client._core.settings.options) == authority
+    with Client(target, api_key="k", channel_options={"grpc.default_authority": "mine"}) as client:
+        assert _authority(client._core.settings.options) == "mine"
+
+
+def test_several_addresses_are_called(gateway: Gateway) -> None:
+    gateway.behaviours[calls.GATEWAY_INFO.path] = lambda request, context: pb.GatewayInfoResponse(version="1")
+    with Client(f"ipv4:127.0.0.1:{gateway.port},127.0.0.1:{gateway.port}", api_key="k") as client:
+        assert client.info().version == "1"
+    assert len(gateway.requests) == 1
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_help_shows_the_calls(kind: type[Client | AsyncClient]) -> None:
+    shown = pydoc.plain(pydoc.render_doc(kind))
+    module = pydoc.plain(pydoc.render_doc(penstock.client))
+    with Client("grpc://x", api_key="k") as client:
+        resources = [name for name in vars(client) if not name.startswith("_")]
+    assert len(resources) == 6
+    for name in resources:
+        resource = kind.__annotations__[name]
+        assert f"{name}: " in shown
+        assert resource in shown
+        made = getattr(penstock.client, resource)
+        assert f"class {resource}(" in module
+        for method in (method for method in vars(made) if not method.startswith("_")):
+            assert f" {method}(self" in pydoc.plain(pydoc.render_doc(made))
+            assert method in shown
 
 
 async def test_tls_with_certificates_of_both_sides(tmp_path: Path) -> None:

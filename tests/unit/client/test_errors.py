@@ -110,6 +110,41 @@ def test_a_budget_is_told_from_a_rate() -> None:
     assert error.quota == ("budget of key x",)
 
 
+@pytest.mark.parametrize(
+    "message, info",
+    [
+        ("The request message is larger than 33554432 bytes.", {"code": "request_too_large", "status": "413"}),
+        ("said by a provider", {"code": "upstream_rejected", "source": "upstream", "status": "413"}),
+        ("grpc: received message larger than max (9 vs. 4)", {}),
+    ],
+)
+def test_size_is_told_from_a_rate(gateway: Gateway, client: Client, message: str, info: dict[str, str]) -> None:
+    told = [error_info("X", **info), retry_info(1)] if info else []
+    gateway.behaviours[CREATE] = lambda request, context: fail(context, EXHAUSTED, message, *told)
+    with pytest.raises(InvalidRequest) as caught:
+        client.chat.create(model="m", messages=MESSAGES)
+    assert (caught.value.status, caught.value.message) == (EXHAUSTED, message)
+    assert len(gateway.requests) == 1
+
+
+@pytest.mark.parametrize("option", ["grpc.max_send_message_length", "grpc.max_receive_message_length"])
+async def test_size_that_this_side_refuses(gateway: Gateway, option: str) -> None:
+    gateway.behaviours[CREATE] = lambda request, context: answer("y" * 5000)
+    messages = [{"role": "user", "content": "x" * 5000}]
+    options = {option: 1000}
+    with Client(gateway.target, api_key="k", channel_options=options) as client, pytest.raises(InvalidRequest):
+        client.chat.create(model="m", messages=messages)
+    async with AsyncClient(gateway.target, api_key="k", channel_options=options) as twin:
+        with pytest.raises(InvalidRequest):
+            await twin.chat.create(model="m", messages=messages)
+
+
+def test_a_provider_that_speaks_of_sizes_can_still_limit() -> None:
+    info = error_info("X", code="upstream_rate_limited", status="429")
+    trailing = [("grpc-status-details-bin", status(EXHAUSTED, "m", info).SerializeToString())]
+    assert type(from_status(EXHAUSTED, "tokens larger than max", trailing, {})) is RateLimited
+
+
 def test_details_of_others_and_garbage_do_not_confuse() -> None:
     foreign = details.ErrorInfo(reason="X", domain="example.com", metadata={"code": "evil"})
     trailing = [("grpc-status-details-bin", status(UNAVAILABLE, "m", foreign).SerializeToString())]

@@ -9,11 +9,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from penstock.client import _calls as calls
 from penstock.client import _messages as pb
-from tests.unit.client.gateway import Gateway, answer, chunk
+from tests.unit.client.gateway import Gateway, answer, chunk, fail
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "python"
 
@@ -88,6 +89,11 @@ def test_node(gateway: Gateway) -> None:
     assert done.stdout == "said Say hello in five words.\n3 tokens\nab\n3 tokens\n"
     assert gateway.metadata[0]["authorization"] == "Bearer sk-test"
     assert gateway.requests[1].stream_options.include_usage
+    gateway.behaviours[calls.CHAT_CREATE.path] = lambda request, context: fail(
+        context, grpc.StatusCode.UNAUTHENTICATED, "no such key"
+    )
+    done = subprocess.run([node, "chat.js"], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "UNAUTHENTICATED: no such key\n")
 
 
 def test_each_example_is_run() -> None:

@@ -178,6 +178,28 @@ def test_answers_have_openais_shape() -> None:
     assert to_dict(fill(pb.ChatCreateResponse(), answer)) == answer
 
 
+@pytest.mark.parametrize(
+    "members, payload",
+    [
+        (["type", "function", "custom"], "function"),
+        (["custom", "function", "type"], "function"),
+        (["function", "custom"], "function"),
+        (["custom", "function"], "custom"),
+    ],
+)
+def test_of_two_payloads_the_one_that_type_names_has_its_field(members: list[str], payload: str) -> None:
+    both = {**CALL, "custom": {"name": "", "input": "i"}}
+    call = {name: both[name] for name in members}
+    message = fill(pb.ToolCall(), call)
+    assert message.WhichOneof("payload") == payload
+    assert set(message.extra.fields) == {"function", "custom"} - {payload}
+    assert to_dict(pb.ToolCall.FromString(message.SerializeToString())) == call
+    named = fill(pb.ToolCall(), {**call, "type": "custom"})
+    assert (named.WhichOneof("payload"), set(named.extra.fields)) == ("custom", {"function"})
+    lone = fill(pb.ToolCall(), {**call, "type": "custom", "custom": None})
+    assert (lone.WhichOneof("payload"), set(lone.extra.fields)) == ("function", {"custom"})
+
+
 def test_completion_logprobs_are_four_arrays() -> None:
     answer = {
         "object": "text_completion", "id": "a", "created": 1, "model": "m",

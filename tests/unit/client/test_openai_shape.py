@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -129,3 +131,67 @@ async def test_the_twin(gateway: Gateway, aclient: AsyncClient) -> None:
     assert (await openai.embeddings.create(model="e", input="x")).data[0].embedding == [0.5]
     assert (await openai.models.list()).data[0].id == "a"
     assert (await openai.responses.create(model="r", input="x")).id == "r"
+
+
+def test_null_is_none(gateway: Gateway, client: Client) -> None:
+    made = answer("x")
+    made.choices[0].extra["logprobs"] = None
+    made.choices[0].message.extra["audio"] = None
+    gateway.behaviours[calls.CHAT_CREATE.path] = lambda request, context: made
+    got = client.as_openai().chat.completions.create(model="m", messages=MESSAGES)
+    assert got.choices[0].logprobs is None
+    assert got.choices[0].message.audio is None
+    assert got.model_dump()["choices"][0]["logprobs"] is None
+    made.choices[0].logprobs.content.add(token="t")
+    made.choices[0].ClearField("extra")
+    got = client.as_openai().chat.completions.create(model="m", messages=MESSAGES)
+    assert got.choices[0].logprobs.content[0].token == "t"
+
+
+def test_answers_are_objects_of_python(gateway: Gateway, client: Client) -> None:
+    gateway.behaviours[calls.CHAT_CREATE.path] = _tool_answer
+    got = client.as_openai().chat.completions.create(model="m", messages=MESSAGES)
+    for twin in (copy.copy(got), copy.deepcopy(got), pickle.loads(pickle.dumps(got))):
+        assert twin == got
+        assert twin.choices[0].message.content is None
+    assert "index" in got.choices[0]
+    assert "nothing" not in got
+    assert dict(got)["object"] == "chat.completion"
+
+
+def test_models_are_iterated(gateway: Gateway, client: Client) -> None:
+    listed = pb.ModelsListResponse(models=[{"id": "a"}, {"id": "b"}])
+    gateway.behaviours[calls.MODELS_LIST.path] = lambda request, context: listed
+    page = client.as_openai().models.list()
+    assert [model.id for model in page] == ["a", "b"]
+    assert copy.copy(page).data[1].id == "b"
+
+
+async def test_models_are_iterated_by_the_twin(gateway: Gateway, aclient: AsyncClient) -> None:
+    listed = pb.ModelsListResponse(models=[{"id": "a"}, {"id": "b"}])
+    gateway.behaviours[calls.MODELS_LIST.path] = lambda request, context: listed
+    models = aclient.as_openai().models
+    assert [model.id async for model in models.list()] == ["a", "b"]
+    assert [model.id async for model in await models.list()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "output, text",
+    [
+        (
+            """[{"type": "message", "content": [{"type": "output_text", "text": "a"}, {"type": "refusal"}]},
+                {"type": "reasoning"}, {"type": "message", "content": [{"type": "output_text", "text": "b"}]}]""",
+            "ab",
+        ),
+        ("[]", ""),
+        ("null", ""),
+    ],
+)
+def test_text_of_a_response(gateway: Gateway, client: Client, output: str, text: str) -> None:
+    body = f'{{"id":"r","object":"response","output":{output}}}'
+    gateway.behaviours[calls.RESPONSES_CREATE.path] = lambda request, context: pb.ResponsesCreateResponse(
+        body_json=body
+    )
+    got = client.as_openai().responses.create(model="r", input="x")
+    assert got.output_text == text
+    assert "output_text" not in got.model_dump()

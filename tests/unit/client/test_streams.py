@@ -217,7 +217,7 @@ def test_a_closed_session(gateway: Gateway, client: Client) -> None:
     session.close()
     with pytest.raises(Cancelled):
         next(call)
-    with pytest.raises(Cancelled):
+    with pytest.raises(Cancelled, match="The session is closed"):
         session.stream(model="m", messages=MESSAGES)
 
 
@@ -240,6 +240,8 @@ async def test_sessions_of_the_twin(gateway: Gateway, aclient: AsyncClient) -> N
         await asyncio.sleep(0)
     with pytest.raises(Cancelled):
         await waiting
+    with pytest.raises(Cancelled, match="The session is closed"):
+        session.stream(model="m", messages=MESSAGES)
     assert gateway.session.cancels == [3]
 
 

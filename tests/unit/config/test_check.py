@@ -67,3 +67,22 @@ def test_secrets_are_masked_in_lines_and_absent_from_messages_and_structs(text: 
     assert "hunter2" not in render(loaded.problems, loaded.sources)
     assert "hunter2" not in repr(loaded.problems)
     assert "hunter2" not in repr(loaded.config)
+
+
+@pytest.mark.parametrize(
+    "grpc, said",
+    [
+        ("{keepalive: 1ms}", "error: penstock.grpc.keepalive: must be 0 (off) or at least 100ms"),
+        ("{keepalive_timeout: 0}", "error: penstock.grpc.keepalive_timeout: must be at least 100ms"),
+        ("{max_connection_age: 99ms}", "error: penstock.grpc.max_connection_age: must be 0 (off) or at least 100ms"),
+        ("{max_connection_age_grace: 5s}", "warning: penstock.grpc.max_connection_age_grace: has no effect without"),
+    ],
+)
+def test_times_that_would_end_connections_that_are_well(grpc: str, said: str) -> None:
+    assert said in shown(f"penstock: {{grpc: {grpc}}}\n")
+
+
+def test_grpc_may_be_told_to_do_without() -> None:
+    grpc = "{keepalive: 0, max_connection_age: 0, max_connection_age_grace: 1s, web_origins: ['*']}"
+    assert "0 errors" not in shown("penstock: {grpc: {keepalive: 1ms}}\n")
+    assert "error:" not in shown(f"penstock: {{grpc: {grpc}}}\n")

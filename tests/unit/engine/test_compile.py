@@ -8,7 +8,7 @@ import pytest
 from penstock.config import ConfigError, Environment, Problem, load, load_text
 from penstock.engine.compile import compile_snapshot
 from penstock.engine.options import engine_options
-from penstock.engine.snapshot import Deployment, EngineOptions, ModelGroup, Settings, Snapshot
+from penstock.engine.snapshot import Deployment, EngineOptions, GrpcOptions, ModelGroup, Settings, Snapshot
 from penstock.prices.patterns import best
 
 KEYS = {"OPENAI_API_KEY": "sk-o", "ANTHROPIC_API_KEY": "sk-a", "GROQ_API_KEY": "sk-g"}
@@ -372,6 +372,9 @@ penstock:
   listener:
     {host: 0.0.0.0, port: 1, threads: 2, max_header_kb: 8, header_timeout: 1, body_timeout: 2, idle_timeout: 3,
      write_timeout: 4, busy_poll_us: 11, max_connections: 5, max_streams: 6, trusted_proxies: [10.0.0.1], tls: {certificate: c, key: k}}
+  grpc:
+    {reflection: false, web_origins: [https://App.example/], max_connection_age: 30m, max_connection_age_grace: 12,
+     keepalive: 13, keepalive_timeout: 14}
   limits: {key_table_capacity: 7, negative_ttl: 8, hook_timeout: 9}
   ledger: {queue_capacity: 10}
   upstream: {ca_file: ca.pem}
@@ -386,7 +389,13 @@ penstock:
     assert options.tls is not None
     assert options.tls.certificate == "c"
     assert options.trusted_proxies == ["10.0.0.1/32"]
+    assert options.grpc.web_origins == ["https://app.example"]
+    assert options.grpc.max_connection_age_ms == 1_800_000
     default = EngineOptions()
+    same = [
+        field for field in GrpcOptions.__struct_fields__ if getattr(options.grpc, field) == getattr(default.grpc, field)
+    ]
+    assert same == []
     same = [field for field in EngineOptions.__struct_fields__ if getattr(options, field) == getattr(default, field)]
     # Every option is reachable from the file, the environment or the caller.
     assert same == []

@@ -66,7 +66,7 @@ async def test_what_waits_for_the_next_start_is_said(
     write(CONFIG.format(name="first", capacity=200))
     assert await runtime.reload()
     waiting = [record.__dict__["what"] for record in caplog.records if "waits" in record.message]
-    assert waiting == ["penstock.listener, limits, ledger or upstream"]
+    assert waiting == ["penstock.listener, grpc, limits, ledger or upstream"]
 
 
 async def test_changes_of_others_are_shown_again_until_they_were_taken_up(runtime: Runtime) -> None:

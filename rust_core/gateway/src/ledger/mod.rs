@@ -61,11 +61,12 @@ impl Ledger {
     /// Ordinal, settlement and hand-over are one step for whoever takes records: one that holds an ordinal holds all
     /// lower ones.
     pub fn push<'a>(&self, thread: usize, settle: impl FnOnce(u64) -> UsageRecord<'a>) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
         if let Some(rows) = self.incoming.get(thread % self.incoming.len()) {
             let mut rows = lock(rows);
             let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
             rows.push(&settle(seq));
+            // Under the lock: whoever takes the record finds it counted.
+            self.waiting.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -146,6 +147,7 @@ mod tests {
         assert!(panicked.is_err());
         push(&ledger, 0);
         assert_eq!(ordinals(&ledger, 9), [1, 3]);
+        assert_eq!(ledger.waiting(), 2);
     }
 
     #[test]

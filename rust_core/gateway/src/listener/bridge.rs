@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use penstock_http1::{Framing, Headers, RequestHead, Version};
 use tokio::sync::{Notify, mpsc};
 
-use super::exchange::{Exchange, Gone, HeaderLines};
+use super::exchange::{Exchange, Gone, HeaderLines, Transport};
 use super::{Peer, dispatch};
 use crate::engine::Core;
 use crate::hooks::{Event, Events};
@@ -114,7 +114,7 @@ pub(crate) async fn serve(core: &Rc<Core>, call: Submitted) {
         upgrade: false,
     };
     let peer = Peer { address: call.client, tls: false };
-    let mut exchange = Exchange::Bridge(BridgeExchange {
+    let mut exchange = Exchange::Rest(Transport::Bridge(BridgeExchange {
         core: Rc::clone(core),
         id: call.id,
         events: Arc::clone(&core.shared.events),
@@ -126,7 +126,7 @@ pub(crate) async fn serve(core: &Rc<Core>, call: Submitted) {
         started: false,
         finished: false,
         sent: 0,
-    });
+    }));
     let _closing = Closing { core: Rc::clone(core), id: call.id };
     dispatch(core, head, &mut exchange, peer).await;
 }

@@ -1,196 +1,176 @@
-//! One request and its answer, whatever the transport.
+//! One request and its answer, whatever the transport and whatever the protocol.
 //!
-//! The phases talk to a client only through this type, so that HTTP/1.1, HTTP/2 and calls handed
-//! over by another listener run the same code.
+//! The phases talk to a client only through this type: they hear REST and say REST, over HTTP/1.1, HTTP/2 and for calls
+//! handed over by another listener. A gRPC call is translated on its way in and out.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::bridge::BridgeExchange;
-use super::h1::H1Exchange;
-use super::h2::H2Exchange;
-
-/// Longest pauses that a body may consist of.
-const PAUSES: u32 = 10;
-/// Bytes per second below which a client is not worth waiting for.
-const SLOWEST: usize = 16 * 1024;
-
-/// How slowly a body may arrive: it has [`PAUSES`] times the longest pause, and a second for each [`SLOWEST`] bytes.
-#[derive(Debug)]
-pub(super) struct Pace {
-    pause: Duration,
-    begun: Option<Instant>,
-}
-
-impl Pace {
-    /// To be asked each time before more is waited for, with what there is.
-    pub(super) fn check(&mut self, received: usize) -> Result<(), BodyError> {
-        let begun = self.begun.get_or_insert_with(Instant::now);
-        let allowed = self.pause * PAUSES + Duration::from_secs((received / SLOWEST) as u64);
-        if begun.elapsed() > allowed { Err(BodyError::Timeout) } else { Ok(()) }
-    }
-}
-
-/// Why a request body could not be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyError {
-    /// More bytes than allowed.
-    TooLarge,
-    /// A pause longer than allowed.
-    Timeout,
-    /// Malformed framing.
-    Framing(penstock_http1::FramingError),
-    /// The client left.
-    Gone,
-}
-
-/// The client cannot be reached any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gone;
-
-/// Header fields of an answer, kept as `name: value` lines.
-#[derive(Debug, Default)]
-pub struct HeaderLines(pub BytesMut);
-
-impl HeaderLines {
-    /// Adds a field whose value is vetted or ours; control characters are refused silently by dropping the field.
-    pub fn add(&mut self, name: impl AsRef<[u8]>, value: &[u8]) {
-        if penstock_http1::is_field_value(value) {
-            penstock_http1::put_header(&mut self.0, name.as_ref(), value);
-        }
-    }
-
-    /// Adds a field with a number.
-    pub fn add_number(&mut self, name: &str, value: u64) {
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b": ");
-        penstock_http1::put_decimal(&mut self.0, value);
-        self.0.extend_from_slice(b"\r\n");
-    }
-
-    /// The fields.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.0[..].split(|b| *b == b'\n').filter_map(|line| {
-            let line = line.strip_suffix(b"\r")?;
-            let colon = memchr::memchr(b':', line)?;
-            Some((line.get(..colon)?, line.get(colon + 2..)?))
-        })
-    }
-}
+pub use super::transport::{BodyError, Gone, HeaderLines, Transport};
+use crate::errors::{self, Failure, Outcome};
+use crate::grpc::{self, GrpcExchange};
+use crate::surfaces::Api;
 
 /// A request being answered.
 #[derive(Debug)]
 pub enum Exchange<'a> {
-    /// HTTP/1.x
-    H1(H1Exchange<'a>),
-    /// HTTP/2
-    H2(Box<H2Exchange>),
-    /// Handed over through `Engine.submit`.
-    Bridge(BridgeExchange),
+    /// The answer is the body.
+    Rest(Transport<'a>),
+    /// The answer is messages, and a status in the end.
+    Grpc(Box<GrpcExchange<'a>>),
 }
 
-impl Exchange<'_> {
-    /// The next piece of the request body; `None` at its end.
-    pub async fn next_piece(&mut self) -> Result<Option<Bytes>, BodyError> {
+impl<'a> Exchange<'a> {
+    /// The way to a client that speaks REST.
+    pub(super) fn into_transport(self) -> Option<Transport<'a>> {
         match self {
-            Self::H1(x) => x.next_piece().await,
-            Self::H2(x) => x.next_piece().await,
-            Self::Bridge(x) => Ok(x.next_piece()),
+            Self::Rest(x) => Some(x),
+            Self::Grpc(_) => None,
         }
     }
 
-    /// The whole request body. One that comes in crumbs for ever is given up: see [`Pace`].
+    /// The next piece of the request body; `None` at its end.
+    pub async fn next_piece(&mut self) -> Result<Option<Bytes>, BodyError> {
+        match self {
+            Self::Rest(x) => x.next_piece().await,
+            Self::Grpc(_) => Ok(None),
+        }
+    }
+
+    /// The whole request body. One that comes in crumbs for ever is given up.
     pub async fn body(&mut self, limit: usize, pause: Duration) -> Result<Bytes, BodyError> {
-        let mut pace = Pace { pause, begun: None };
-        if let Self::H1(x) = self {
-            x.gather(limit, &mut pace).await?;
+        match self {
+            Self::Rest(x) => x.body(limit, pause).await,
+            Self::Grpc(x) => x.body(limit, pause).await,
         }
-        let Some(first) = self.next_piece().await? else { return Ok(Bytes::new()) };
-        if first.len() > limit {
-            return Err(BodyError::TooLarge);
+    }
+
+    /// Whether an answer can only be passed on whole, because it is translated.
+    #[must_use]
+    pub fn wants_whole(&self) -> bool {
+        matches!(self, Self::Grpc(_))
+    }
+
+    /// Makes sure that this body can be told the client, before it is taken for the answer.
+    ///
+    /// # Errors
+    /// It is not what the provider's wire promises, or says that the provider failed.
+    pub fn accept(&mut self, body: &[u8]) -> Outcome<()> {
+        match self {
+            Self::Rest(_) => Ok(()),
+            Self::Grpc(x) => x.accept(body),
         }
-        let Some(second) = self.next_piece().await? else { return Ok(first) };
-        let mut whole = BytesMut::with_capacity((first.len() + second.len()) * 2);
-        whole.extend_from_slice(&first);
-        let mut piece = Some(second);
-        while let Some(p) = piece {
-            pace.check(whole.len())?;
-            if whole.len() + p.len() > limit {
-                return Err(BodyError::TooLarge);
-            }
-            whole.extend_from_slice(&p);
-            piece = self.next_piece().await?;
-        }
-        Ok(whole.freeze())
     }
 
     /// Sends a complete answer.
     pub async fn full(&mut self, status: u16, headers: &HeaderLines, body: Bytes) -> Result<(), Gone> {
         match self {
-            Self::H1(x) => x.full(status, headers, &body).await,
-            Self::H2(x) => x.full(status, headers, body).await,
-            Self::Bridge(x) => x.full(status, headers, body).await,
+            Self::Rest(x) => x.full(status, headers, body).await,
+            Self::Grpc(x) => x.full(headers, &body).await,
+        }
+    }
+
+    /// Ends the answer with a failure, in the words of the client's API; as an event when a stream was begun.
+    pub(crate) async fn fail(&mut self, api: Api, failure: &Failure, mut lines: HeaderLines) {
+        let x = match self {
+            Self::Rest(x) => x,
+            Self::Grpc(x) => return x.fail(failure, lines).await,
+        };
+        if x.started() {
+            x.queue(&errors::stream_event(api, failure));
+            let _ = x.finish().await;
+            return;
+        }
+        lines.add("content-type", b"application/json");
+        if let Some(ms) = failure.retry_after_ms {
+            lines.add_number("retry-after", ms.div_ceil(1000).max(1));
+            lines.add_number("retry-after-ms", ms);
+        }
+        if failure.status() == 401 {
+            lines.add("www-authenticate", b"Bearer");
+        }
+        let _ = x.full(failure.status(), &lines, errors::body(api, failure)).await;
+    }
+
+    /// Ends the answer with a provider's refusal, in its own words; `failure` is what is known without them.
+    pub(crate) async fn pass_refusal(&mut self, failure: &Failure, status: u16, lines: HeaderLines, body: Bytes) {
+        match self {
+            Self::Rest(x) => drop(x.full(status, &lines, body).await),
+            Self::Grpc(x) => x.fail(&grpc::refusal(failure, &body), lines).await,
         }
     }
 
     /// Begins an answer whose body follows; `length` when it is known.
     pub fn start(&mut self, status: u16, headers: &HeaderLines, length: Option<u64>) -> Result<(), Gone> {
         match self {
-            Self::H1(x) => {
-                x.start(status, headers, length);
-                Ok(())
-            }
-            Self::H2(x) => x.start(status, headers),
-            Self::Bridge(x) => {
-                x.start(status, headers, length);
-                Ok(())
-            }
+            Self::Rest(x) => x.start(status, headers, length),
+            Self::Grpc(x) => x.start(headers),
         }
     }
 
-    /// Adds a piece of the body; it leaves with the next [`Exchange::flush`].
+    /// Adds a piece of the body, a whole SSE frame if it is an event stream; it leaves with the next [`Exchange::flush`].
     pub fn queue(&mut self, data: &[u8]) {
         match self {
-            Self::H1(x) => x.queue(data),
-            Self::H2(x) => x.queue(data),
-            Self::Bridge(x) => x.queue(data),
+            Self::Rest(x) => x.queue(data),
+            Self::Grpc(x) => x.queue(data),
+        }
+    }
+
+    /// Adds a part of an SSE frame; the next [`Exchange::queue`] has the rest.
+    pub fn queue_part(&mut self, data: &[u8]) {
+        match self {
+            Self::Rest(x) => x.queue(data),
+            Self::Grpc(x) => x.queue_part(data),
+        }
+    }
+
+    /// What of the queued frames cannot be told the client, and so ends the answer.
+    pub fn fault(&mut self) -> Option<Failure> {
+        match self {
+            Self::Rest(_) => None,
+            Self::Grpc(x) => x.fault(),
         }
     }
 
     /// Sends what is queued, waiting for the client to take it.
     pub async fn flush(&mut self) -> Result<(), Gone> {
         match self {
-            Self::H1(x) => x.flush().await,
-            Self::H2(x) => x.flush().await,
-            Self::Bridge(x) => x.flush().await,
+            Self::Rest(x) => x.flush().await,
+            Self::Grpc(x) => x.flush().await,
+        }
+    }
+
+    /// Where to put fields that are known only at the end of the answer; `None` when the client cannot be told any.
+    pub fn trailing(&mut self) -> Option<&mut HeaderLines> {
+        match self {
+            Self::Rest(_) => None,
+            Self::Grpc(x) => Some(x.trailing()),
         }
     }
 
     /// Ends the body.
     pub async fn finish(&mut self) -> Result<(), Gone> {
         match self {
-            Self::H1(x) => x.finish().await,
-            Self::H2(x) => x.finish().await,
-            Self::Bridge(x) => x.finish().await,
+            Self::Rest(x) => x.finish().await,
+            Self::Grpc(x) => x.finish().await,
         }
     }
 
     /// Breaks the answer off so that the client cannot take it for complete.
     pub fn abort(&mut self) {
         match self {
-            Self::H1(x) => x.abort(),
-            Self::H2(x) => x.abort(),
-            Self::Bridge(x) => x.abort(),
+            Self::Rest(x) => x.abort(),
+            Self::Grpc(x) => x.abort(),
         }
     }
 
-    /// Returns when the client has gone. Cancel-safe; only to be polled after the body was read.
+    /// Returns when the client has gone, or has no more time for the call. Cancel-safe; only to be polled after the body was
+    /// read.
     pub async fn closed(&mut self) {
         match self {
-            Self::H1(x) => x.closed().await,
-            Self::H2(x) => x.closed().await,
-            Self::Bridge(x) => x.closed().await,
+            Self::Rest(x) => x.closed().await,
+            Self::Grpc(x) => x.closed().await,
         }
     }
 
@@ -198,9 +178,8 @@ impl Exchange<'_> {
     #[must_use]
     pub fn started(&self) -> bool {
         match self {
-            Self::H1(x) => x.started(),
-            Self::H2(x) => x.started(),
-            Self::Bridge(x) => x.started(),
+            Self::Rest(x) => x.started(),
+            Self::Grpc(x) => x.started(),
         }
     }
 
@@ -208,9 +187,8 @@ impl Exchange<'_> {
     #[must_use]
     pub fn sent(&self) -> u64 {
         match self {
-            Self::H1(x) => x.sent,
-            Self::H2(x) => x.sent,
-            Self::Bridge(x) => x.sent,
+            Self::Rest(x) => x.sent(),
+            Self::Grpc(x) => x.sent(),
         }
     }
 }

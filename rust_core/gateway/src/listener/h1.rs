@@ -7,12 +7,15 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use penstock_http1::{BodyDecoder, Conn, Decoded, Framing, FramingError, Limits, RequestHead, Version};
+use penstock_http1::{BodyDecoder, Conn, Decoded, Framing, FramingError, HeadersBuilder, Limits, RequestHead, Version};
 use tokio::io::AsyncWrite;
 
-use super::exchange::{BodyError, Exchange, Gone, HeaderLines, Pace};
+use super::exchange::{BodyError, Exchange, Gone, HeaderLines};
+use super::transport::{Pace, Transport};
 use super::{Peer, dispatch};
 use crate::engine::{Core, Stage};
+use crate::errors::{Failure, Kind};
+use crate::grpc::{self, Flavour, Opening};
 use crate::stage::Watch;
 use crate::upstream::Io;
 
@@ -63,7 +66,7 @@ pub(super) async fn serve(core: &Rc<Core>, mut conn: Conn<Io>, peer: Peer) {
             Head::Close => return,
         };
         let draining = core.stage.get() != Stage::Running;
-        let mut exchange = Exchange::H1(H1Exchange {
+        let x = H1Exchange {
             core,
             decoder: BodyDecoder::new(head.framing),
             expect_continue: head.expect_continue && head.framing != Framing::None,
@@ -76,24 +79,62 @@ pub(super) async fn serve(core: &Rc<Core>, mut conn: Conn<Io>, peer: Peer) {
             write_timeout: Duration::from_millis(options.write_timeout_ms),
             sent: 0,
             conn: &mut conn,
-        });
-        // Other upgrades are declined by answering as if nobody had asked (RFC 9110, section 7.8).
-        if super::control::is_websocket(&head) {
-            if let Exchange::H1(mut x) = exchange {
-                x.keep_alive = false;
-                super::control::upgrade(core, head, x, peer).await;
-            }
+        };
+        if !request(core, head, x, peer).await {
             return linger(conn).await;
         }
+    }
+}
+
+/// Serves one request; whether the connection can serve another.
+async fn request(core: &Rc<Core>, head: RequestHead, mut x: H1Exchange<'_>, peer: Peer) -> bool {
+    // Other upgrades are declined by answering as if nobody had asked (RFC 9110, section 7.8).
+    if super::control::is_websocket(&head) {
+        x.keep_alive = false;
+        super::control::upgrade(core, head, x, peer).await;
+        return false;
+    }
+    let transport = Transport::H1(x);
+    let transport = if let Some(flavour) = head.headers.get("content-type").and_then(Flavour::of) {
+        grpc_call(core, flavour, &head, transport, peer).await
+    } else {
+        let mut exchange = Exchange::Rest(transport);
         dispatch(core, head, &mut exchange, peer).await;
-        let Exchange::H1(mut x) = exchange else { return };
-        core.buffers.give(std::mem::take(&mut x.out));
-        core.busy.mark();
-        if !x.reusable().await {
-            linger(conn).await;
-            return;
+        exchange.into_transport()
+    };
+    let Some(Transport::H1(mut x)) = transport else { return false };
+    core.buffers.give(std::mem::take(&mut x.out));
+    core.busy.mark();
+    x.reusable().await
+}
+
+/// Serves a call over gRPC-Web; gRPC proper needs HTTP/2, and is told so.
+async fn grpc_call<'a>(
+    core: &'a Rc<Core>,
+    flavour: Flavour,
+    head: &RequestHead,
+    mut transport: Transport<'a>,
+    peer: Peer,
+) -> Option<Transport<'a>> {
+    if flavour == Flavour::Native {
+        let failure = Failure::new(Kind::BadRequest, "gRPC needs HTTP/2; over HTTP/1.1 there is application/grpc-web.");
+        let mut lines = HeaderLines::default();
+        lines.add("content-type", b"application/json");
+        let _ = transport.full(415, &lines, crate::errors::openai_body(&failure)).await;
+        return Some(transport);
+    }
+    let mut headers = HeadersBuilder::default();
+    // They were vetted when they were read.
+    let _ = headers.push(b"content-type", b"application/json");
+    for (name, value) in head.headers.iter() {
+        if !std::str::from_utf8(&name.to_ascii_lowercase()).is_ok_and(grpc::is_own_field) {
+            let _ = headers.push(name, value);
         }
     }
+    let path = head.target.slice_ref(head.target.split(|b| *b == b'?').next().unwrap_or_default());
+    let opening = Opening::new(flavour, &head.method[..] == b"POST", path, |name| head.headers.get(name));
+    let origin = grpc::Origin { core, stage: &core.stage, peer };
+    grpc::serve(origin, &opening, headers.build(), transport).await
 }
 
 enum Head {

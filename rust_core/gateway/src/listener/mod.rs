@@ -5,8 +5,9 @@ mod control;
 pub mod exchange;
 pub mod forwarded;
 mod h1;
-mod h2;
+pub(crate) mod h2;
 mod tls;
+pub mod transport;
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::engine::{Core, Stage};
 use crate::errors::{Failure, Kind};
+use crate::grpc;
 use crate::phases;
 use crate::surfaces::{Route, climbs, percent_decode, route};
 use crate::upstream::Io;
@@ -163,17 +165,37 @@ async fn dispatch(core: &Rc<Core>, head: RequestHead, exchange: &mut Exchange<'_
         }
         Route::Live => answer(exchange, 200, b"{\"status\":\"alive\"}").await,
         Route::Ready => {
-            let ready = core.shared.ready.load(Ordering::Relaxed) && core.stage.get() == Stage::Running;
+            let ready = core.takes_calls();
             let body: &'static [u8] = if ready { b"{\"status\":\"ready\"}" } else { b"{\"status\":\"not ready\"}" };
             answer(exchange, if ready { 200 } else { 503 }, body).await;
         }
+        Route::Control if grpc::is_method(path) => not_grpc(core, &head, exchange).await,
         Route::Control => control::relay(core, head, exchange, peer).await,
     }
 }
 
+/// A request to a gRPC method that is none: a browser's question whether a page may call it, or a mistake.
+async fn not_grpc(core: &Core, head: &RequestHead, exchange: &mut Exchange<'_>) {
+    let (origin, asks) = (head.headers.get("origin"), head.headers.get("access-control-request-method"));
+    if let (b"OPTIONS", Some(origin), Some(_)) = (&head.method[..], origin, asks) {
+        let wanted = head.headers.get("access-control-request-headers").unwrap_or_default();
+        if let Some(lines) = grpc::preflight(&core.shared.options, origin, wanted) {
+            let _ = exchange.full(204, &lines, Bytes::new()).await;
+            return;
+        }
+        let what = "Pages of this origin may not call here; `penstock.grpc.web_origins` names those that may.";
+        return control_failure(exchange, &Failure::new(Kind::RouteDenied, what)).await;
+    }
+    let what = "This is a gRPC method: its content type is application/grpc, application/grpc-web or \
+        application/grpc-web-text.";
+    let mut failure = Failure::new(Kind::BadRequest, what);
+    failure.status = Some(415);
+    control_failure(exchange, &failure).await;
+}
+
 /// Answers with an error in OpenAI's shape.
 async fn control_failure(exchange: &mut Exchange<'_>, failure: &Failure) {
-    phases::refuse(crate::surfaces::Api::OpenAi, exchange, failure, HeaderLines::default()).await;
+    exchange.fail(crate::surfaces::Api::OpenAi, failure, HeaderLines::default()).await;
 }
 
 async fn answer(exchange: &mut Exchange<'_>, status: u16, body: &'static [u8]) {

@@ -14,10 +14,10 @@ use crate::auth::record::{Key, KeyDenied, ModelRule};
 use crate::auth::table::Lookup;
 use crate::engine::Core;
 use crate::errors::{Failure, Kind, Outcome};
-use crate::limits::{self, Demand, LimitDenied, LimitKind, Now};
+use crate::limits::{self, Demand, LimitDenied, LimitKind, Now, SlotGuard};
 use crate::listener::exchange::Exchange;
 use crate::scan;
-use crate::snapshot::Match;
+use crate::snapshot::{Match, Snapshot};
 use crate::surfaces::{Surface, query_value, runs_its_model, text_field};
 use crate::tokens::{self, Encoding};
 
@@ -141,12 +141,16 @@ pub(super) async fn identify(call: &mut Call, head: &RequestHead) -> Outcome<()>
         return Err(Failure::new(Kind::Overloaded, "Usage records cannot be stored at the moment; try again shortly.")
             .retry_after(2000));
     }
-    let limit = call.snapshot.settings.max_parallel_requests;
-    call.slot = Some(core.shared.slots.enter(limit).map_err(|_| {
+    call.slot = Some(slot(&core, &call.snapshot)?);
+    Ok(())
+}
+
+/// One of the slots that the calls of all keys share.
+pub(crate) fn slot(core: &Core, snapshot: &Snapshot) -> Outcome<SlotGuard> {
+    core.shared.slots.enter(snapshot.settings.max_parallel_requests).map_err(|_| {
         Failure::new(Kind::RateParallel, "The gateway has as many calls in flight as it may; try again shortly.")
             .retry_after(1000)
-    })?);
-    Ok(())
+    })
 }
 
 /// The path of the request, without its query.
@@ -289,7 +293,7 @@ fn whole_account(call: &Call) -> Outcome<()> {
     Err(Failure::new(Kind::RouteDenied, message).param("model"))
 }
 
-pub(super) fn unknown_model(model: &str) -> Failure {
+pub(crate) fn unknown_model(model: &str) -> Failure {
     let shown = bounded(model);
     let message = format!("The model `{shown}` does not exist here. `GET /v1/models` lists those your key may use.");
     Failure::new(Kind::ModelUnknown, message).param("model")
@@ -301,27 +305,29 @@ fn resolve(call: &mut Call) -> Outcome<Match> {
             send `model` in the body, the `x-penstock-model` header, or set `penstock.routing.passthrough_group`.";
         return Err(Failure::new(Kind::BadRequest, message).param("model"));
     }
-    let own = call.key.as_ref().and_then(|k| k.model_alias(&call.model)).map(str::to_owned);
-    let name = own.as_deref().unwrap_or(&call.model);
-    let found = call.snapshot.find(name);
-    if let Some(key) = &call.key {
-        let groups = found.as_ref().map_or(&[][..], |m| m.group.access_groups.as_slice());
-        let by_group = found.as_ref().is_some_and(|m| key.may_use(&m.group.name, groups));
-        if !by_group && !key.may_use(name, groups) {
-            let message = format!(
-                "The API key may not use the model `{}`. `GET /v1/models` lists those it may.",
-                bounded(&call.model)
-            );
-            return Err(Failure::new(Kind::ModelDenied, message).param("model"));
-        }
-    }
-    let found = found.ok_or_else(|| unknown_model(&call.model))?;
+    let found = find_model(&call.snapshot, call.key.as_deref(), &call.model)?;
     call.group = Some(Arc::clone(&found.group));
     Ok(found)
 }
 
+/// What a name means to a key, if it may be used.
+pub(crate) fn find_model(snapshot: &Snapshot, key: Option<&Key>, model: &str) -> Outcome<Match> {
+    let name = key.and_then(|k| k.model_alias(model)).unwrap_or(model);
+    let found = snapshot.find(name);
+    if let Some(key) = key {
+        let groups = found.as_ref().map_or(&[][..], |m| m.group.access_groups.as_slice());
+        let by_group = found.as_ref().is_some_and(|m| key.may_use(&m.group.name, groups));
+        if !by_group && !key.may_use(name, groups) {
+            let message =
+                format!("The API key may not use the model `{}`. `GET /v1/models` lists those it may.", bounded(model));
+            return Err(Failure::new(Kind::ModelDenied, message).param("model"));
+        }
+    }
+    found.ok_or_else(|| unknown_model(model))
+}
+
 /// Bodies beyond this are counted off the thread: hostile text takes a second for each dozen megabytes.
-const COUNTED_HERE: usize = 128 * 1024;
+pub(crate) const COUNTED_HERE: usize = 128 * 1024;
 
 /// Takes what the call may need of its key's limits.
 async fn limits(call: &mut Call, json: Option<&scan::Body<'_>>, plan: &Plan) -> Outcome<()> {
@@ -361,10 +367,12 @@ async fn prompt_tokens(json: &scan::Body<'_>, body: &Bytes, encoding: Encoding) 
         return tokens::count_prompt(json, encoding) as u64;
     }
     let body = body.clone();
-    let counted = tokio::task::spawn_blocking(move || {
-        scan::object(&body).map_or(0, |json| tokens::count_prompt(&json, encoding) as u64)
-    });
-    counted.await.unwrap_or(0)
+    tokio::task::spawn_blocking(move || count(&body, encoding)).await.unwrap_or(0)
+}
+
+/// Prompt tokens of a request body.
+pub(crate) fn count(body: &[u8], encoding: Encoding) -> u64 {
+    scan::object(body).map_or(0, |json| tokens::count_prompt(&json, encoding) as u64)
 }
 
 /// How many tokens the answer may have.

@@ -21,12 +21,15 @@ mod settle;
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use penstock_http1::RequestHead;
+use penstock_http1::{Headers, RequestHead};
 
+pub(crate) use admit::{COUNTED_HERE, count, find_model, slot, unknown_model};
 pub(crate) use call::Call;
 
+use crate::auth::record::Key;
 use crate::auth::routes::RouteKind;
 use crate::engine::{Core, Stage};
 use crate::errors::{Failure, Kind};
@@ -68,7 +71,7 @@ async fn run(call: &mut Call, head: RequestHead, exchange: &mut Exchange<'_>) {
     if let Err(failure) = phases(call, &head, exchange).await {
         let lines = headers::of_failure(call);
         call.fail(&failure);
-        refuse(call.surface.api(), exchange, &failure, lines).await;
+        exchange.fail(call.surface.api(), &failure, lines).await;
     }
 }
 
@@ -90,7 +93,7 @@ async fn broken(call: &mut Call, exchange: &mut Exchange<'_>) {
     if exchange.started() && !call.events {
         return exchange.abort();
     }
-    refuse(call.surface.api(), exchange, &failure, headers::of_failure(call)).await;
+    exchange.fail(call.surface.api(), &failure, headers::of_failure(call)).await;
 }
 
 /// The gateway stops and the grace period is over: an error event, or an error, ends the answer.
@@ -106,25 +109,7 @@ async fn end(call: &mut Call, exchange: &mut Exchange<'_>) {
         call.status = failure.status();
     }
     let lines = headers::of_failure(call);
-    refuse(call.surface.api(), exchange, &failure, lines).await;
-}
-
-/// Answers with an error; as an event when a stream was begun.
-pub(crate) async fn refuse(api: Api, exchange: &mut Exchange<'_>, failure: &Failure, mut lines: HeaderLines) {
-    if exchange.started() {
-        exchange.queue(&crate::errors::stream_event(api, failure));
-        let _ = exchange.finish().await;
-        return;
-    }
-    lines.add("content-type", b"application/json");
-    if let Some(ms) = failure.retry_after_ms {
-        lines.add_number("retry-after", ms.div_ceil(1000).max(1));
-        lines.add_number("retry-after-ms", ms);
-    }
-    if failure.status() == 401 {
-        lines.add("www-authenticate", b"Bearer");
-    }
-    let _ = exchange.full(failure.status(), &lines, crate::errors::body(api, failure)).await;
+    exchange.fail(call.surface.api(), &failure, lines).await;
 }
 
 /// Why a body could not be read, as an answer.
@@ -136,7 +121,27 @@ pub(crate) fn body_failure(error: BodyError, limit: usize) -> Failure {
         BodyError::Timeout => Failure::new(Kind::RequestTimeout, "the request body took too long to arrive"),
         BodyError::Framing(e) => Failure::new(Kind::BadRequest, e.message()),
         BodyError::Gone => Failure::new(Kind::ClientGone, "the client left before the request body was complete"),
+        BodyError::Refused(failure) => *failure,
     }
+}
+
+/// The key of a caller who wants to know something, rather than to call a model; `None` is the master key. `route`: what
+/// the key must be allowed to use, by the name that REST has for it.
+pub(crate) async fn caller(
+    core: &Core,
+    headers: &Headers,
+    peer: Peer,
+    route: Option<&'static str>,
+) -> Result<Option<Arc<Key>>, Failure> {
+    let client = client_address(peer.address, headers, &core.shared.trusted);
+    let who = admit::who(core, headers, client, core.shared.clock.now()).await?;
+    if let (Some(key), Some(route)) = (&who.key, route)
+        && !key.allows_route(route, RouteKind::Info)
+        && !key.allows_route(route, RouteKind::OpenAi)
+    {
+        return Err(Failure::new(Kind::RouteDenied, format!("The API key may not use {route}.")));
+    }
+    Ok(who.key)
 }
 
 /// `GET /v1/models` and `/v1/models/{id}`.
@@ -148,28 +153,20 @@ pub(crate) async fn models(
     peer: Peer,
 ) {
     let mut lines = HeaderLines::default();
-    let client = client_address(peer.address, &head.headers, &core.shared.trusted);
-    let who = match admit::who(core, &head.headers, client, core.shared.clock.now()).await {
-        Ok(who) => who,
-        Err(failure) => return refuse(Api::OpenAi, exchange, &failure, lines).await,
+    let key = match caller(core, &head.headers, peer, Some("/v1/models")).await {
+        Ok(key) => key,
+        Err(failure) => return exchange.fail(Api::OpenAi, &failure, lines).await,
     };
-    if let Some(key) = &who.key
-        && !key.allows_route("/v1/models", RouteKind::Info)
-        && !key.allows_route("/v1/models", RouteKind::OpenAi)
-    {
-        let failure = Failure::new(Kind::RouteDenied, "The API key may not use /v1/models.");
-        return refuse(Api::OpenAi, exchange, &failure, lines).await;
-    }
     let snapshot = core.shared.snapshot.load();
     let body: Option<Bytes> = match id {
-        None => Some(crate::surfaces::models::list(&snapshot, who.key.as_deref())),
-        Some(id) => crate::surfaces::models::get(&snapshot, who.key.as_deref(), id),
+        None => Some(crate::surfaces::models::list(&snapshot, key.as_deref())),
+        Some(id) => crate::surfaces::models::get(&snapshot, key.as_deref(), id),
     };
     match body {
         Some(body) => {
             lines.add("content-type", b"application/json");
             let _ = exchange.full(200, &lines, body).await;
         }
-        None => refuse(Api::OpenAi, exchange, &admit::unknown_model(id.unwrap_or_default()), lines).await,
+        None => exchange.fail(Api::OpenAi, &unknown_model(id.unwrap_or_default()), lines).await,
     }
 }

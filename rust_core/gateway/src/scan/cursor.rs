@@ -13,32 +13,32 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 
 /// A position in JSON text.
 #[derive(Clone, Debug)]
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     text: &'a [u8],
     pos: usize,
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) const fn new(text: &'a [u8], pos: usize) -> Self {
+    pub(crate) const fn new(text: &'a [u8], pos: usize) -> Self {
         Self { text, pos }
     }
 
-    pub(super) const fn pos(&self) -> usize {
+    pub(crate) const fn pos(&self) -> usize {
         self.pos
     }
 
     #[inline]
-    pub(super) fn peek(&self) -> Option<u8> {
+    pub(crate) fn peek(&self) -> Option<u8> {
         self.text.get(self.pos).copied()
     }
 
-    pub(super) fn error<T>(&self, what: &'static str) -> Result<T, ScanError> {
+    pub(crate) fn error<T>(&self, what: &'static str) -> Result<T, ScanError> {
         let what = if self.pos >= self.text.len() { "unexpected end" } else { what };
         Err(ScanError::NotJson { offset: self.pos, what })
     }
 
     #[inline]
-    pub(super) fn white(&mut self) {
+    pub(crate) fn white(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.pos += 1;
         }
@@ -46,7 +46,7 @@ impl<'a> Cursor<'a> {
 
     /// Steps over `byte` and the white space after it, when it is next.
     #[inline]
-    pub(super) fn eat(&mut self, byte: u8) -> bool {
+    pub(crate) fn eat(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         if found {
             self.pos += 1;
@@ -57,7 +57,7 @@ impl<'a> Cursor<'a> {
 
     /// A member name with its colon; the span is what lies between the quotes. Ends at the value.
     #[inline]
-    pub(super) fn key(&mut self) -> Result<Span, ScanError> {
+    pub(crate) fn key(&mut self) -> Result<Span, ScanError> {
         if self.peek() != Some(b'"') {
             return self.error("expected a member name in double quotes");
         }
@@ -68,49 +68,37 @@ impl<'a> Cursor<'a> {
 
     /// A string, from its opening quote; the span is what lies between the quotes.
     #[inline]
-    pub(super) fn string(&mut self) -> Result<Span, ScanError> {
+    pub(crate) fn string(&mut self) -> Result<Span, ScanError> {
+        self.text().map(|(span, _)| span)
+    }
+
+    /// The same, and whether there are escapes in it.
+    #[inline]
+    pub(crate) fn text(&mut self) -> Result<(Span, bool), ScanError> {
         self.pos += 1;
         let start = self.pos;
+        let mut has_escapes = false;
         loop {
             self.plain();
             match self.peek() {
                 Some(b'"') => {
                     let span = Span { start, end: self.pos };
                     self.pos += 1;
-                    return Ok(span);
+                    return Ok((span, has_escapes));
                 }
-                Some(b'\\') => self.escape()?,
+                Some(b'\\') => {
+                    self.escape()?;
+                    has_escapes = true;
+                }
                 _ => return self.error("control character inside a string; escape it"),
             }
         }
     }
 
-    /// Steps over everything that stands for itself: up to a quote, a backslash or a control character.
+    /// Steps over everything that stands for itself.
     #[inline]
     fn plain(&mut self) {
-        let rest = self.text.get(self.pos..).unwrap_or_default();
-        let mut done = 0;
-        for window in rest.chunks_exact(32) {
-            // Without an early exit inside, so that the compiler can compare all bytes at once.
-            if window.iter().fold(false, |any, &byte| any | special(byte)) {
-                break;
-            }
-            done += 32;
-        }
-        let rest = rest.get(done..).unwrap_or_default();
-        self.pos += done;
-        for word in rest.chunks_exact(8) {
-            let word = word.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-            let hits = special_in(word);
-            if hits != 0 {
-                self.pos += (hits.trailing_zeros() / 8) as usize;
-                return;
-            }
-            self.pos += 8;
-        }
-        while self.peek().is_some_and(|byte| !special(byte)) {
-            self.pos += 1;
-        }
+        self.pos += plain_prefix(self.text.get(self.pos..).unwrap_or_default());
     }
 
     fn escape(&mut self) -> Result<(), ScanError> {
@@ -129,7 +117,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// One value of any kind, everything inside it included. `outside` is how many levels surround it.
-    pub(super) fn value(&mut self, outside: usize) -> Result<Span, ScanError> {
+    pub(crate) fn value(&mut self, outside: usize) -> Result<Span, ScanError> {
         let start = self.pos;
         let mut levels = Levels::default();
         loop {
@@ -181,7 +169,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn literal(&mut self, word: &[u8]) -> Result<(), ScanError> {
+    /// `true`, `false` or `null`.
+    pub(crate) fn literal(&mut self, word: &[u8]) -> Result<(), ScanError> {
         if self.text.get(self.pos..self.pos + word.len()) != Some(word) {
             return self.error("expected a value");
         }
@@ -189,7 +178,9 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    fn number(&mut self) -> Result<(), ScanError> {
+    /// A number of any form.
+    #[inline]
+    pub(crate) fn number(&mut self) -> Result<(), ScanError> {
         if self.peek() == Some(b'-') {
             self.pos += 1;
         }
@@ -223,6 +214,39 @@ impl<'a> Cursor<'a> {
         }
         if self.pos > start { Ok(()) } else { self.error("expected a digit") }
     }
+}
+
+/// How many bytes at the start of `text` stand for themselves in a JSON string: up to a quote, a backslash or a control
+/// character.
+#[inline]
+pub(crate) fn plain_prefix(text: &[u8]) -> usize {
+    let mut done = 0;
+    // Names and most words end soon.
+    for word in text.chunks_exact(8).take(2) {
+        let hits = special_in(word.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes)));
+        if hits != 0 {
+            return done + (hits.trailing_zeros() / 8) as usize;
+        }
+        done += 8;
+    }
+    for window in text.get(done..).unwrap_or_default().chunks_exact(32) {
+        // Without an early exit inside, so that the compiler can compare all bytes at once.
+        if window.iter().fold(false, |any, &byte| any | special(byte)) {
+            break;
+        }
+        done += 32;
+    }
+    let rest = text.get(done..).unwrap_or_default();
+    for word in rest.chunks_exact(8) {
+        let word = word.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let hits = special_in(word);
+        if hits != 0 {
+            return done + (hits.trailing_zeros() / 8) as usize;
+        }
+        done += 8;
+    }
+    let rest = text.get(done..).unwrap_or_default();
+    done + rest.iter().position(|&byte| special(byte)).unwrap_or(rest.len())
 }
 
 /// Bytes that end a run of plain string content.

@@ -99,6 +99,7 @@ impl<'a> Edit<'a> {
     /// The changed text as pieces to be sent one after the other: what stays as it is and has at least `large` bytes is
     /// shared with `whole`, which is the text that is changed, and not copied.
     pub fn pieces(&self, whole: &Bytes, large: usize) -> Vec<Bytes> {
+        debug_assert_eq!(self.text.as_ptr(), whole.as_ptr(), "these are changes to another text");
         let mut pieces = Vec::new();
         let mut small = BytesMut::new();
         self.write(|piece| match piece {

@@ -46,6 +46,17 @@ impl ScanError {
     }
 }
 
+impl ScanError {
+    /// What is wrong with JSON text that is not a request body.
+    pub(crate) fn detail(&self) -> String {
+        match self {
+            Self::NotJson { offset, what } => format!("{what} at byte {offset}"),
+            Self::TooDeep => format!("objects and arrays nested more than {} deep", super::MAX_DEPTH),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for ScanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -17,12 +17,12 @@ mod tests;
 use std::borrow::Cow;
 
 pub use cursor::MAX_DEPTH;
+pub(crate) use cursor::{Cursor, plain_prefix};
 pub use edit::{Edit, with_include_usage};
 pub use error::ScanError;
+pub(crate) use text::unescape_to;
 pub use text::{strings, unescape};
 pub use value::Value;
-
-use cursor::Cursor;
 
 /// A piece of the body, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -380,7 +380,10 @@ proptest! {
         edit.set_raw(&name, b"\"new\"");
         let expected = [&text[..span.start], b"\"new\"", &text[span.end..]].concat();
         prop_assert_eq!(edit.apply(), &expected[..]);
-        let whole = bytes::Bytes::copy_from_slice(&text);
+        let whole = bytes::Bytes::from(text.clone());
+        let body = object(&whole).unwrap();
+        let mut edit = body.edit();
+        edit.set_raw(&name, b"\"new\"");
         for large in [1, 8, usize::MAX] {
             prop_assert_eq!(edit.pieces(&whole, large).concat(), &expected[..]);
         }

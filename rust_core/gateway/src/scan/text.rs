@@ -7,34 +7,40 @@ use super::cursor::Cursor;
 
 /// The text of a JSON string, given what lies between its quotes. A lone surrogate becomes U+FFFD.
 pub fn unescape(raw: &[u8]) -> Cow<'_, str> {
-    let Some(first) = memchr::memchr(b'\\', raw) else {
+    if memchr::memchr(b'\\', raw).is_none() {
         return utf8(raw);
-    };
+    }
     let mut text = String::with_capacity(raw.len());
+    unescape_to(raw, |piece| text.push_str(&utf8(piece)));
+    Cow::Owned(text)
+}
+
+/// The same in pieces, each of whole characters.
+pub(crate) fn unescape_to(raw: &[u8], mut push: impl FnMut(&[u8])) {
+    let first = memchr::memchr(b'\\', raw).unwrap_or(raw.len());
     let (plain, mut rest) = raw.split_at_checked(first).unwrap_or((raw, &[]));
-    text.push_str(&utf8(plain));
+    push(plain);
     while let Some((_, after)) = rest.split_first() {
         let (kind, tail) = after.split_first().map_or((b'\\', &[][..]), |(&kind, tail)| (kind, tail));
         rest = tail;
         match kind {
-            b'b' => text.push('\u{8}'),
-            b'f' => text.push('\u{c}'),
-            b'n' => text.push('\n'),
-            b'r' => text.push('\r'),
-            b't' => text.push('\t'),
+            b'b' => push(b"\x08"),
+            b'f' => push(b"\x0c"),
+            b'n' => push(b"\n"),
+            b'r' => push(b"\r"),
+            b't' => push(b"\t"),
             b'u' => {
                 let (character, used) = code_point(rest);
-                text.push(character);
+                push(character.encode_utf8(&mut [0; 4]).as_bytes());
                 rest = rest.get(used..).unwrap_or_default();
             }
-            other => text.push(char::from(other)),
+            other => push(&[other]),
         }
         let plain_end = memchr::memchr(b'\\', rest).unwrap_or(rest.len());
         let (plain, tail) = rest.split_at_checked(plain_end).unwrap_or((rest, &[]));
-        text.push_str(&utf8(plain));
+        push(plain);
         rest = tail;
     }
-    Cow::Owned(text)
 }
 
 /// Bytes that were scanned are UTF-8, which is faster to confirm than to repair.

@@ -81,6 +81,8 @@ pub struct Deployment {
     pub max_output_tokens: Option<u64>,
     /// How its tokens are counted.
     pub tokenizer: Encoding,
+    /// What the model does: `chat`, `completion`, `embedding`, ...
+    pub mode: String,
     prices: PriceList,
     /// Limits and cooldown, carried over from snapshot to snapshot.
     pub state: Arc<DeploymentState>,
@@ -234,6 +236,7 @@ fn deployment(d: wire::Deployment, state: Arc<DeploymentState>) -> Result<Deploy
         forward_headers: d.forward_headers,
         max_output_tokens: d.max_output_tokens,
         tokenizer: d.tokenizer,
+        mode: d.mode,
         prices: PriceList::new(d.price, d.prices),
         state,
     })

@@ -46,6 +46,33 @@ pub struct EngineOptions {
     pub hook_timeout_ms: u64,
     pub usage_queue_capacity: usize,
     pub ca_file: Option<String>,
+    pub grpc: GrpcOptions,
+}
+
+/// What is only about gRPC.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct GrpcOptions {
+    pub reflection: bool,
+    pub web_origins: Vec<String>,
+    pub max_connection_age_ms: Option<u64>,
+    pub max_connection_age_grace_ms: Option<u64>,
+    pub keepalive_ms: u64,
+    pub keepalive_timeout_ms: u64,
+}
+
+impl Default for GrpcOptions {
+    fn default() -> Self {
+        Self {
+            reflection: true,
+            web_origins: Vec::new(),
+            max_connection_age_ms: None,
+            max_connection_age_grace_ms: None,
+            keepalive_ms: 60_000,
+            keepalive_timeout_ms: 20_000,
+        }
+    }
 }
 
 impl Default for EngineOptions {
@@ -72,6 +99,7 @@ impl Default for EngineOptions {
             hook_timeout_ms: 5_000,
             usage_queue_capacity: 1_000_000,
             ca_file: None,
+            grpc: GrpcOptions::default(),
         }
     }
 }

@@ -1,22 +1,33 @@
 //! `GET /v1/models` and `/v1/models/{id}`: what this key may call.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::auth::record::Key;
 use crate::snapshot::{Group, Snapshot};
 
+/// The names that this key may call, in the order of the configuration.
+pub fn listed<'a>(snapshot: &'a Snapshot, key: Option<&'a Key>) -> impl Iterator<Item = (&'a str, &'a Group)> {
+    let may = move |g: &Group| key.is_none_or(|k| k.may_use(&g.name, &g.access_groups));
+    let groups = snapshot.groups.iter().filter(move |g| !g.hidden && may(g)).map(|g| (&*g.name, &**g));
+    let aliases = snapshot.listed_aliases().filter(move |(_, g)| may(g)).map(|(alias, g)| (alias, &**g));
+    groups.chain(aliases)
+}
+
+/// The group of a name; `None` when it does not exist or is not this key's to use.
+#[must_use]
+pub fn find(snapshot: &Snapshot, key: Option<&Key>, id: &str) -> Option<Arc<Group>> {
+    let group = snapshot.find(id)?.group;
+    let may = |k: &Key| k.may_use(id, &group.access_groups) || k.may_use(&group.name, &group.access_groups);
+    key.is_none_or(may).then_some(group)
+}
+
 /// The list, in OpenAI's shape (an Anthropic SDK reads `data[].id` of the same document).
 #[must_use]
 pub fn list(snapshot: &Snapshot, key: Option<&Key>) -> Bytes {
-    let mut data: Vec<Value> = Vec::new();
-    let may = |g: &Group| key.is_none_or(|k| k.may_use(&g.name, &g.access_groups));
-    for group in snapshot.groups.iter().filter(|g| !g.hidden && may(g)) {
-        data.push(entry(&group.name, group));
-    }
-    for (alias, group) in snapshot.listed_aliases().filter(|(_, g)| may(g)) {
-        data.push(entry(alias, group));
-    }
+    let data: Vec<Value> = listed(snapshot, key).map(|(id, group)| entry(id, group)).collect();
     let first = data.first().and_then(|d| d.get("id")).cloned();
     let last = data.last().and_then(|d| d.get("id")).cloned();
     Bytes::from(
@@ -27,11 +38,7 @@ pub fn list(snapshot: &Snapshot, key: Option<&Key>) -> Bytes {
 /// One model; `None` when it does not exist or is not this key's to use.
 #[must_use]
 pub fn get(snapshot: &Snapshot, key: Option<&Key>, id: &str) -> Option<Bytes> {
-    let found = snapshot.find(id)?;
-    let may = key.is_none_or(|k| {
-        k.may_use(id, &found.group.access_groups) || k.may_use(&found.group.name, &found.group.access_groups)
-    });
-    may.then(|| Bytes::from(entry(id, &found.group).to_string()))
+    find(snapshot, key, id).map(|group| Bytes::from(entry(id, &group).to_string()))
 }
 
 fn entry(id: &str, group: &Group) -> Value {

@@ -39,6 +39,20 @@ pub(super) fn count(vocab: &Vocab, memo: &mut Memo, text: &[u8], start: usize, e
     }
 }
 
+/// The tokens of `text[start..end]` themselves, appended to `ranks`. Unlike counting this takes memory in proportion to
+/// the piece; so does what is asked for.
+pub(super) fn encode_into(vocab: &Vocab, memo: &mut Memo, text: &[u8], start: usize, end: usize, ranks: &mut Vec<u32>) {
+    let (before, length) = (ranks.len(), end - start);
+    ranks.resize(before + length, 0);
+    let tokens = ranks.get_mut(before..).unwrap_or_default();
+    let found = if length <= SMALL {
+        search(vocab, memo, text, start, end, tokens, &mut [0; SMALL / 64 + 1])
+    } else {
+        search(vocab, memo, text, start, end, tokens, &mut vec![0; length / 64 + 1])
+    };
+    ranks.truncate(before + found);
+}
+
 fn cut(vocab: &Vocab, memo: &mut Memo, text: &[u8], mut start: usize, end: usize) -> usize {
     let mut total = 0;
     let piece = text.get(start..end).unwrap_or_default();

@@ -6,6 +6,7 @@
 //! are no tokens keeps 384 KiB per vocabulary to remember them by.
 
 mod classes;
+mod encode;
 mod hash;
 mod memo;
 mod merge;
@@ -20,6 +21,7 @@ mod tests;
 use std::fmt;
 use std::str::FromStr;
 
+pub use encode::encode;
 use memo::Memo;
 pub use prompt::count_prompt;
 use vocab::Vocab;

@@ -319,7 +319,7 @@ async fn pass_refusal(call: &mut Call, failure: Failure, refusal: Refusal, excha
     }
     call.fail(&failure);
     let lines = super::headers::of_answer(call, &refusal.head);
-    let _ = exchange.full(refusal.head.status, &lines, refusal.body).await;
+    exchange.pass_refusal(&failure, refusal.head.status, lines, refusal.body).await;
     call.response_bytes = exchange.sent();
     Ok(())
 }

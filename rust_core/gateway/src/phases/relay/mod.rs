@@ -28,7 +28,7 @@ pub(super) async fn relay(call: &mut Call, answer: Box<Answer>, exchange: &mut E
     let json = memchr::memmem::find(content_type, b"json").is_some();
     let small = matches!(answer.head.framing, Framing::None)
         || matches!(answer.head.framing, Framing::Length(n) if n <= WHOLE as u64);
-    if exchange.started() || answer.reading == Reading::AnthropicToChat {
+    if exchange.started() || answer.reading == Reading::AnthropicToChat || exchange.wants_whole() {
         // An event stream was begun for it, or it must be translated: it cannot pass as it is.
         return unary::whole(call, *answer, exchange).await;
     }

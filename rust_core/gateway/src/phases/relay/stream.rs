@@ -14,9 +14,9 @@ use memchr::memmem::Finder;
 use tokio::time::Instant;
 
 use super::openai_frame;
-use crate::errors::{self, Failure, Kind, Outcome};
+use crate::errors::{Failure, Kind, Outcome};
 use crate::ledger;
-use crate::listener::exchange::Exchange;
+use crate::listener::exchange::{Exchange, HeaderLines};
 use crate::phases::dispatch::{AFTERMATH, Answer};
 use crate::phases::{Call, headers};
 use crate::providers::{Reading, anthropic, openai};
@@ -91,12 +91,14 @@ pub(super) async fn events(call: &mut Call, mut answer: Answer, exchange: &mut E
             if answer.decoder.is_done() && answer.head.keep_alive {
                 answer.lease.give_back();
             }
+            tell_cost(call, exchange);
             call.outcome =
                 if exchange.finish().await.is_ok() { ledger::Outcome::Ok } else { ledger::Outcome::ClientDisconnect };
         }
         Ended::ToldError => {
             call.outcome = ledger::Outcome::UpstreamCut;
             call.error_code = Some("upstream_error".to_owned());
+            tell_cost(call, exchange);
             let _ = exchange.finish().await;
         }
         Ended::ClientGone => {
@@ -111,11 +113,19 @@ pub(super) async fn events(call: &mut Call, mut answer: Answer, exchange: &mut E
                 // The torn frame must not swallow the event.
                 exchange.queue(b"\n\n");
             }
-            exchange.queue(&errors::stream_event(call.surface.api(), &failure));
-            let _ = exchange.finish().await;
+            tell_cost(call, exchange);
+            exchange.fail(call.surface.api(), &failure, HeaderLines::default()).await;
         }
     }
     Ok(())
+}
+
+/// A client that can be told something after its answer hears what it cost.
+fn tell_cost(call: &Call, exchange: &mut Exchange<'_>) {
+    if let Some(lines) = exchange.trailing() {
+        let (usage, source) = call.measured();
+        headers::cost(lines, call.charge(&usage, source).0);
+    }
 }
 
 enum Ended {
@@ -133,7 +143,11 @@ async fn pump(call: &mut Call, stream: &mut Stream, answer: &mut Answer, exchang
     // Silence is only measured once this has fired.
     let mut timer = core.timers.after(ping.unwrap_or(idle).min(idle));
     loop {
-        match stream.take(call, answer, Some(exchange)) {
+        let taken = stream.take(call, answer, Some(exchange));
+        if let Some(failure) = exchange.fault() {
+            return Ended::Broken(failure);
+        }
+        match taken {
             // What is queued leaves together with the end of the answer.
             Ok(true) => return stream.verdict(),
             Ok(false) => {}
@@ -288,7 +302,10 @@ impl Stream {
         if self.tail.len() > 2 * TAIL {
             self.tail.drain(..self.tail.len() - TAIL);
         }
-        send(call, part, exchange);
+        if let Some(exchange) = exchange {
+            call.first_byte();
+            exchange.queue_part(part);
+        }
     }
 
     /// Looks for usage at either end of a frame too large to hold.
@@ -355,9 +372,10 @@ impl Stream {
     fn verdict(&self) -> Ended {
         let errored = match &self.reader {
             Reader::Anthropic(watch) => watch.error().is_some(),
+            // Told before the answer was complete: a `[DONE]` after it does not make it so.
             _ => self.errored,
         };
-        if errored && !self.ended {
+        if errored {
             return Ended::ToldError;
         }
         let whole = match &self.reader {

@@ -47,7 +47,8 @@ async fn read(call: &Call, answer: &mut Answer, exchange: &mut Exchange<'_>) -> 
 
 /// Reads the answer, then passes it on with its cost; one that outgrows [`WHOLE`] goes on as it comes.
 pub(super) async fn whole(call: &mut Call, mut answer: Answer, exchange: &mut Exchange<'_>) -> Outcome<()> {
-    let limit = if answer.reading == Reading::AnthropicToChat || exchange.started() { TRANSLATED } else { WHOLE };
+    let translated = answer.reading == Reading::AnthropicToChat || exchange.wants_whole();
+    let limit = if translated || exchange.started() { TRANSLATED } else { WHOLE };
     let mut pieces: Vec<Bytes> = Vec::with_capacity(2);
     let mut size = 0;
     loop {
@@ -88,6 +89,10 @@ pub(super) async fn whole(call: &mut Call, mut answer: Answer, exchange: &mut Ex
             Kind::UpstreamProtocol,
             "The provider answered a streamed request without streaming.",
         ));
+    }
+    if let Err(failure) = exchange.accept(&body) {
+        give_back(answer);
+        return Err(failure);
     }
     let mut lines = headers::of_answer(call, &answer.head);
     if translated {
