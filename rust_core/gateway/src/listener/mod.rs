@@ -29,6 +29,9 @@ use exchange::{Exchange, HeaderLines};
 
 pub use tls::server_config;
 
+/// A body that nobody asked for is read up to here, so that the answer to it arrives.
+const SMALL_BODY: usize = 64 * 1024;
+
 /// The other end of a client connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer {
@@ -186,6 +189,8 @@ async fn not_grpc(core: &Core, head: &RequestHead, exchange: &mut Exchange<'_>) 
         let what = "Pages of this origin may not call here; `penstock.grpc.web_origins` names those that may.";
         return control_failure(exchange, &Failure::new(Kind::RouteDenied, what)).await;
     }
+    // An answer that leaves a small body unread is followed by a reset over HTTP/2, which some clients see first.
+    let _ = exchange.body(SMALL_BODY, Duration::from_secs(1)).await;
     let what = "This is a gRPC method: its content type is application/grpc, application/grpc-web or \
         application/grpc-web-text.";
     let mut failure = Failure::new(Kind::BadRequest, what);
