@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from penstock.config.env import MALLOC_TUNABLES, Environment
 
@@ -31,6 +32,11 @@ def provide(environment: Environment) -> None:
 
 def restarted(tunables: str, arguments: Sequence[str], executable: str) -> tuple[list[str], str] | None:
     """Arguments and `GLIBC_TUNABLES` to start again with; None: to be left as it is."""
-    if _TUNABLE in tunables or len(arguments) < 2 or not executable:
+    if _TUNABLE in tunables or not executable or not _is_command(arguments):
         return None
     return [executable, *arguments[1:]], ":".join(part for part in (tunables, f"{_TUNABLE}={_CACHED}") if part)
+
+
+def _is_command(arguments: Sequence[str]) -> bool:
+    """Whether the process is this program and not another that uses it, which would do twice what it did before."""
+    return list(arguments[1:3]) == ["-m", "penstock"] or (len(arguments) > 1 and Path(arguments[1]).name == "penstock")

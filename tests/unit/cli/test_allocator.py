@@ -24,6 +24,17 @@ def test_what_was_set_is_kept() -> None:
     assert restarted("glibc.malloc.tcache_count=9", COMMAND, "/bin/python") is None
 
 
+def test_another_program_that_serves_is_left_alone() -> None:
+    installed = ["/bin/python", "/opt/bin/penstock", "serve"]
+    assert restarted("", installed, "/bin/python") == (installed, "glibc.malloc.tcache_count=64")
+    for other in (
+        ["python3", "-m", "tests.guards.held"],
+        ["python3", "own.py", "-m", "penstock"],
+        ["python3", "-c", "..."],
+    ):
+        assert restarted("", other, "/bin/python") is None
+
+
 def test_an_embedded_interpreter_is_left_alone() -> None:
     assert restarted("", [], "/bin/python") is None
     assert restarted("", COMMAND, "") is None
