@@ -7,13 +7,14 @@ import re
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from penstock import _core
-from tests.guards import held, lockstep
+from tests.guards import held, lockstep, lockstep_grpc
 from tests.guards.serving import Serving
 from tests.guards.stored import ROOT
 
@@ -71,9 +72,16 @@ def start(tmp_path: Path, upstream: lockstep.Upstream) -> Iterator[Callable[[str
         gateway.close()
 
 
-def test_calls_are_served_while_the_gil_is_held(start: Callable[[str], Gateway], upstream: lockstep.Upstream) -> None:
+@pytest.mark.parametrize("connect", [lockstep.caller, lockstep_grpc.grpc_caller], ids=["rest", "grpc"])
+def test_calls_are_served_while_the_gil_is_held(
+    start: Callable[[str], Gateway],
+    upstream: lockstep.Upstream,
+    connect: Callable[
+        [int, str, lockstep.Upstream], AbstractContextManager[lockstep.Caller | lockstep_grpc.GrpcCaller]
+    ],
+) -> None:
     gateway = start("native")
-    with lockstep.caller(gateway.port, gateway.new_key(), upstream) as caller:
+    with connect(gateway.port, gateway.new_key(), upstream) as caller:
         caller.unary()
         numbers = itertools.count()
 

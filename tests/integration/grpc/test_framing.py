@@ -95,11 +95,20 @@ BROKEN: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("path", [CREATE, STREAM, "/penstock.v1.Models/List", "/penstock.v1.Gateway/Info"])
-@pytest.mark.parametrize("name", list(BROKEN))
+EMPTY_REQUESTS = ["/penstock.v1.Models/List", "/penstock.v1.Gateway/Info"]
+"""Methods whose request has no fields: any message at all is one, so its bytes are not looked at."""
+
+
+@pytest.mark.parametrize(
+    "name, path",
+    [
+        (name, path)
+        for name in BROKEN
+        for path in [CREATE, STREAM, *EMPTY_REQUESTS]
+        if name != "not protobuf" or path not in EMPTY_REQUESTS
+    ],
+)
 def test_what_is_no_message_is_an_error_and_reaches_nobody(raw: Raw, sim: Sim, name: str, path: str) -> None:
-    if name == "not protobuf" and "Chat" not in path:
-        pytest.skip("an empty request has nothing to read")
     since = sim.mark()
     reply = raw.ask(path, BROKEN[name])
     assert reply.http_status == 200
