@@ -68,6 +68,7 @@ class Engine:
         self.keys: dict[str, dict[str, Any]] = {}
         self.dropped: list[str] = []
         self.usage: list[dict[str, Any]] = []
+        self.recovered: list[dict[str, Any]] = []
         self.resolved: dict[int, Any] = {}
         self.submitted: list[tuple[str, str, list[tuple[bytes, bytes]], bytes, str]] = []
         self.credits: dict[int, int] = {}
@@ -129,11 +130,18 @@ class Engine:
     def cancel(self, id: int) -> None:
         self.cancelled.append(id)
 
-    def take_usage(self, limit: int) -> bytes:
-        return json.dumps([list(record.values()) for record in self.usage[:limit]]).encode()
+    def take_usage(self, limit: int, after: int = 0) -> bytes:
+        waiting = [record for record in self.usage if record.get("seq", 1) > after]
+        return json.dumps([list(record.values()) for record in waiting[:limit]]).encode()
 
-    def ack_usage(self, count: int) -> None:
-        del self.usage[:count]
+    def ack_usage(self, seq: int) -> None:
+        self.usage = [record for record in self.usage if record["seq"] > seq]
+
+    def recovered_usage(self) -> bytes:
+        return json.dumps(self.recovered).encode()
+
+    def forget_recovered(self) -> None:
+        self.recovered = []
 
     def metrics(self) -> str:
         return "# TYPE fake gauge\nfake 1\n"

@@ -90,6 +90,14 @@ class EngineOptions(msgspec.Struct, frozen=True):
     ca_file: str | None = None
     """PEM bundle of the CAs that upstreams may chain to; None uses the built-in Mozilla roots."""
     grpc: GrpcOptions = GrpcOptions()
+    incarnation: str = ""
+    """Names this run of the process: 16 hexadecimal characters, never used before. Ordinals of usage records begin at 1 then;
+    without a name they rise over restarts."""
+    journal_dir: str | None = None
+    """Directory of the journals, one for each incarnation, and for nothing else; None: what is not in the ledger yet is lost when the
+    process is killed."""
+    checkpoint_ms: int = 500
+    """How often the tokens of a stream are noted in the journal while they come."""
 
 
 class PriceTier(msgspec.Struct, frozen=True):

@@ -42,6 +42,7 @@ _NAMED_IN_LOG = 10
 _NAME = "usage-writer"
 _NOTHING = b"[]"
 _CALL_ID = UsageRecord.__struct_fields__.index("call_id")
+_SEQ = UsageRecord.__struct_fields__.index("seq")
 _decoder = msgspec.json.Decoder(list[UsageRecord])
 
 
@@ -51,8 +52,8 @@ class UsageQueue(Protocol):
     def take_usage(self, limit: int) -> bytes:
         """The oldest records, which stay queued."""
 
-    def ack_usage(self, count: int) -> None:
-        """Forget the oldest records."""
+    def ack_usage(self, seq: int) -> None:
+        """Forget the records up to this ordinal."""
 
 
 Append = Callable[[Transaction, list[UsageRecord]], Awaitable[list[UsageRecord]]]
@@ -171,7 +172,7 @@ class UsageWriter:
                 except Exception as failure:  # noqa: BLE001 - put aside, whatever is wrong with it
                     error = failure
                     places.add(await self._rejected.keep(_legible(taken), failure))
-                    self._queue.ack_usage(1)
+                    self._queue.ack_usage(_seq(taken))
                     aside += 1
                     if len(named) < _NAMED_IN_LOG:
                         named.append(_call_id(taken))
@@ -215,7 +216,7 @@ class UsageWriter:
         """Called at once after the commit, with no await between: a record acknowledged is a record stored."""
         if not records:
             return
-        self._queue.ack_usage(len(records))
+        self._queue.ack_usage(records[-1].seq)
         self.last_seq = max(self.last_seq, records[-1].seq)
         self.written += len(fresh)
         tell(fresh)
@@ -254,6 +255,11 @@ def _legible(taken: bytes) -> bytes:
         return json.dumps([dict(zip(UsageRecord.__struct_fields__, values, strict=True))]).encode()
     except (TypeError, ValueError):
         return taken
+
+
+def _seq(taken: bytes) -> int:
+    """The ordinal of a single record, whatever else is wrong with it."""
+    return int(json.loads(taken)[0][_SEQ])
 
 
 def _call_id(taken: bytes) -> str | None:

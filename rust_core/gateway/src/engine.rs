@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +19,7 @@ use crate::auth::digest::{Digest, Pepper};
 use crate::auth::table::KeyTable;
 use crate::busy::{self, Busy};
 use crate::hooks::{Events, KeyHooks};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Recovery};
 use crate::limits::{Clock, Slots};
 use crate::listener::bridge::{Bridge, Submitted};
 use crate::snapshot::{EngineOptions, Snapshot};
@@ -183,6 +184,8 @@ impl Buffers {
 pub struct Engine {
     /// Shared by all threads.
     pub shared: Arc<Shared>,
+    /// Records of former processes that were killed.
+    pub recovery: Mutex<Recovery>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -201,6 +204,7 @@ impl Engine {
         let empty = br#"{"version":0,"deployments":[],"groups":[],"settings":{"retries":0,"retry_backoff_ms":0,
             "allowed_fails":0,"cooldown_ms":0,"max_fallbacks":0,"budget_exceeded_status":422,"default_output_tokens":0,
             "max_parallel_requests":null,"passthrough_group":null,"always_include_stream_usage":false}}"#;
+        let (ledger, recovery) = ledger(&options, threads, &clock)?;
         let shared = Shared {
             snapshot: ArcSwap::from_pointee(Snapshot::compile(empty, None)?),
             tls: ArcSwapOption::empty(),
@@ -208,8 +212,7 @@ impl Engine {
             keys: KeyTable::new(options.key_table_capacity, options.negative_ttl_ms * 1_000_000),
             key_hooks: KeyHooks::new(Arc::clone(&events)),
             events,
-            // Microseconds: no process writes a million records a second for long.
-            ledger: Ledger::new(threads, options.usage_queue_capacity, clock.now().unix_ms * 1000),
+            ledger,
             metrics: Metrics::new(threads),
             bridge: Bridge::default(),
             trusted,
@@ -223,7 +226,7 @@ impl Engine {
             connector: Connector::new(tls),
             options,
         };
-        Ok(Self { shared: Arc::new(shared), threads: Mutex::default() })
+        Ok(Self { shared: Arc::new(shared), recovery: Mutex::new(recovery), threads: Mutex::default() })
     }
 
     /// Makes a compiled configuration current.
@@ -323,7 +326,26 @@ impl Engine {
         for thread in threads {
             let _ = thread.join();
         }
+        self.shared.ledger.close();
     }
+}
+
+/// The ledger, with its journal if it is to have one, and what was found beside it.
+fn ledger(options: &EngineOptions, threads: usize, clock: &Clock) -> Result<(Ledger, Recovery), String> {
+    let incarnation = &options.incarnation;
+    // Ordinals of an incarnation begin at 1. Without a name they are microseconds: no process writes a million records a
+    // second for long.
+    let seq_base = if incarnation.is_empty() { clock.now().unix_ms * 1000 } else { 0 };
+    let ledger = Ledger::new(threads, options.usage_queue_capacity, seq_base);
+    let Some(root) = &options.journal_dir else { return Ok((ledger, Recovery::default())) };
+    if incarnation.len() != 16 || !incarnation.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(format!("incarnation: {incarnation:?} is not 16 hexadecimal characters, which a journal needs"));
+    }
+    let failed = |e: std::io::Error| format!("journal_dir: {root}: {e}");
+    let opened = penstock_journal::open(Path::new(root), incarnation, threads, penstock_journal::SEGMENT);
+    let opened = opened.map_err(failed)?;
+    let recovery = Recovery::of(opened.ended).map_err(failed)?;
+    Ok((ledger.journaled(opened.journal, opened.writers), recovery))
 }
 
 fn run_thread(

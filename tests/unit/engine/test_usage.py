@@ -239,7 +239,7 @@ async def test_who_is_cancelled_leaves_no_record_to_be_counted_twice(
         def take_usage(self, limit: int) -> bytes:
             return self.waiting[0] if self.waiting else b"[]"
 
-        def ack_usage(self, count: int) -> None:
+        def ack_usage(self, seq: int) -> None:
             self.waiting.clear()
 
     async def charge(tx: Transaction, records: list[UsageRecord]) -> None:

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use penstock_http1::RequestHead;
 
+use super::journal::Journaled;
 use super::relay::Meter;
 use crate::auth::record::Key;
 use crate::engine::Core;
@@ -105,6 +106,8 @@ pub(crate) struct Call {
     pub(crate) ttft_us: Option<u64>,
     /// Bytes of the answer's body.
     pub(crate) response_bytes: u64,
+    /// Its place in the journal.
+    pub(super) journaled: Journaled,
 }
 
 impl Call {
@@ -157,6 +160,7 @@ impl Call {
             meter: Meter::default(),
             ttft_us: None,
             response_bytes: 0,
+            journaled: Journaled::default(),
             core: Rc::clone(core),
         }
     }

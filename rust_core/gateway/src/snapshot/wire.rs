@@ -47,6 +47,9 @@ pub struct EngineOptions {
     pub usage_queue_capacity: usize,
     pub ca_file: Option<String>,
     pub grpc: GrpcOptions,
+    pub incarnation: String,
+    pub journal_dir: Option<String>,
+    pub checkpoint_ms: u64,
 }
 
 /// What is only about gRPC.
@@ -100,6 +103,9 @@ impl Default for EngineOptions {
             usage_queue_capacity: 1_000_000,
             ca_file: None,
             grpc: GrpcOptions::default(),
+            incarnation: String::new(),
+            journal_dir: None,
+            checkpoint_ms: 500,
         }
     }
 }
