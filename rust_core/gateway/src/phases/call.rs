@@ -35,8 +35,10 @@ pub(crate) struct Call {
     pub(crate) started_ms: u64,
     /// What kind of call.
     pub(crate) surface: Surface,
-    /// Route template for records.
+    /// Template of the REST route.
     pub(crate) template: &'static str,
+    /// What records call the route: the template, or the method that stands for it.
+    pub(crate) route: &'static str,
     /// Who called, after trusted proxies.
     pub(crate) client: IpAddr,
     /// The configuration it runs under, whatever changes meanwhile.
@@ -125,6 +127,7 @@ impl Call {
             started_ms: now.unix_ms,
             surface,
             template,
+            route: template,
             client: crate::listener::forwarded::client_address(peer.address, &head.headers, &core.shared.trusted),
             snapshot: core.shared.snapshot.load_full(),
             key: None,
@@ -184,6 +187,11 @@ impl Call {
         if self.ttft_us.is_none() {
             self.status = 499;
         }
+    }
+
+    /// Notes that the client left because its time was over, and was told so.
+    pub(crate) fn deadline_passed(&mut self) {
+        self.fail(&Failure::new(Kind::DeadlineExceeded, ""));
     }
 
     /// Notes the first byte of the answer.
