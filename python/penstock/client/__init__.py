@@ -14,7 +14,8 @@
     client.tokens       count                       `help(Tokens)`
 
 Arguments are named as in OpenAI's SDK and take its shapes; answers are the protocol's own messages, typed, in which
-an absent text is empty (`HasField` tells). What a call cost, and its id: `help(AnswerMetadata)`. `as_openai()` shows both as that SDK does. `AsyncClient` is the asyncio twin.
+an absent text is empty (`HasField` tells). `as_openai()` shows both as that SDK does. `AsyncClient` is the asyncio twin.
+What a call cost, and its id: `help(AnswerMetadata)`.
 
 It is a part of the package of its own: the server does not need it, nor the libraries that it needs.
 """

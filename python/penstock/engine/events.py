@@ -45,7 +45,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True, fo
     status: int
     """HTTP status the client got; 499 when it left before."""
     outcome: str
-    """`ok`, `error`, `client_disconnect`, `upstream_cut`, `shutdown`."""
+    """`ok`, `error`, `client_disconnect`, `deadline_exceeded`, `upstream_cut`, `shutdown`."""
     error_code: str
     prompt_tokens: int
     completion_tokens: int

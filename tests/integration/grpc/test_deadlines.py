@@ -20,6 +20,8 @@ from tests.rig import Sim, until
 CREATE = "/penstock.v1.Chat/Create"
 STREAM = "/penstock.v1.Chat/Stream"
 PROMPTLY_S = 1.0
+LATE = (504, "deadline_exceeded", "deadline_exceeded")
+"""Status, outcome and code of a call whose deadline passed."""
 
 
 def _request(model: str = "sim") -> pb.ChatCreateRequest:
@@ -57,7 +59,7 @@ def test_a_unary_deadline_ends_the_provider_s_work(port: Gateway, rpc: Rpc, sim:
     assert entry["outcome"] == "cut"
     rows = _agree(port, sim, rpc.key, since)
     assert [row["prompt_tokens"] + row["completion_tokens"] for row in rows] == [0]
-    assert _ending(rows[0]) == (504, "error", "deadline_exceeded")
+    assert _ending(rows[0]) == LATE
 
 
 @pytest.mark.parametrize("model", ["sim", "claude"])
@@ -71,7 +73,7 @@ def test_a_stream_s_deadline_settles_what_was_made(port: Gateway, rpc: Rpc, sim:
     assert entry["duration_us"] < (0.6 + PROMPTLY_S) * 1e6
     rows = _agree(port, sim, rpc.key, since)
     assert rows[0]["completion_tokens"] == entry["tokens_sent"] > 10
-    assert _ending(rows[0]) == (504, "error", "deadline_exceeded")
+    assert _ending(rows[0]) == LATE
 
 
 def _ending(row: Row) -> tuple[int, str, str]:
@@ -134,7 +136,7 @@ def test_a_call_that_nobody_answered_in_time_has_its_id(port: Gateway, raw: Raw)
     reply = raw.ask(CREATE, frame(_request()), more=[("grpc-timeout", "300m"), ("x-sim-ttft", "20000")])
     assert reply.status == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
     row = record_of(port, {**reply.headers, **reply.trailers}["x-penstock-call-id"])
-    assert _ending(row) == (504, "error", "deadline_exceeded")
+    assert _ending(row) == LATE
 
 
 def test_the_request_s_own_time_counts(raw: Raw) -> None:

@@ -189,9 +189,12 @@ impl Call {
         }
     }
 
-    /// Notes that the client left because its time was over, and was told so.
+    /// Notes that the client's time was over, which it was told. What was generated for it by then is paid for.
     pub(crate) fn deadline_passed(&mut self) {
-        self.fail(&Failure::new(Kind::DeadlineExceeded, ""));
+        let failure = Failure::new(Kind::DeadlineExceeded, "");
+        self.outcome = Outcome::DeadlineExceeded;
+        self.status = failure.status();
+        self.error_code = Some(failure.code().to_owned());
     }
 
     /// Notes the first byte of the answer.

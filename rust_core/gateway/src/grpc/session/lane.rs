@@ -100,7 +100,19 @@ impl<'a> Lane<'a> {
         patience: Duration,
     ) -> Self {
         let deadline = timeout.map(|t| timers.after(t));
-        Self { outbox, reins, id, request, call_id: None, timers, deadline, patience, opened: false, done: false, sent: 0 }
+        Self {
+            outbox,
+            reins,
+            id,
+            request,
+            call_id: None,
+            timers,
+            deadline,
+            patience,
+            opened: false,
+            done: false,
+            sent: 0,
+        }
     }
 
     /// The request message.
@@ -119,11 +131,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Says that a provider answers, with the lines for which `keep` holds.
-    pub(crate) fn open(
-        &mut self,
-        lines: &HeaderLines,
-        mut keep: impl FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), Gone> {
+    pub(crate) fn open(&mut self, lines: &HeaderLines, mut keep: impl FnMut(&[u8], &[u8]) -> bool) -> Result<(), Gone> {
         if self.done {
             return Err(Gone);
         }

@@ -62,7 +62,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Ends the session with a status, or because nobody hears it.
-    pub(super) fn close(&mut self, status: Option<Status>) {
+    pub(super) fn close(mut self, status: Option<Status>) {
         match status {
             Some(status) => {
                 let mut lines = HeaderLines::default();
@@ -71,7 +71,5 @@ impl<'a> Writer<'a> {
             }
             None => self.outgoing.reset(h2::Reason::CANCEL),
         }
-        // What nobody takes any more would keep the memory of all calls.
-        self.pending = Bytes::new();
     }
 }
