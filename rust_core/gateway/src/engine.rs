@@ -111,6 +111,8 @@ pub struct Core {
     pub buffers: Buffers,
     /// Timers to use again.
     pub timers: Timers,
+    /// Room for a large request message that is inflated: one at a time.
+    pub inflating: Semaphore,
     /// Keeps the thread awake between a request and its answer.
     pub busy: Busy,
     /// How far on the way out, for the tasks of this thread.
@@ -369,6 +371,7 @@ fn run_thread(
             pool,
             buffers: Buffers::default(),
             timers: Timers::default(),
+            inflating: Semaphore::new(1),
             busy: Busy::new(Duration::from_micros(shared.options.busy_poll_us)),
             stage: LocalStage::new(shared.stage()),
             thread: number,

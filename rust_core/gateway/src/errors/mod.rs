@@ -53,6 +53,8 @@ pub enum Kind {
     RequestTimeout,
     /// The client left before its request was complete.
     ClientGone,
+    /// The time that the client gave the call was over before its answer was.
+    DeadlineExceeded,
     /// Too many requests per minute.
     RateRequests,
     /// Too many tokens per minute.
@@ -112,6 +114,7 @@ impl Kind {
             Self::BodyTooLarge => row(413, "invalid_request_error", "request_too_large", Client),
             Self::RequestTimeout => row(408, "invalid_request_error", "request_timeout", Client),
             Self::ClientGone => row(499, "invalid_request_error", "client_disconnect", Client),
+            Self::DeadlineExceeded => row(504, "timeout_error", "deadline_exceeded", Client),
             Self::RateRequests => row(429, "requests", "rate_limit_exceeded", Gateway),
             Self::RateTokens => row(429, "tokens", "rate_limit_exceeded", Gateway),
             Self::RateParallel => row(429, "max_parallel_requests", "rate_limit_exceeded", Gateway),

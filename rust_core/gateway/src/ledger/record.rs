@@ -15,6 +15,8 @@ pub enum Outcome {
     Error,
     /// The client left before the end.
     ClientDisconnect,
+    /// The time that the client gave the call was over before the end.
+    DeadlineExceeded,
     /// The upstream broke off after the first byte.
     UpstreamCut,
     /// The gateway was stopped.
@@ -31,6 +33,7 @@ impl Outcome {
             Self::Ok => "ok",
             Self::Error => "error",
             Self::ClientDisconnect => "client_disconnect",
+            Self::DeadlineExceeded => "deadline_exceeded",
             Self::UpstreamCut => "upstream_cut",
             Self::Shutdown => "shutdown",
             Self::GatewayLost => "gateway_lost",

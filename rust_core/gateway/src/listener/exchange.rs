@@ -3,6 +3,7 @@
 //! The phases talk to a client only through this type: they hear REST and say REST, over HTTP/1.1, HTTP/2 and for calls
 //! handed over by another listener. A gRPC call is translated on its way in and out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +28,31 @@ impl<'a> Exchange<'a> {
         match self {
             Self::Rest(x) => Some(x),
             Self::Grpc(_) => None,
+        }
+    }
+
+    /// What is called, where that is no REST route.
+    #[must_use]
+    pub fn method(&self) -> Option<&'static str> {
+        match self {
+            Self::Rest(_) => None,
+            Self::Grpc(x) => Some(x.method()),
+        }
+    }
+
+    /// The call has this id, which a client that gives calls a deadline is to hear however it ends.
+    pub fn name(&mut self, id: &Arc<str>) {
+        if let Self::Grpc(x) = self {
+            x.name(id);
+        }
+    }
+
+    /// Whether the call was given up because the client's deadline had come.
+    #[must_use]
+    pub fn expired(&self) -> bool {
+        match self {
+            Self::Rest(_) => false,
+            Self::Grpc(x) => x.expired(),
         }
     }
 

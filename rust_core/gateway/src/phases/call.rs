@@ -36,8 +36,10 @@ pub(crate) struct Call {
     pub(crate) started_ms: u64,
     /// What kind of call.
     pub(crate) surface: Surface,
-    /// Route template for records.
+    /// Template of the REST route.
     pub(crate) template: &'static str,
+    /// What records call the route: the template, or the method that stands for it.
+    pub(crate) route: &'static str,
     /// Who called, after trusted proxies.
     pub(crate) client: IpAddr,
     /// The configuration it runs under, whatever changes meanwhile.
@@ -128,6 +130,7 @@ impl Call {
             started_ms: now.unix_ms,
             surface,
             template,
+            route: template,
             client: crate::listener::forwarded::client_address(peer.address, &head.headers, &core.shared.trusted),
             snapshot: core.shared.snapshot.load_full(),
             key: None,
@@ -188,6 +191,14 @@ impl Call {
         if self.ttft_us.is_none() {
             self.status = 499;
         }
+    }
+
+    /// Notes that the client's time was over, which it was told. What was generated for it by then is paid for.
+    pub(crate) fn deadline_passed(&mut self) {
+        let failure = Failure::new(Kind::DeadlineExceeded, "");
+        self.outcome = Outcome::DeadlineExceeded;
+        self.status = failure.status();
+        self.error_code = Some(failure.code().to_owned());
     }
 
     /// Notes the first byte of the answer.

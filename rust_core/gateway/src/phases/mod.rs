@@ -50,6 +50,8 @@ pub(crate) async fn serve(
     peer: Peer,
 ) {
     let mut call = Call::new(core, surface, template, &head, peer);
+    call.route = exchange.method().unwrap_or(template);
+    exchange.name(&call.id);
     let ran = {
         // Pinned here, because a future that is handed to another by value takes its room twice.
         let running = pin!(run(&mut call, head, exchange));
@@ -64,6 +66,9 @@ pub(crate) async fn serve(
         Some(true) => {}
         Some(false) => broken(&mut call, exchange).await,
         None => end(&mut call, exchange).await,
+    }
+    if call.outcome == Outcome::ClientDisconnect && exchange.expired() {
+        call.deadline_passed();
     }
     call.response_bytes = exchange.sent();
 }

@@ -119,7 +119,7 @@ impl Call {
                 seq,
                 started_at: self.started_ms,
                 surface: self.surface.name(),
-                route: self.template,
+                route: self.route,
                 key: self.key.as_ref().map(|key| &key.record),
                 token: &self.token,
                 end_user: self.end_user.as_deref().unwrap_or_default(),
