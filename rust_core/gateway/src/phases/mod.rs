@@ -14,6 +14,7 @@ mod call;
 mod dispatch;
 mod headers;
 mod health;
+mod once;
 mod panics;
 mod plan;
 mod relay;
@@ -65,6 +66,7 @@ pub(crate) async fn serve(
         None => end(&mut call, exchange).await,
     }
     call.response_bytes = exchange.sent();
+    once::end(&mut call, exchange);
 }
 
 async fn run(call: &mut Call, head: RequestHead, exchange: &mut Exchange<'_>) {
@@ -78,6 +80,9 @@ async fn run(call: &mut Call, head: RequestHead, exchange: &mut Exchange<'_>) {
 async fn phases(call: &mut Call, head: &RequestHead, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
     admit::identify(call, head).await?;
     let body = admit::body(call, head, exchange).await?;
+    if let Some(answer) = once::begin(call, head, &body, exchange)? {
+        return once::replay(call, &answer, exchange).await;
+    }
     let mut request = admit::admit(call, head, &body).await?;
     match dispatch::dispatch(call, head, &mut request, exchange).await? {
         Some(answer) => relay::relay(call, answer, exchange).await,

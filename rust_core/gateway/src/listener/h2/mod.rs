@@ -163,7 +163,7 @@ async fn call(
         return grpc_call(grpc::Origin { core, stage: own, peer }, flavour, &parts, exchange).await;
     }
     let empty = exchange.is_read();
-    let mut exchange = Exchange::Rest(Transport::H2(exchange));
+    let mut exchange = Exchange::rest(Transport::H2(exchange));
     match head::head(&parts, empty) {
         Ok(head) => dispatch(core, head, &mut exchange, peer).await,
         Err(e) => malformed(&mut exchange, e).await,
@@ -192,7 +192,7 @@ async fn grpc_call(
     let headers = match head::headers(parts, |name| !grpc::is_own_field(name), Some(b"application/json")) {
         Ok(headers) => headers,
         Err(e) => {
-            malformed(&mut Exchange::Rest(Transport::H2(exchange)), e).await;
+            malformed(&mut Exchange::rest(Transport::H2(exchange)), e).await;
             return true;
         }
     };
