@@ -34,7 +34,11 @@ def _runs(sim: Sim, since: int, model: str) -> int:
 
 def _ask(door: Gateway, key: str, body: dict[str, Any], path: str = CHAT, **headers: str) -> httpx.Response:
     with door.client() as client:
-        sent = {**door.admin, "idempotency-key": key, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        sent = {
+            **door.admin,
+            "idempotency-key": key,
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
         return client.post(path, json=body, headers=sent)
 
 

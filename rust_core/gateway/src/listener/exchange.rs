@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use super::transport::{BodyError, Gone, HeaderLines, Transport};
 use super::rest::Rest;
+pub use super::transport::{BodyError, Gone, HeaderLines, Transport};
 use crate::errors::{self, Failure, Outcome};
 use crate::grpc::{self, GrpcExchange};
 use crate::idempotency::Copy;

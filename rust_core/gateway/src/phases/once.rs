@@ -30,18 +30,14 @@ pub(super) fn begin(
 ) -> Outcome<Option<Arc<Answer>>> {
     let Some(key) = head.headers.get(HEADER).filter(|_| &head.method[..] == b"POST") else { return Ok(None) };
     if key.is_empty() || key.len() > LONGEST_KEY || !key.iter().all(u8::is_ascii_graphic) {
-        let message = format!("`Idempotency-Key` must be 1 to {LONGEST_KEY} visible ASCII characters, a UUID for example.");
+        let message =
+            format!("`Idempotency-Key` must be 1 to {LONGEST_KEY} visible ASCII characters, a UUID for example.");
         return Err(Failure::new(Kind::BadRequest, message).param("Idempotency-Key"));
     }
     let header = |name: &str| head.headers.get(name).unwrap_or_default();
     let caller = Print::of(&[call.token.as_bytes(), &head.method, path(&head.target), key]);
-    let request = Print::of(&[
-        &head.target,
-        header("content-type"),
-        header("x-penstock-model"),
-        header("x-litellm-model"),
-        body,
-    ]);
+    let request =
+        Print::of(&[&head.target, header("content-type"), header("x-penstock-model"), header("x-litellm-model"), body]);
     let failure = match call.core.shared.answers.begin(caller, request, call.now.mono_ns) {
         Begun::First(ticket) => {
             exchange.keep_copy(ticket.room());
@@ -107,7 +103,8 @@ pub(super) fn end(call: &mut Call, exchange: &mut Exchange<'_>) {
         ledger::Outcome::Error | ledger::Outcome::ClientDisconnect => !copy.streamed(),
         ledger::Outcome::UpstreamCut | ledger::Outcome::Shutdown => false,
     };
-    if whole && is_lasting(copy.status())
+    if whole
+        && is_lasting(copy.status())
         && let Some(answer) = copy.answer()
     {
         ticket.answered(answer, call.core.shared.now_ns());
