@@ -166,6 +166,19 @@ class BudgetSettings(Section, frozen=True, kw_only=True):
     """Status of calls that are over budget, 422 when absent."""
 
 
+class IdempotencySettings(Section, frozen=True, kw_only=True):
+    """Answers kept under the `Idempotency-Key` of their requests."""
+
+    strict: ClassVar[bool] = True
+
+    keep: Milliseconds | None = None
+    """How long an answer is kept, 24 h when absent."""
+    answer_kb: Positive | None = None
+    """Bound of one answer in KiB, 1024 when absent; a larger one is not kept."""
+    memory_mb: Size | None = None
+    """Bound of all answers together in MiB, 64 when absent; the oldest make room."""
+
+
 class LedgerSettings(Section, frozen=True, kw_only=True):
     """Usage records."""
 
@@ -227,6 +240,7 @@ class PenstockSection(Section, frozen=True, kw_only=True):
     routing: RoutingSettings = RoutingSettings()
     streams: StreamSettings = StreamSettings()
     budgets: BudgetSettings = BudgetSettings()
+    idempotency: IdempotencySettings = IdempotencySettings()
     ledger: LedgerSettings = LedgerSettings()
     metrics: MetricsSettings = MetricsSettings()
     upstream: UpstreamSettings = UpstreamSettings()

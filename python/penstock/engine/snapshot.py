@@ -45,6 +45,17 @@ class GrpcOptions(msgspec.Struct, frozen=True):
     """A connection on which a ping is not answered within this time is closed."""
 
 
+class IdempotencyOptions(msgspec.Struct, frozen=True):
+    """Answers kept under the `Idempotency-Key` of their requests."""
+
+    keep_ms: int = 86_400_000
+    """How long an answer is kept."""
+    answer_bytes: int = 1024 * 1024
+    """A larger answer is not kept."""
+    memory_bytes: int = 64 * 1024 * 1024
+    """All answers together; the oldest make room."""
+
+
 class EngineOptions(msgspec.Struct, frozen=True):
     """What is fixed for the life of the process."""
 
@@ -98,6 +109,7 @@ class EngineOptions(msgspec.Struct, frozen=True):
     process is killed."""
     checkpoint_ms: int = 500
     """How often the tokens of a stream are noted in the journal while they come."""
+    idempotency: IdempotencyOptions = IdempotencyOptions()
 
 
 class PriceTier(msgspec.Struct, frozen=True):

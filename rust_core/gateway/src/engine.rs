@@ -19,6 +19,7 @@ use crate::auth::digest::{Digest, Pepper};
 use crate::auth::table::KeyTable;
 use crate::busy::{self, Busy};
 use crate::hooks::{Events, KeyHooks};
+use crate::idempotency::{Answers, Bounds};
 use crate::ledger::{Ledger, Recovery};
 use crate::limits::{Clock, Slots};
 use crate::listener::bridge::{Bridge, Submitted};
@@ -52,6 +53,8 @@ pub struct Shared {
     pub bridge: Bridge,
     /// Proxies whose word is taken.
     pub trusted: CidrSet,
+    /// Answers kept under idempotency keys.
+    pub answers: Arc<Answers>,
     /// Both clocks.
     pub clock: Clock,
     /// Calls in flight over all keys.
@@ -218,6 +221,11 @@ impl Engine {
             metrics: Metrics::new(threads),
             bridge: Bridge::default(),
             trusted,
+            answers: Arc::new(Answers::new(Bounds {
+                keep_ns: options.idempotency.keep_ms.saturating_mul(1_000_000),
+                answer: options.idempotency.answer_bytes,
+                memory: options.idempotency.memory_bytes,
+            })),
             clock,
             slots: Arc::default(),
             counting: Arc::new(Semaphore::new(threads)),

@@ -8,25 +8,47 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::rest::Rest;
 pub use super::transport::{BodyError, Gone, HeaderLines, Transport};
 use crate::errors::{self, Failure, Outcome};
 use crate::grpc::{self, GrpcExchange};
+use crate::idempotency::Copy;
 use crate::surfaces::Api;
 
 /// A request being answered.
 #[derive(Debug)]
 pub enum Exchange<'a> {
     /// The answer is the body.
-    Rest(Transport<'a>),
+    Rest(Rest<'a>),
     /// The answer is messages, and a status in the end.
     Grpc(Box<GrpcExchange<'a>>),
 }
 
 impl<'a> Exchange<'a> {
+    /// A call over REST.
+    pub(super) fn rest(transport: Transport<'a>) -> Self {
+        Self::Rest(transport.into())
+    }
+
     /// The way to a client that speaks REST.
     pub(super) fn into_transport(self) -> Option<Transport<'a>> {
         match self {
-            Self::Rest(x) => Some(x),
+            Self::Rest(x) => Some(x.into_transport()),
+            Self::Grpc(_) => None,
+        }
+    }
+
+    /// From now on a copy is made of the answer, of at most so many bytes; only of one over REST.
+    pub(crate) fn keep_copy(&mut self, room: usize) {
+        if let Self::Rest(x) = self {
+            x.keep_copy(room);
+        }
+    }
+
+    /// The copy, if one was asked for and the answer was not broken off.
+    pub(crate) fn take_copy(&mut self) -> Option<Box<Copy>> {
+        match self {
+            Self::Rest(x) => x.take_copy(),
             Self::Grpc(_) => None,
         }
     }

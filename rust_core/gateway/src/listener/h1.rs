@@ -98,7 +98,7 @@ async fn request(core: &Rc<Core>, head: RequestHead, mut x: H1Exchange<'_>, peer
     let transport = if let Some(flavour) = head.headers.get("content-type").and_then(Flavour::of) {
         grpc_web(core, flavour, &head, transport, peer).await
     } else {
-        let mut exchange = Exchange::Rest(transport);
+        let mut exchange = Exchange::rest(transport);
         dispatch(core, head, &mut exchange, peer).await;
         exchange.into_transport()
     };

@@ -13,6 +13,7 @@ use super::relay::Meter;
 use crate::auth::record::Key;
 use crate::engine::Core;
 use crate::errors::{Failure, Kind};
+use crate::idempotency::Ticket;
 use crate::ledger::Outcome;
 use crate::limits::deployment::Permit;
 use crate::limits::{Now, Rates, Reservation, SlotGuard};
@@ -55,6 +56,8 @@ pub(crate) struct Call {
     pub(crate) rates: Rates,
     /// Its place among all calls in flight.
     pub(crate) slot: Option<SlotGuard>,
+    /// It runs under an idempotency key.
+    pub(crate) ticket: Option<Ticket>,
 
     /// Model as the client sent it.
     pub(crate) model: String,
@@ -138,6 +141,7 @@ impl Call {
             reservation: None,
             rates: Rates::default(),
             slot: None,
+            ticket: None,
             model: String::new(),
             group: None,
             end_user: None,

@@ -15,6 +15,7 @@ mod dispatch;
 mod headers;
 mod health;
 mod journal;
+mod once;
 mod panics;
 mod plan;
 mod relay;
@@ -71,6 +72,7 @@ pub(crate) async fn serve(
         call.deadline_passed();
     }
     call.response_bytes = exchange.sent();
+    once::end(&mut call, exchange);
 }
 
 async fn run(call: &mut Call, head: RequestHead, exchange: &mut Exchange<'_>) {
@@ -84,6 +86,9 @@ async fn run(call: &mut Call, head: RequestHead, exchange: &mut Exchange<'_>) {
 async fn phases(call: &mut Call, head: &RequestHead, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
     admit::identify(call, head).await?;
     let body = admit::body(call, head, exchange).await?;
+    if let Some(answer) = once::begin(call, head, &body, exchange)? {
+        return once::replay(call, &answer, exchange).await;
+    }
     let mut request = admit::admit(call, head, &body).await?;
     match dispatch::dispatch(call, head, &mut request, exchange).await? {
         Some(answer) => relay::relay(call, answer, exchange).await,

@@ -160,7 +160,7 @@ async fn call(common: &Common, request: http::Request<RecvStream>, respond: Send
         return grpc_stream(grpc::Origin { core, stage, peer: *peer }, flavour, &parts, exchange).await;
     }
     let empty = exchange.is_read();
-    let mut exchange = Exchange::Rest(Transport::H2(exchange));
+    let mut exchange = Exchange::rest(Transport::H2(exchange));
     match head::head(&parts, empty) {
         Ok(head) => dispatch(core, head, &mut exchange, *peer).await,
         Err(e) => malformed(&mut exchange, e).await,
@@ -189,7 +189,7 @@ async fn grpc_stream(
     let headers = match head::headers(parts, |name| !grpc::is_own_field(name), Some(b"application/json")) {
         Ok(headers) => headers,
         Err(e) => {
-            malformed(&mut Exchange::Rest(Transport::H2(exchange)), e).await;
+            malformed(&mut Exchange::rest(Transport::H2(exchange)), e).await;
             return true;
         }
     };
