@@ -22,6 +22,8 @@ def engine_options(
     control_socket: str = "",
     pepper: str = "",
     listen: bool = True,
+    incarnation: str = "",
+    journal_dir: str | None = None,
 ) -> EngineOptions:
     """``host``, ``port`` and ``threads`` are the command line's. ``listen`` False: another listener has the port."""
     own, defaults = config.penstock, EngineOptions()
@@ -50,6 +52,9 @@ def engine_options(
         usage_queue_capacity=_first(own.ledger.queue_capacity, defaults.usage_queue_capacity),
         ca_file=own.upstream.ca_file,
         grpc=_grpc(own.grpc),
+        incarnation=incarnation,
+        journal_dir=journal_dir,
+        checkpoint_ms=_first(own.ledger.checkpoint, defaults.checkpoint_ms),
     )
 
 
