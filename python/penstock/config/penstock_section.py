@@ -186,6 +186,9 @@ class LedgerSettings(Section, frozen=True, kw_only=True):
 
     queue_capacity: Positive | None = None
     """Records waiting for the store, 1000000 when absent; beyond it calls are refused rather than unaccounted."""
+    checkpoint: Milliseconds | None = None
+    """How often the tokens of a stream are noted in the journal while they come, 500ms when absent: so much of a stream may go
+    unbilled when the process is killed."""
 
 
 class MetricsSettings(Section, frozen=True, kw_only=True):

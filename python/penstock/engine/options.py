@@ -22,6 +22,8 @@ def engine_options(
     control_socket: str = "",
     pepper: str = "",
     listen: bool = True,
+    incarnation: str = "",
+    journal_dir: str | None = None,
 ) -> EngineOptions:
     """``host``, ``port`` and ``threads`` are the command line's. ``listen`` False: another listener has the port."""
     own, defaults = config.penstock, EngineOptions()
@@ -51,6 +53,9 @@ def engine_options(
         ca_file=own.upstream.ca_file,
         grpc=_grpc(own.grpc),
         idempotency=_idempotency(own.idempotency),
+        incarnation=incarnation,
+        journal_dir=journal_dir,
+        checkpoint_ms=_first(own.ledger.checkpoint, defaults.checkpoint_ms),
     )
 
 

@@ -83,9 +83,10 @@ pub(crate) fn read(directory: &Path) -> io::Result<Remains> {
         }
     }
     remains.closed.sort_unstable_by_key(|(ordinal, _)| *ordinal);
-    let left = known.into_values().filter(|about| !about.closed).filter_map(|about| {
-        Some(Left { open: about.open?.to_vec(), update: about.update.map(<[u8]>::to_vec) })
-    });
+    let left = known
+        .into_values()
+        .filter(|about| !about.closed)
+        .filter_map(|about| Some(Left { open: about.open?.to_vec(), update: about.update.map(<[u8]>::to_vec) }));
     remains.open = left.collect();
     Ok(remains)
 }

@@ -77,12 +77,7 @@ impl Writer {
     ///
     /// # Errors
     /// They cannot be made.
-    pub(crate) fn new(
-        directory: PathBuf,
-        number: u32,
-        size: usize,
-        acknowledged: Arc<AtomicU64>,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(directory: PathBuf, number: u32, size: usize, acknowledged: Arc<AtomicU64>) -> io::Result<Self> {
         let mut writer = Self {
             directory,
             number,

@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
 
-use penstock_journal::{Journal, Writer};
 pub use penstock_journal::{Full, Ticket};
+use penstock_journal::{Journal, Writer};
 
 pub use opening::{Opening, Progress};
 pub use record::{Outcome, UsageRecord, UsageSource};
@@ -161,7 +161,10 @@ impl Ledger {
         let row = match &settled {
             Ok(record) => rows.push(record),
             // Who counts up to where all ordinals are there would wait for this one for ever.
-            Err(_) => rows.push(&UsageRecord::void(&format!("void-{:x}-{seq}", UNIX_EPOCH.elapsed().unwrap_or_default().as_micros()), seq)),
+            Err(_) => rows.push(&UsageRecord::void(
+                &format!("void-{:x}-{seq}", UNIX_EPOCH.elapsed().unwrap_or_default().as_micros()),
+                seq,
+            )),
         };
         if let (Some(row), Some(journal)) = (row, journal) {
             journal.close(ticket, seq, row);

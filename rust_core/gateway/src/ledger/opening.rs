@@ -294,7 +294,10 @@ mod tests {
         assert_eq!((&first[0], &first[2], &first[3]), (&"c-1:2".into(), &7.into(), &1_000.into()));
         assert_eq!(first[7..12], ["alias", "", "team", "", "\u{1f600}"]);
         assert_eq!((&first[18], &first[19], &first[20]), (&503.into(), &"gateway_lost".into(), &"gateway_lost".into()));
-        assert_eq!((&first[21], &first[22], &first[26], &first[27]), (&11.into(), &0.into(), &"counted".into(), &12.into()));
+        assert_eq!(
+            (&first[21], &first[22], &first[26], &first[27]),
+            (&11.into(), &0.into(), &"counted".into(), &12.into())
+        );
         assert_eq!((&first[30], &first[31], &first[33]), (&(-1).into(), &0.into(), &2.into()));
         assert_eq!(first[35], r#"["a","b\"c"]"#);
         let progress = Progress {

@@ -184,7 +184,11 @@ mod tests {
                         meter.advance(encoding);
                     }
                 }
-                assert_eq!(meter.count(encoding), tokens::count(encoding, &SAID.repeat(3)) as u64, "{encoding:?} {step}");
+                assert_eq!(
+                    meter.count(encoding),
+                    tokens::count(encoding, &SAID.repeat(3)) as u64,
+                    "{encoding:?} {step}"
+                );
             }
         }
     }
