@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use tokio::time::Instant;
 
 use super::frame::{Frame, Inflating, Messages, Reader};
 use super::status::{Code, Status};
@@ -17,6 +18,9 @@ use crate::engine::Core;
 use crate::errors::{Failure, Kind};
 use crate::listener::transport::{BodyError, Gone, HeaderLines, Pace, Transport};
 use crate::timers::Deadline;
+
+/// A client's clock runs ahead of ours by the time that its request took, so that it gives up a call before we do.
+const EARLY: Duration = Duration::from_millis(50);
 
 /// The metadata by which a call is found in the logs.
 pub(crate) const CALL_ID: &str = "x-penstock-call-id";
@@ -30,12 +34,16 @@ pub(crate) struct Stream<'a> {
     gzip_answers: bool,
     call_id: Option<Arc<str>>,
     deadline: Option<Deadline<'a>>,
+    /// From when on a client that leaves does so because of its deadline.
+    due: Option<Instant>,
     reader: Reader,
     /// The code that a failure has by gRPC's own rules, whatever its kind says.
     code: Option<Code>,
     opened: bool,
     done: bool,
     expired: bool,
+    /// The client left when its time was over by its own clock.
+    left_late: bool,
 }
 
 impl<'a> Stream<'a> {
@@ -47,11 +55,13 @@ impl<'a> Stream<'a> {
             call_id: None,
             gzip_answers: opening.encoding == Encoding::Gzip && opening.takes_gzip,
             deadline: opening.timeout.map(|t| core.timers.after(t)),
+            due: opening.timeout.and_then(|t| Instant::now().checked_add(t - EARLY.min(t / 10))),
             reader: Reader::default(),
             code: None,
             opened: false,
             done: false,
             expired: false,
+            left_late: false,
         }
     }
 
@@ -82,7 +92,7 @@ impl<'a> Stream<'a> {
 
     /// Whether the client's time was over first.
     pub(crate) fn expired(&self) -> bool {
-        self.expired
+        self.expired || self.left_late
     }
 
     /// The one request message of a method that takes one.
@@ -216,10 +226,12 @@ impl<'a> Stream<'a> {
             })
             .await
         };
-        sent.unwrap_or_else(|| {
-            self.expire();
-            Err(Gone)
-        })
+        match sent {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(Gone)) => self.left(),
+            None => self.expire(),
+        }
+        Err(Gone)
     }
 
     /// Ends what never was a call.
@@ -318,7 +330,14 @@ impl<'a> Stream<'a> {
         };
         if is_over {
             self.expire();
+        } else {
+            self.left();
         }
+    }
+
+    /// The client has gone.
+    fn left(&mut self) {
+        self.left_late |= self.due.is_some_and(|due| Instant::now() >= due);
     }
 
     /// How requests are read that are compressed.
