@@ -1,0 +1,106 @@
+"""The data plane's queue of records as the ledger uses it: batches with ordinals, acknowledged by ordinal.
+
+Apart from the writers because this is the only place that knows how the extension counts.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from penstock.ledger import records as texts
+from penstock.ledger.records import Batch
+
+
+class UsageSource(Protocol):
+    """The part of `penstock._core.Engine` that holds settled records."""
+
+    def take_usage(self, limit: int) -> bytes:
+        """The oldest records, which stay queued."""
+
+    def ack_usage(self, count: int) -> None:
+        """Forget the oldest records."""
+
+
+class EngineQueue:
+    """Records of one incarnation, numbered 1, 2, 3, ... in the order in which they were settled."""
+
+    def __init__(self, source: UsageSource, incarnation: str) -> None:
+        self.incarnation = incarnation
+        self.acknowledged = 0
+        """Ordinal up to which every record is in the ledger and forgotten here."""
+        self._source = source
+        self._base: int | None = None
+
+    def take(self, limit: int, after: int | None = None) -> Batch | None:
+        """The oldest records with ordinals above ``after`` (default: above what is acknowledged); they stay queued."""
+        skipped = 0 if after is None else max(0, after - self.acknowledged)
+        rows = self._source.take_usage(skipped + limit)
+        if rows == texts.NOTHING:
+            return None
+        if self._base is None:
+            self._base = texts.seq_of(rows) - 1 - self.acknowledged
+        if skipped:
+            kept = texts.split(rows)[skipped:]
+            if not kept:
+                return None
+            rows = b"[" + b",".join(kept) + b"]"
+            return Batch(self.incarnation, self.acknowledged + skipped + 1, rows, len(kept))
+        return Batch(self.incarnation, self.acknowledged + 1, rows, texts.count(rows))
+
+    def acknowledge(self, ordinal: int) -> None:
+        """Every record up to this ordinal is in the ledger: forget them. Idempotent."""
+        if ordinal > self.acknowledged:
+            self._source.ack_usage(ordinal - self.acknowledged)
+            self.acknowledged = ordinal
+
+    def version_of(self, watermark: int) -> int:
+        """What the data plane calls the record with this ordinal (`spend_version`)."""
+        return watermark + (self._base or 0) if watermark else 0
+
+    def recovered(self) -> list[Batch]:
+        """Records of incarnations that ended before they were acknowledged, as the journals have them."""
+        return []
+
+    def forget_recovered(self) -> None:
+        """They are in the ledger."""
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """A record of an incarnation that has ended."""
+
+    incarnation: str
+    row: msgspec.Raw
+
+
+_recovered = msgspec.json.Decoder(list[Recovered])
+
+
+def batches_of(recovered: bytes) -> list[Batch]:
+    """What a journal left, as batches: records of an incarnation whose ordinals follow each other are one.
+
+    Ordinals of the same incarnation may have been applied already, or be absent (0).
+    """
+    by_incarnation: dict[str, list[tuple[int, bytes]]] = {}
+    for one in _recovered.decode(recovered):
+        row = bytes(one.row)
+        by_incarnation.setdefault(one.incarnation, []).append((texts.seq_of(b"[" + row + b"]"), row))
+    batches: list[Batch] = []
+    for incarnation in sorted(by_incarnation):
+        run: list[bytes] = []
+        first = 0
+        for seq, row in sorted(by_incarnation[incarnation]):
+            if run and (not first or seq != first + len(run)):
+                batches.append(_batch(incarnation, first, run))
+                run = []
+            if not run:
+                first = seq
+            run.append(row)
+        if run:
+            batches.append(_batch(incarnation, first, run))
+    return batches
+
+
+def _batch(incarnation: str, first: int, rows: list[bytes]) -> Batch:
+    return Batch(incarnation, first, b"[" + b",".join(rows) + b"]", len(rows))
