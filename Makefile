@@ -37,7 +37,7 @@ NODE_STAMP := $(NODE_TESTS)/node_modules/.package-lock.json
 NODE_EXAMPLES := examples/node
 NODE_EXAMPLES_STAMP := $(NODE_EXAMPLES)/node_modules/.package-lock.json
 
-.PHONY: help setup run test test-rust test-python test-guards guards-record bench bench-full bench-peers lint lint-python \
+.PHONY: help setup run run-full test test-rust test-python test-guards guards-record bench bench-full bench-peers lint lint-python \
 	lint-rust lint-deps format lock wheel clean tools
 
 help: ## show this list
@@ -83,6 +83,9 @@ $(NODE_EXAMPLES_STAMP): $(NODE_EXAMPLES)/package-lock.json $(NODE_EXAMPLES)/pack
 
 run: $(EXTENSION) ## build and start the gateway on 127.0.0.1:4000 (HOST, PORT, ARGS="--config FILE")
 	exec $(BIN)/penstock serve --host $(HOST) --port $(PORT) --show-key $(ARGS)
+
+run-full: setup ## two gateways, a coworker, PostgreSQL and Redis on this machine (HOST, PORT, ARGS="--config FILE")
+	exec $(PY) -m tools.run_full --host $(HOST) --port $(PORT) $(ARGS)
 
 # ---- test -------------------------------------------------------------------------------------
 

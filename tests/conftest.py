@@ -21,6 +21,7 @@ import pytest
 
 from tests import fake_core
 from tests.rig import CONFIG, Sim
+from tests.servers.fixtures import database_url, new_database_url, postgres, redis, redis_url, start_proxy  # noqa: F401
 
 _START_TIMEOUT_S = 20
 _STOP_TIMEOUT_S = 20

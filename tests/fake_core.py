@@ -67,6 +67,8 @@ class Engine:
         self.snapshots: list[dict[str, Any]] = []
         self.keys: dict[str, dict[str, Any]] = {}
         self.dropped: list[str] = []
+        self.scopes: dict[str, dict[str, Any]] = {}
+        self.dropped_scopes: list[str] = []
         self.usage: list[dict[str, Any]] = []
         self.recovered: list[dict[str, Any]] = []
         self.resolved: dict[int, Any] = {}
@@ -104,6 +106,23 @@ class Engine:
         self.dropped.extend(tokens)
         for token in tokens:
             self.keys.pop(token, None)
+
+    def key_usage(self, token: str) -> tuple[int, int, int]:
+        return (self.keys.get(token, {}).get("spend", 0), 0, 0)
+
+    def put_scopes(self, records: bytes) -> None:
+        for record in json.loads(records):
+            held = self.scopes.get(record["name"])
+            if held is None or held["revision"] <= record["revision"]:
+                self.scopes[record["name"]] = record
+
+    def drop_scopes(self, names: list[str]) -> None:
+        self.dropped_scopes.extend(names)
+        for name in names:
+            self.scopes.pop(name, None)
+
+    def scope_usage(self, name: str) -> tuple[int, int, int]:
+        return (self.scopes.get(name, {}).get("spend", 0), 0, 0)
 
     def event_fd(self) -> int:
         return self._reader

@@ -22,7 +22,9 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 from penstock import __version__, logs
 from penstock.access import Access, guard
+from penstock.budgets import routes as budget_routes
 from penstock.credentials import routes as credential_routes
+from penstock.customers import routes as customer_routes
 from penstock.engine.bridge import BrokenAnswer
 from penstock.engine.routes import HOT_ROUTES, HotRoute
 from penstock.engine.runtime import Runtime
@@ -31,8 +33,13 @@ from penstock.health import routes as health_routes
 from penstock.keys import routes as key_routes
 from penstock.metrics import routes as metrics_routes
 from penstock.models import routes as model_routes
+from penstock.organizations import routes as organization_routes
+from penstock.spend import activity_routes, report_routes
 from penstock.spend import routes as spend_routes
+from penstock.tags import routes as tag_routes
+from penstock.teams import routes as team_routes
 from penstock.tokens import routes as token_routes
+from penstock.users import routes as user_routes
 
 if TYPE_CHECKING:
     from litestar.handlers import ASGIRouteHandler
@@ -85,7 +92,15 @@ def create_app(runtime: Runtime | None = None) -> Litestar:
             *metrics_routes.HANDLERS,
             *key_routes.HANDLERS,
             *spend_routes.HANDLERS,
+            *report_routes.HANDLERS,
+            *activity_routes.HANDLERS,
             *model_routes.HANDLERS,
+            *team_routes.HANDLERS,
+            *user_routes.HANDLERS,
+            *organization_routes.HANDLERS,
+            *customer_routes.HANDLERS,
+            *budget_routes.HANDLERS,
+            *tag_routes.HANDLERS,
             *token_routes.HANDLERS,
             *credential_routes.HANDLERS,
             *(_door(route) for route in HOT_ROUTES),

@@ -14,6 +14,10 @@ import msgspec
 _SHAPE = re.compile(r"^([0-9]{1,9})(s|m|h|d|w|mo)$")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _LONGEST_DAYS = 36_525
+_MOST_WINDOWS = 1_000
+_MINUTE = 60_000
+_HOUR = 60 * _MINUTE
+_DAY = 24 * _HOUR
 
 
 class Duration(msgspec.Struct, frozen=True):
@@ -41,9 +45,53 @@ class Duration(msgspec.Struct, frozen=True):
             steps += 1
         return following
 
+    def window_end(self, now: int) -> int:
+        """The end of the budget window that contains `now`, as LiteLLM's windows end: on the calendar, in UTC.
+
+        A day ends at midnight, 7 days on Monday, 30 days and months on the first of a month; other numbers of days at
+        midnight. Hours, minutes and seconds end on multiples of their number within the day, the hour and the minute,
+        and when there are more of them than that, on a whole hour, minute or second.
+        """
+        if self.months:
+            return _first_of_month(now, self.months)
+        if self.milliseconds % _DAY == 0:
+            return self._day_end(now, self.milliseconds // _DAY)
+        for unit, whole in ((_HOUR, _DAY), (_MINUTE, _HOUR), (1_000, _MINUTE)):
+            if self.milliseconds % unit == 0:
+                start = now - now % (whole if self.milliseconds <= whole else unit)
+                return now + self.milliseconds - (now - start) % self.milliseconds
+        return now + self.milliseconds
+
+    def window_after(self, ended: int, now: int) -> tuple[int, int]:
+        """Beginning and end of the window that contains `now`, given that one ended at `ended`, not after `now`."""
+        start = ended
+        for _ in range(_MOST_WINDOWS):
+            if (end := self.window_end(start)) > now:
+                return start, end
+            start = end
+        # Nobody looked for very many windows: where this one began matters no more than what is spent since.
+        return now, self.window_end(now)
+
+    @staticmethod
+    def _day_end(now: int, days: int) -> int:
+        midnight = now - now % _DAY
+        if days == 7:
+            weekday = datetime.fromtimestamp(midnight / 1000, UTC).weekday()
+            return midnight + (7 - weekday) * _DAY
+        if days == 30:
+            return _first_of_month(now, 1)
+        return midnight + days * _DAY
+
     def nominal_milliseconds(self) -> int:
         """Milliseconds, a month taken as 30 days: for displays and first estimates only."""
         return self.milliseconds or self.months * 30 * 86_400_000
+
+
+def _first_of_month(now: int, months: int) -> int:
+    """Midnight of the first day of the month that comes so many months after the one of `now`."""
+    moment = datetime.fromtimestamp(now / 1000, UTC)
+    month = moment.month - 1 + months
+    return int(datetime(moment.year + month // 12, month % 12 + 1, 1, tzinfo=UTC).timestamp()) * 1000
 
 
 def parse_duration(text: str, field: str) -> Duration:

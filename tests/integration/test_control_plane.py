@@ -292,7 +292,8 @@ def test_granian_runs_the_app_on_its_own(tmp_path: Path, start_process: Callable
         ([], {"PENSTOCK_MASTER_KEY": "sk-1234"}, "master key"),
         ([], {"PENSTOCK_MASTER_KEY": "sk-abcdefgh"}, "16 characters"),
         ([], {"PENSTOCK_PEPPER": "short"}, "PENSTOCK_PEPPER"),
-        ([], {"DATABASE_URL": "postgresql://u:planted-password@h/d"}, "SQLite"),
+        ([], {"DATABASE_URL": "postgresql://u:planted-password@127.0.0.1:1/d"}, "postgresql://127.0.0.1:1/d"),
+        ([], {"DATABASE_URL": "mysql://u:planted-password@h/d"}, "neither PostgreSQL nor SQLite"),
     ],
 )
 def test_what_cannot_be_served_is_said_plainly(

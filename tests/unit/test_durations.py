@@ -48,3 +48,46 @@ def test_dates() -> None:
     assert from_iso("1970-01-01T01:00:00+01:00", "start_date") == 0
     with pytest.raises(ValueError, match="`start_date`"):
         from_iso("yesterday", "start_date")
+
+
+@pytest.mark.parametrize(
+    "text,now,end",
+    [
+        ("1d", "2026-11-20T13:14:15", "2026-11-21T00:00:00"),
+        ("1d", "2026-11-20T00:00:00", "2026-11-21T00:00:00"),
+        ("24h", "2026-11-20T13:14:15", "2026-11-21T00:00:00"),
+        ("7d", "2026-11-20T13:14:15", "2026-11-23T00:00:00"),
+        ("1w", "2026-11-23T00:00:00", "2026-11-30T00:00:00"),
+        ("30d", "2026-01-31T23:59:59", "2026-02-01T00:00:00"),
+        ("30d", "2026-12-15T10:00:00", "2027-01-01T00:00:00"),
+        ("1mo", "2024-02-29T12:00:00", "2024-03-01T00:00:00"),
+        ("3mo", "2026-11-20T12:00:00", "2027-02-01T00:00:00"),
+        ("10d", "2026-11-25T12:00:00", "2026-12-05T00:00:00"),
+        ("1h", "2026-11-20T13:14:15", "2026-11-20T14:00:00"),
+        ("6h", "2026-11-20T13:14:15", "2026-11-20T18:00:00"),
+        ("6h", "2026-11-20T23:14:15", "2026-11-21T00:00:00"),
+        ("15m", "2026-11-20T13:14:15", "2026-11-20T13:15:00"),
+        ("90m", "2026-11-20T13:14:15", "2026-11-20T14:44:00"),
+        ("30s", "2026-11-20T13:14:15", "2026-11-20T13:14:30"),
+        # Where clocks go back or forward an hour, UTC does not: the day has 24 hours all the same.
+        ("1d", "2026-03-29T00:30:00", "2026-03-30T00:00:00"),
+        ("1d", "2026-10-25T01:30:00", "2026-10-26T00:00:00"),
+        ("1d", "2026-12-31T23:59:59", "2027-01-01T00:00:00"),
+    ],
+)
+def test_budget_windows_end_on_the_calendar(text: str, now: str, end: str) -> None:
+    assert iso(parse_duration(text, "budget_duration").window_end(_ms(now))) == f"{end}.000Z"
+
+
+@given(
+    st.sampled_from(["1s", "7s", "90s", "7m", "61m", "1h", "5h", "36h", "1d", "7d", "10d", "30d", "1mo", "5mo"]),
+    st.integers(0, 4 * 10**12),
+)
+def test_a_budget_window_ends_in_the_future_and_its_end_begins_the_next(text: str, now: int) -> None:
+    duration = parse_duration(text, "d")
+    end = duration.window_end(now)
+    assert now < end <= now + duration.nominal_milliseconds() + 86_400_000
+    # Every moment of the window gives the same end, so that two processes that look at different times agree.
+    if text in {"1s", "1h", "1d", "7d", "30d", "1mo"}:
+        assert duration.window_end(end - 1) == end
+    assert duration.window_end(end) > end

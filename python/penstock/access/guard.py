@@ -67,7 +67,8 @@ async def authenticate(connection: Connection, runtime: Runtime) -> Caller:
             401, "Authentication Error, Invalid proxy server token passed.", type="token_not_found_in_db", param="key"
         )
     _check_in_force(key, now_ms(), _client_address(connection, runtime))
-    return Caller(Role.KEY, key)
+    is_admin = key.user_id is not None and await runtime.entities.users.is_admin(key.user_id)
+    return Caller(Role.MASTER if is_admin else Role.KEY, key)
 
 
 def _check_in_force(key: VirtualKey, now: int, address: str) -> None:

@@ -15,7 +15,7 @@ class Access(Enum):
     PUBLIC = "public"
     """Anybody: health, the OpenAPI document, the front page."""
     ADMIN = "admin"
-    """The master key."""
+    """The master key, or a key of a user whose role is `proxy_admin`."""
     KEY = "key"
     """The master key or any virtual key in force."""
     METRICS = "metrics"
@@ -37,11 +37,11 @@ class Caller(msgspec.Struct, frozen=True):
 
     role: Role
     key: VirtualKey | None = None
-    """Set when the role is `KEY`."""
+    """None for the master key itself; a key of a proxy administrator has the role `MASTER`."""
 
     @property
     def actor(self) -> str:
         """How the audit trail names the caller."""
-        if self.role is Role.MASTER:
-            return "master-key"
-        return self.key.token if self.key is not None else "anonymous"
+        if self.key is not None:
+            return self.key.token
+        return "master-key" if self.role is Role.MASTER else "anonymous"

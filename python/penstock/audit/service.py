@@ -5,6 +5,7 @@ A row names fields, never their values: a value may be a secret.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -12,11 +13,13 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from penstock.persistence import Database, Transaction
+from penstock.persistence import Database, Row, Transaction
+
+_UNCERTAIN = 1_000
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A change that another process made."""
+    """A row of the trail."""
 
     id: int
     object_type: str
@@ -31,6 +34,10 @@ class AuditTrail:
         self._database = database
         self.origin = secrets.token_hex(8)
         self._seen = 0
+        self._told = 0
+        self.appended = asyncio.Event()
+        """Set when a row was written; whether it was committed shows :meth:`own_changes`."""
+        self._uncertain: list[Change] = []
 
     async def append(
         self, tx: Transaction, actor: str, action: str, object_type: str, object_id: str, fields: Iterable[str] = ()
@@ -48,11 +55,37 @@ class AuditTrail:
                 msgspec.json.encode(sorted(fields)).decode(),
             ),
         )
+        self._uncertain.append(Change(0, object_type, object_id, action))
+        del self._uncertain[:-_UNCERTAIN]
+        self.appended.set()
 
     async def skip_to_end(self) -> None:
         """Regard everything so far as known: a process that starts has no memory that could be stale."""
         row = await self._database.fetch_one("SELECT COALESCE(MAX(id), 0) AS last FROM audit")
-        self._seen = int(row["last"] or 0) if row else 0
+        self._seen = self._told = int(row["last"] or 0) if row else 0
+
+    async def own_changes(self, limit: int = 1000) -> list[Change]:
+        """What this process has committed since the last time, oldest first."""
+        rows = await self._database.fetch_all(
+            "SELECT id, object_type, object_id, action FROM audit WHERE id > ? AND origin = ? ORDER BY id LIMIT ?",
+            (self._told, self.origin, limit),
+        )
+        if not rows:
+            return []
+        self._told = int(rows[-1]["id"] or 0)
+        changes = [_change(row) for row in rows]
+        committed = {(change.object_type, change.object_id, change.action) for change in changes}
+        self._uncertain = [
+            change
+            for change in self._uncertain
+            if (change.object_type, change.object_id, change.action) not in committed
+        ]
+        return changes
+
+    def take_uncertain(self) -> list[Change]:
+        """What was written and has not been seen committed, for when the database cannot be asked."""
+        uncertain, self._uncertain = self._uncertain, []
+        return uncertain
 
     @asynccontextmanager
     async def foreign_changes(self, limit: int = 1000) -> AsyncIterator[list[Change]]:
@@ -61,10 +94,10 @@ class AuditTrail:
             "SELECT id, origin, object_type, object_id, action FROM audit WHERE id > ? ORDER BY id LIMIT ?",
             (self._seen, limit),
         )
-        yield [
-            Change(int(row["id"] or 0), str(row["object_type"]), str(row["object_id"]), str(row["action"]))
-            for row in rows
-            if row["origin"] != self.origin
-        ]
+        yield [_change(row) for row in rows if row["origin"] != self.origin]
         if rows:
             self._seen = int(rows[-1]["id"] or 0)
+
+
+def _change(row: Row) -> Change:
+    return Change(int(row["id"] or 0), str(row["object_type"]), str(row["object_id"]), str(row["action"]))

@@ -105,13 +105,36 @@ def simulate(host: str, port: int, threads: int, ttft_ms: float, tokens_per_seco
 
 
 @main.command()
-@click.option("--config", type=_FILE)
-@click.option("--data-dir", type=_DIRECTORY)
-def migrate(config: Path | None, data_dir: Path | None) -> None:
-    """Bring the database's schema up to date (`serve` does it too) and list what was applied."""
-    from penstock.cli.database import run_migrate
+@click.option("--config", type=_FILE, help="The configuration that `serve` runs with.")
+@click.option(
+    "--data-dir", type=_DIRECTORY, help="Where the SQLite file is when nothing else is configured [.penstock]."
+)
+@click.option("--database-url", help="Goes before what is configured. Visible to other users: prefer DATABASE_URL.")
+@click.option("--status", "only_status", is_flag=True, help="Only list; exits with 3 when something is to be applied.")
+def migrate(config: Path | None, data_dir: Path | None, database_url: str | None, only_status: bool) -> None:
+    """Bring the database's schema up to date and list what was applied.
 
-    run_migrate(config, data_dir)
+    `serve` does it too. Any number of processes may do it at the same time: one applies, the others wait. The version
+    before can go on serving meanwhile. Exits with 1 when it cannot be done.
+    """
+    from penstock.cli.migrate import run_migrate
+
+    run_migrate(config, data_dir, database_url, only_status=only_status)
+
+
+@main.command()
+@click.option("--config", type=_FILE, help="The configuration that `serve` runs with.")
+@click.option("--data-dir", type=_DIRECTORY, help="For records that no table takes [.penstock].")
+@click.option("--once", is_flag=True, help="Write down what is in the stream, and end.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[info]")
+def coworker(config: Path | None, data_dir: Path | None, once: bool, log_level: str | None) -> None:
+    """Write usage records from the Redis stream to PostgreSQL until SIGTERM or SIGINT.
+
+    Any number may run beside the gateways, which do this too unless `penstock.ledger.coworker` is false.
+    """
+    from penstock.cli.coworker import run_coworker
+
+    run_coworker(config, data_dir, log_level, once=once)
 
 
 @main.group()

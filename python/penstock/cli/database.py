@@ -1,18 +1,15 @@
-"""`penstock migrate`, and the way of the other commands to the store."""
+"""The way of the commands to the store that `serve` would use."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import click
-
-from penstock.cli.failure import explained
+from penstock.config.database import DatabaseSettings, database_settings
 from penstock.config.env import Environment
-from penstock.engine.assembly import database_path
-from penstock.persistence import SqliteDatabase
+from penstock.persistence import Database
+from penstock.persistence import open_database as open_configured
 from penstock.settings import Flags, Prepared, prepare
 
 
@@ -21,26 +18,23 @@ def prepared_for(config: Path | None, data_dir: Path | None) -> Prepared:
     return prepare(Flags(config=config, data_dir=data_dir), Environment())
 
 
+def settings_for(prepared: Prepared, url: str | None = None) -> DatabaseSettings:
+    """Which database; ``url`` goes before what is configured. The directory of a file is made.
+
+    Raises:
+        ConfigError: the address cannot be used.
+    """
+    settings = database_settings(prepared.config, prepared.environment, prepared.settings.data_dir, url)
+    if isinstance(settings.target, Path):
+        settings.target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return settings
+
+
 @asynccontextmanager
-async def open_database(prepared: Prepared) -> AsyncIterator[SqliteDatabase]:
+async def open_database(prepared: Prepared) -> AsyncIterator[Database]:
     """The store, brought up to date."""
-    prepared.settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = await SqliteDatabase.open(database_path(prepared))
+    database = await open_configured(settings_for(prepared))
     try:
         yield database
     finally:
         await database.close()
-
-
-def run_migrate(config: Path | None, data_dir: Path | None) -> None:
-    """Apply what is pending and say so."""
-
-    async def work(prepared: Prepared) -> None:
-        async with open_database(prepared) as database:
-            rows = await database.fetch_all("SELECT number, name FROM schema_migrations ORDER BY number")
-            for name in database.applied:
-                click.echo(f"applied {name}")
-            click.echo(f"{database_path(prepared)}: {len(rows)} migrations, up to date")
-
-    with explained():
-        asyncio.run(work(prepared_for(config, data_dir)))

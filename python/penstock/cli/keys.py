@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +23,21 @@ _ACTOR = "command-line"
 _PAGE = 500
 
 
-@asynccontextmanager
-async def _settled() -> AsyncIterator[int]:
-    """This process settles no calls."""
-    yield 0
-
-
 def _with_service(config: Path | None, data_dir: Path | None, work: Callable[[KeyService], Awaitable[None]]) -> None:
     from penstock import _core
     from penstock.audit import AuditTrail
     from penstock.engine.assembly import local_secrets
+    from penstock.engine.entities import beside
 
     async def run() -> None:
         prepared = prepared_for(config, data_dir)
         pepper = local_secrets(prepared).pepper
         async with open_database(prepared) as database:
             source = KeySource(_core.generate_key, lambda key: _core.key_digest(pepper, key))
-            await work(KeyService(KeyStore(database), AuditTrail(database), source, None, _settled))
+            audit = AuditTrail(database)
+            service = KeyService(KeyStore(database), audit, source)
+            await beside(database, audit, service, prepared.config)
+            await work(service)
 
     with explained():
         asyncio.run(run())

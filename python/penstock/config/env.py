@@ -7,9 +7,10 @@ Names that other gateways made common are honoured beside Penstock's own; the fi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -30,8 +31,12 @@ REDIS_HOST: Final = ("REDIS_HOST",)
 """Redis host name."""
 REDIS_PORT: Final = ("REDIS_PORT",)
 """Redis port, 6379 when absent."""
+REDIS_USERNAME: Final = ("REDIS_USERNAME",)
+"""Redis user, the default one when absent."""
 REDIS_PASSWORD: Final = ("REDIS_PASSWORD",)
 """Redis password."""
+REDIS_SSL: Final = ("REDIS_SSL",)
+"""Speak TLS to `REDIS_HOST` (true or false)."""
 HOST: Final = ("PENSTOCK_HOST",)
 """Address of the public listener."""
 PORT: Final = ("PENSTOCK_PORT", "PORT")
@@ -157,6 +162,10 @@ class Environment:
                 return value
         return None
 
+    def only(self, names: Iterable[str]) -> Environment:
+        """This environment with nothing but the variables of these names."""
+        return Environment({name: self._variables[name] for name in names if name in self._variables})
+
     def secret(self, *names: str) -> Secret | None:
         """Like :meth:`get`, for values that must not be shown."""
         value = self.get(*names)
@@ -167,6 +176,7 @@ class Environment:
         checks: list[tuple[tuple[str, ...], Callable[[str], object], str]] = [
             (PORT, _port, "must be a port number, 0 to 65535"),
             (REDIS_PORT, _port, "must be a port number, 0 to 65535"),
+            (REDIS_SSL, _flag, "must be true or false"),
             (THREADS, _count, "must be a whole number of at least 1"),
             (WORKERS, _count, "must be a whole number of at least 1"),
             (CONFIG_HOT_RELOAD, _flag, "must be true or false"),
@@ -186,7 +196,6 @@ class Environment:
         waits = (
             (CONFIG_S3_BUCKET, self.config_s3 is not None),
             (CONFIG_HOT_RELOAD, self.config_hot_reload),
-            (STORE_MODEL_IN_DB, self.store_model_in_db),
             (OTEL_ENDPOINT, self.otel_endpoint is not None),
             (WORKERS, (self.workers or 1) > 1),
         )
@@ -235,11 +244,13 @@ class Environment:
         host = self.get(*REDIS_HOST)
         if url is not None or host is None:
             return url
-        from urllib.parse import quote
-
-        password = self.get(*REDIS_PASSWORD)
-        login = f":{quote(password, safe='')}@" if password else ""
-        return Secret(f"redis://{login}{host}:{_port(self.get(*REDIS_PORT) or '') or 6379}")
+        return redis_address(
+            host,
+            _port(self.get(*REDIS_PORT) or ""),
+            self.get(*REDIS_USERNAME),
+            self.get(*REDIS_PASSWORD),
+            is_tls=_flag(self.get(*REDIS_SSL) or "") or False,
+        )
 
     @property
     def host(self) -> str | None:
@@ -343,6 +354,16 @@ class Environment:
         """Base URL of a registered provider."""
         variables = PROVIDERS.get(provider)
         return self.get(*variables.base) if variables is not None else None
+
+
+def redis_address(
+    host: str, port: int | None, user: str | None, password: str | None, *, database: int | None = None, is_tls: bool
+) -> Secret:
+    """One Redis URL of its parts."""
+    login = f"{quote(user or '', safe='')}:{quote(password or '', safe='')}@" if user or password else ""
+    named = f"[{host}]" if ":" in host else host
+    path = f"/{database}" if database else ""
+    return Secret(f"{'rediss' if is_tls else 'redis'}://{login}{named}:{6379 if port is None else port}{path}")
 
 
 def _port(value: str) -> int | None:

@@ -15,7 +15,6 @@ def _words(text: str) -> frozenset[str]:
 
 PROTECTIONS: Final = _words(
     """guardrails policies policy_attachments guardrails_config guardrail_list max_budget budget_duration
-    max_internal_user_budget internal_user_budget_duration max_end_user_budget max_end_user_budget_id
     default_max_internal_user_budget upperbound_key_generate_params key_generation_settings tag_budget_config
     provider_budget_config default_internal_user_params default_team_params default_team_settings
     rpd tpd itpm otpm default_api_key_rpm_limit default_api_key_tpm_limit
@@ -82,14 +81,13 @@ LITELLM_SETTINGS: Final = _words(
     """modify_params context_window_fallbacks content_policy_fallbacks success_callback failure_callback callbacks
     service_callbacks service_callback audit_log_callbacks turn_off_message_logging redact_user_api_key_info
     global_disable_no_log_param redact_messages_in_exceptions json_logs set_verbose suppress_debug_info cache
-    cache_params enable_redis_auth_cache ssl_verify ssl_certificate ssl_security_level ssl_ecdh_curve force_ipv4
-    default_team_settings default_team_params default_internal_user_params max_budget budget_duration
-    max_internal_user_budget internal_user_budget_duration max_end_user_budget max_end_user_budget_id
+    enable_redis_auth_cache ssl_verify ssl_certificate ssl_security_level ssl_ecdh_curve force_ipv4
+    default_team_settings default_team_params default_internal_user_params
     upperbound_key_generate_params default_key_generate_params key_generation_settings cost_discount_config
     cost_margin_config enable_json_schema_validation prometheus_metrics_config
     custom_prometheus_metadata_labels custom_prometheus_tags prometheus_initialize_budget_metrics
     include_cost_in_streaming_usage mcp_aliases public_model_groups public_model_groups_links
-    disable_end_user_cost_tracking disable_end_user_cost_tracking_prometheus_only tag_budget_config tags
+    disable_end_user_cost_tracking_prometheus_only tag_budget_config tags
     allowed_fails cooldown_time langfuse_default_tags default_redis_ttl default_in_memory_ttl default_redis_batch_cache_expiry
     enable_preview_features return_response_headers telemetry store_audit_logs default_vertex_config headers
     extra_spend_tag_headers default_max_internal_user_budget s3_callback_params guardrails_config enable_key_alias_format_validation
@@ -98,11 +96,19 @@ LITELLM_SETTINGS: Final = _words(
     aws_sqs_callback_params datadog_llm_observability_params max_tokens token user_url_validation"""
 )
 
+CACHE_PARAMS: Final = _words(
+    """type mode ttl namespace supported_call_types similarity_threshold s3_bucket_name s3_region_name s3_api_version
+    s3_aws_access_key_id s3_aws_secret_access_key s3_endpoint_url qdrant_api_base qdrant_api_key qdrant_collection_name
+    qdrant_quantization_config qdrant_semantic_cache_embedding_model redis_semantic_cache_embedding_model
+    redis_semantic_cache_index_name redis_flush_size default_in_memory_ttl default_in_redis_ttl disk_cache_dir
+    max_connections gcp_service_account gcp_ssl_ca_certs socket_timeout ssl_cert_reqs ssl_check_hostname"""
+)
+
 ROUTER_SETTINGS: Final = _words(
     """routing_strategy_args routing_groups retry_policy model_group_retry_policy allowed_fails_policy
     context_window_fallbacks content_policy_fallbacks enable_pre_call_checks optional_pre_call_checks
-    enable_tag_filtering tag_filtering_match_any provider_budget_config redis_host redis_port redis_password redis_url
-    redis_db redis_username redis_ssl cache_responses cache_kwargs caching_groups client_ttl default_priority polling_interval
+    enable_tag_filtering tag_filtering_match_any provider_budget_config cache_responses
+    cache_kwargs caching_groups client_ttl default_priority polling_interval
     enable_weighted_failover enable_health_check_routing enable_mid_stream_fallback_continuation debug_level set_verbose
     router_general_settings alerting_config assistants_config max_retries
     fallback_headers ignore_invalid_deployments search_tools guardrail_list health_check_staleness_threshold
@@ -110,10 +116,10 @@ ROUTER_SETTINGS: Final = _words(
 )
 
 GENERAL_SETTINGS: Final = _words(
-    """database_connection_pool_limit database_connection_timeout allow_requests_on_db_unavailable store_model_in_db
+    """allow_requests_on_db_unavailable
     supported_db_objects proxy_config_reload_interval_seconds store_prompts_in_spend_logs
-    disable_error_logs maximum_spend_logs_retention_period maximum_spend_logs_retention_interval proxy_batch_write_at
-    use_redis_transaction_buffer alerting alerting_threshold alert_types alert_to_webhook_url alerting_args alert_type_config
+    disable_error_logs maximum_spend_logs_retention_interval proxy_batch_write_at
+    use_redis_transaction_buffer alerting alerting_threshold alert_types alerting_args alert_type_config
     max_parallel_requests max_response_size_mb max_in_flight_requests_per_worker max_queued_requests_per_worker
     background_health_checks health_check_interval health_check_details health_check_concurrency use_shared_health_check
     pass_through_endpoints custom_auth

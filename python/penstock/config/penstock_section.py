@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from penstock.config.secret import Secret
 from penstock.config.values import (
+    BaseUrl,
     Cidr,
     Count,
     Dollars,
     Few,
     HeaderPrefix,
+    HostPort,
     Milliseconds,
     Port,
     Positive,
@@ -189,6 +192,25 @@ class LedgerSettings(Section, frozen=True, kw_only=True):
     checkpoint: Milliseconds | None = None
     """How often the tokens of a stream are noted in the journal while they come, 500ms when absent: so much of a stream may go
     unbilled when the process is killed."""
+    coworker: bool = True
+    """With Redis: write down what is in the stream of usage, too, and not leave it to `penstock coworker` alone."""
+    stream_length: Positive | None = None
+    """Batches, of up to 512 records each, that may wait in the Redis stream, 4096 when absent; beyond it gateways write to the
+    database themselves."""
+
+
+class DatabaseSection(Section, frozen=True, kw_only=True):
+    """The database, when it is a server. Fixed for the life of the process."""
+
+    strict: ClassVar[bool] = True
+
+    pool_size: Positive | None = None
+    """Connections of one process at most, 10 when absent and at least 2; goes before
+    `general_settings.database_connection_pool_limit`, and that before `connection_limit` in the address."""
+    wait: Milliseconds | None = None
+    """How long a caller waits for a connection, 5 s when absent; goes before `general_settings.database_connection_timeout`."""
+    deadline: Milliseconds | None = None
+    """How long a statement may take, 10 s when absent."""
 
 
 class MetricsSettings(Section, frozen=True, kw_only=True):
@@ -200,6 +222,48 @@ class MetricsSettings(Section, frozen=True, kw_only=True):
     """Answer without a key. When absent `litellm_settings.require_auth_for_metrics_endpoint` decides; a key is the default."""
 
 
+class SentinelSettings(Section, frozen=True, kw_only=True):
+    """Where to ask which Redis is the master."""
+
+    strict: ClassVar[bool] = True
+
+    service: str
+    """Name that the sentinels watch the master under."""
+    nodes: list[HostPort]
+    """The sentinels; the first that answers decides."""
+    password: Secret | None = None
+    """Of the sentinels themselves; the master's is in the URL."""
+
+
+class RedisSection(Section, frozen=True, kw_only=True):
+    """The shared store of limits, slots, holds and the usage queue. Fixed for the life of the process."""
+
+    strict: ClassVar[bool] = True
+
+    url: Secret | None = None
+    """`redis://` or `rediss://user:password@host:port/db`. REDIS_URL and REDIS_HOST go before it, `router_settings.redis_*` and
+    `litellm_settings.cache_params` after it. With `sentinel` only user, password, database and TLS are taken from it."""
+    cluster: bool = False
+    """The address is a node of a Redis Cluster."""
+    cluster_nodes: list[HostPort] = []
+    """Further nodes to start from; implies `cluster`."""
+    sentinel: SentinelSettings | None = None
+    ca_file: str | None = None
+    """PEM bundle that `rediss://` servers must chain to; absent: the system's roots."""
+    deadline: Milliseconds | None = None
+    """How long a call's admission waits for Redis before the fallback decides, 50 ms when absent."""
+    connect_timeout: Milliseconds | None = None
+    """To a connection, TLS and login included, 1 s when absent."""
+    max_connections: Positive | None = None
+    """Connections of one process (in Cluster mode: to each node), 16 when absent."""
+    expected_replicas: Positive | None = None
+    """Gateways that share the limits, for the fallback of one that has never reached Redis; 1 when absent."""
+    local_share_for: Milliseconds | None = None
+    """How long each replica goes on with its share of the limits when Redis is gone, 60 s when absent."""
+    when_gone: Literal["fail_open", "fail_closed"] = "fail_closed"
+    """What becomes of rate and slot limits after that: calls pass uncounted, or are refused. Budgets are refused either way."""
+
+
 class UpstreamSettings(Section, frozen=True, kw_only=True):
     """Connections to providers."""
 
@@ -209,6 +273,15 @@ class UpstreamSettings(Section, frozen=True, kw_only=True):
     """PEM bundle of the CAs that providers may chain to; absent: the built-in Mozilla roots."""
     forward_headers: list[HeaderPrefix] = []
     """Client headers that are sent on besides the standard ones, by name or beginning (`x-trace-`)."""
+
+
+class StoredModelSettings(Section, frozen=True, kw_only=True):
+    """Models in the database (`general_settings.store_model_in_db`)."""
+
+    strict: ClassVar[bool] = True
+
+    environment: list[str] = []
+    """Variables that a stored model may refer to as `os.environ/NAME`, and so send to an address of its own."""
 
 
 class PriceSetting(Section, frozen=True, kw_only=True):
@@ -223,6 +296,15 @@ class PriceSetting(Section, frozen=True, kw_only=True):
     reasoning: Dollars | None = None
     request: Dollars | None = None
     """Dollars per call."""
+
+
+class AlertSettings(Section, frozen=True, kw_only=True):
+    """Alerts about budgets."""
+
+    strict: ClassVar[bool] = True
+
+    webhook_url: BaseUrl | None = None
+    """Where a POST with a JSON body is sent when a soft or a hard budget is used up; absent: such an alert is only logged."""
 
 
 class PenstockSection(Section, frozen=True, kw_only=True):
@@ -244,8 +326,12 @@ class PenstockSection(Section, frozen=True, kw_only=True):
     streams: StreamSettings = StreamSettings()
     budgets: BudgetSettings = BudgetSettings()
     idempotency: IdempotencySettings = IdempotencySettings()
+    alerts: AlertSettings = AlertSettings()
     ledger: LedgerSettings = LedgerSettings()
+    database: DatabaseSection = DatabaseSection()
     metrics: MetricsSettings = MetricsSettings()
     upstream: UpstreamSettings = UpstreamSettings()
+    redis: RedisSection = RedisSection()
+    stored_models: StoredModelSettings = StoredModelSettings()
     prices: dict[str, PriceSetting] = {}
     """By `model` or `provider/model`, both of which may hold `*`."""

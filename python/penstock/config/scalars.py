@@ -29,6 +29,7 @@ _NUMBER: Final = re.compile(r"[-+]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([
 _DURATION: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h)?")
 _UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 _ORIGIN: Final = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_HOST_PORT: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 _LONGEST_MS: Final = 366 * 24 * 3_600_000
 _NEVER_FORWARDED: Final = (
     "authorization",
@@ -129,6 +130,14 @@ def header_prefix(text: str) -> str:
     return name
 
 
+def host_port(text: str) -> str:
+    """A host and its port."""
+    match = _HOST_PORT.fullmatch(text)
+    if match is None or int(match.group(2)) > 65_535:
+        raise Unfit("must be host:port, such as redis-1.example:6379 or [::1]:6379")
+    return text
+
+
 def web_origin(text: str) -> str:
     """An origin, lower case and without the slash that people like to add."""
     origin = text.lower().rstrip("/")
@@ -179,6 +188,7 @@ READERS: Final[Mapping[Any, Callable[[str], object]]] = {
     values.BaseUrl: base_url,
     values.Cidr: cidr,
     values.HeaderPrefix: header_prefix,
+    values.HostPort: host_port,
     values.WebOrigin: web_origin,
     values.Count: _between(0, 2**53, "must be a whole number of at least 0"),
     values.Positive: _between(1, 2**31 - 1, "must be a whole number from 1 to 2147483647"),

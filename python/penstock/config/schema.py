@@ -19,6 +19,7 @@ from penstock.config.values import (
     Few,
     Milliseconds,
     Order,
+    Port,
     Positive,
     Section,
     Size,
@@ -173,6 +174,34 @@ class ModelEntry(Section, frozen=True, kw_only=True):
     """Place in the list, from 0."""
 
 
+class CacheNode(Section, frozen=True, kw_only=True):
+    """One entry of `redis_startup_nodes`."""
+
+    host: str
+    port: Port = Port(6379)
+
+
+class CacheParams(Section, frozen=True, kw_only=True):
+    """`litellm_settings.cache_params`, as far as it says where Redis is."""
+
+    unused: ClassVar[frozenset[str]] = known.CACHE_PARAMS
+
+    url: Secret | None = None
+    host: str | None = None
+    port: Port | None = None
+    username: str | None = None
+    password: Secret | None = None
+    db: Count | None = None
+    ssl: bool = False
+    redis_startup_nodes: list[CacheNode] = []
+    """Nodes of a Redis Cluster."""
+    service_name: str | None = None
+    """The master's name in Sentinel."""
+    sentinel_nodes: list[list[str]] = []
+    """Pairs of host and port."""
+    sentinel_password: Secret | None = None
+
+
 class LitellmSettings(Section, frozen=True, kw_only=True):
     """`litellm_settings`."""
 
@@ -189,6 +218,22 @@ class LitellmSettings(Section, frozen=True, kw_only=True):
     """Status of calls that are over budget, 422 when absent."""
     sse_keepalive_ping_interval_seconds: Milliseconds | None = None
     """Pause before the first token after which clients get an SSE comment; none when absent."""
+    cache_params: CacheParams = CacheParams()
+    """Where Redis is, when nothing else says so."""
+    max_budget: Dollars | None = None
+    """US dollars that all virtual keys together may spend per `budget_duration`."""
+    budget_duration: str | None = None
+    """Budget window of `max_budget` (`1d`, `7d`, `30d`, `1mo`); for ever when absent."""
+    max_end_user_budget: Dollars | None = None
+    """US dollars of each customer (the request's `user`) that has no budget of its own."""
+    max_end_user_budget_id: str | None = None
+    """Budget of customers that are seen for the first time."""
+    disable_end_user_cost_tracking: bool = False
+    """No default budget for customers that nobody has created."""
+    max_internal_user_budget: Dollars | None = None
+    """US dollars of each new user whose request names no budget."""
+    internal_user_budget_duration: str | None = None
+    """Budget window of `max_internal_user_budget`."""
     require_auth_for_metrics_endpoint: bool = True
     """`/metrics` needs the master key; `penstock.metrics.public` goes before it."""
 
@@ -226,6 +271,14 @@ class RouterSettings(Section, frozen=True, kw_only=True):
     """Calls in flight of deployments that do not say."""
     default_litellm_params: LitellmParams = LitellmParams()
     """Fills what deployments do not set."""
+    redis_url: Secret | None = None
+    """Redis; the environment and `penstock.redis.url` go before it."""
+    redis_host: str | None = None
+    redis_port: Port | None = None
+    redis_username: str | None = None
+    redis_password: Secret | None = None
+    redis_db: Count | None = None
+    redis_ssl: bool = False
 
 
 class GeneralSettings(Section, frozen=True, kw_only=True):
@@ -239,17 +292,27 @@ class GeneralSettings(Section, frozen=True, kw_only=True):
     """Read in order to say that it has no effect."""
     database_url: Secret | None = None
     """State database; DATABASE_URL when absent."""
+    database_connection_pool_limit: Positive | None = None
+    """Connections of one process at most; `penstock.database.pool_size` goes before it."""
+    database_connection_timeout: Milliseconds | None = None
+    """How long a caller waits for a connection; `penstock.database.wait` goes before it."""
     global_max_parallel_requests: Positive | None = None
     """Calls in flight over all keys."""
     max_request_size_mb: Size | None = None
     """Bound of request bodies in MiB."""
     always_include_stream_usage: bool = False
     """Show the usage chunk to clients that did not ask for it."""
+    maximum_spend_logs_retention_period: str | None = None
+    """Age at which rows of calls are removed, e.g. `90d`; they stay when absent. Sums and spending stay in any case."""
     disable_spend_logs: bool = False
     """Keep no row for each call: `/spend/logs` has nothing to show. Calls with a virtual key are charged and counted all
     the same; calls with the master key are in the metrics, and failed ones in the log."""
+    alert_to_webhook_url: dict[str, Json] = {}
+    """Addresses by kind of alert; `budget_alerts` is used, `penstock.alerts.webhook_url` goes before it."""
     infer_model_from_keys: bool = False
     """Add `<provider>/*` for every provider whose key is in the environment."""
+    store_model_in_db: bool = False
+    """Serve the models in the database beside those of the file; STORE_MODEL_IN_DB does the same."""
 
 
 class Config(Section, frozen=True, kw_only=True):

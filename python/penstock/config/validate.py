@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from penstock.config.accesses import accesses, effective, is_catch_all
+from penstock.config.database import target_of
 from penstock.config.env import Environment
 from penstock.config.master_key import weakness
 from penstock.config.penstock_section import GrpcSettings
-from penstock.config.problems import ENVIRONMENT, Mark, Path, Report
+from penstock.config.problems import ENVIRONMENT, ConfigError, Mark, Path, Report
+from penstock.config.redis import redis_settings
 from penstock.config.schema import Config, LitellmParams, ModelEntry
 from penstock.providers import PROVIDERS, MissingKeyError, NotYetError, UpstreamError, bare_patterns, connect, names
 
@@ -29,6 +31,7 @@ def validate(config: Config, environment: Environment, report: Report) -> None:
     _references(config, report)
     _master_key(config, environment, report)
     _database(config, report)
+    _redis(config, environment, report)
     _grpc(config.penstock.grpc, report)
     strategy = config.router_settings.routing_strategy
     if strategy not in {None, "simple-shuffle"}:
@@ -38,6 +41,14 @@ def validate(config: Config, environment: Environment, report: Report) -> None:
         )
     if config.from_file and not config.model_list and not config.penstock.demo:
         report.warning(("model_list",), "there is no model: add one, or leave `penstock.demo` on")
+
+
+def _redis(config: Config, environment: Environment, report: Report) -> None:
+    try:
+        redis_settings(config, environment)
+    except ConfigError as error:
+        for problem in error.problems:
+            report.error(tuple(problem.path.split(".")), problem.message)
 
 
 def _grpc(settings: GrpcSettings, report: Report) -> None:
@@ -55,13 +66,13 @@ def _grpc(settings: GrpcSettings, report: Report) -> None:
         report.warning((*path, "max_connection_age_grace"), "has no effect without `max_connection_age`")
 
 
-def _entry(entry: ModelEntry, config: Config, environment: Environment, report: Report) -> None:
-    path: Path = ("model_list", entry.position, "litellm_params")
-    params = effective(entry.litellm_params, config)
+def check_names(entry: ModelEntry, params: LitellmParams, place: Path, report: Report) -> None:
+    """Report what is wrong with the names of an entry that stands at ``place``; ``params`` are its effective ones."""
+    path = (*place, "litellm_params")
     if entry.model_name.count("*") > 1:
-        report.error(("model_list", entry.position, "model_name"), "may hold only one `*`")
+        report.error((*place, "model_name"), "may hold only one `*`")
     if not entry.model_name.strip():
-        report.error(("model_list", entry.position, "model_name"), "is empty: give the model the name clients ask for")
+        report.error((*place, "model_name"), "is empty: give the model the name clients ask for")
     if not params.model:
         report.error(path, "`model` is missing: add it, as `<provider>/<model>`")
         return
@@ -74,6 +85,20 @@ def _entry(entry: ModelEntry, config: Config, environment: Environment, report: 
             report.warning(
                 (*path, "additional_drop_params"), "only top-level parameters are dropped in this version, not paths"
             )
+
+
+def is_fit_for_id(name: str) -> bool:
+    """Whether a deployment may have this id: it stands in headers, records and metrics."""
+    return name.isascii() and name.isprintable() and 0 < len(name) <= 256
+
+
+def _entry(entry: ModelEntry, config: Config, environment: Environment, report: Report) -> None:
+    place: Path = ("model_list", entry.position)
+    path: Path = (*place, "litellm_params")
+    params = effective(entry.litellm_params, config)
+    check_names(entry, params, place, report)
+    if not params.model:
+        return
     if entry.unresolved:
         report.warning(path, f"this deployment is left out until {', '.join(dict.fromkeys(entry.unresolved))} is set")
         return
@@ -105,7 +130,7 @@ def _ids(config: Config, report: Report) -> None:
             report.error(
                 ("model_list", entry.position, "model_info", "id"), "another deployment has this id: give each its own"
             )
-        if not name.isascii() or not name.isprintable() or not 0 < len(name) <= 256:
+        if not is_fit_for_id(name):
             report.error(
                 ("model_list", entry.position, "model_info", "id"), "must be 1 to 256 printable ASCII characters"
             )
@@ -179,11 +204,12 @@ def _master_key(config: Config, environment: Environment, report: Report) -> Non
 
 def _database(config: Config, report: Report) -> None:
     url = config.general_settings.database_url
-    if url is not None and not url.reveal().startswith("sqlite:///"):
-        report.error(
-            ("general_settings", "database_url"),
-            "this version keeps its state in SQLite: remove it, or write `sqlite:///path/to/penstock.db`",
-        )
+    if url is None:
+        return
+    try:
+        target_of(url.reveal())
+    except ValueError as error:
+        report.error(("general_settings", "database_url"), str(error))
 
 
 class Names:

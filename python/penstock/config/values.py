@@ -38,6 +38,8 @@ Status = NewType("Status", int)
 """An HTTP status from 400 to 599."""
 HeaderPrefix = NewType("HeaderPrefix", str)
 """The beginning of a header name, or all of it; not one that carries a client's credentials or frames a message."""
+HostPort = NewType("HostPort", str)
+"""`host:port`, an IPv6 address in brackets."""
 WebOrigin = NewType("WebOrigin", str)
 """An origin as browsers send it, `https://app.example` with a port where it is not the usual one, or `*` for every page."""
 

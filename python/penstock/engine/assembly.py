@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from penstock.access.master import LocalSecrets, load_secrets
-from penstock.config import Config, ConfigError, Problem, Secret, master_key
+from penstock.config import Config, Secret, master_key
 from penstock.config.schema import Credential, CredentialValues
 from penstock.config.values import BaseUrl
 from penstock.engine.options import engine_options
@@ -21,7 +21,6 @@ from penstock.engine.options import engine_options
 if TYPE_CHECKING:
     from penstock.settings import Prepared
 
-_DATABASE_FILE = "penstock.db"
 _LOCK_FILE = "serve.lock"
 
 
@@ -48,23 +47,6 @@ def lock_data_directory(directory: Path) -> IO[str]:
             "--data-dir; for more cores use --threads"
         ) from error
     return file
-
-
-def database_path(prepared: Prepared) -> Path:
-    """The SQLite file.
-
-    Raises:
-        ConfigError: the configured database is not SQLite.
-    """
-    configured = prepared.config.general_settings.database_url or prepared.environment.database_url
-    if configured is None:
-        return prepared.settings.data_dir / _DATABASE_FILE
-    url = configured.reveal()
-    if not url.startswith("sqlite:///"):
-        message = "this version keeps its state in SQLite: remove it, or write `sqlite:///path/to/penstock.db`"
-        raise ConfigError([Problem(severity="error", path="database_url", message=message)])
-    # As everywhere: three slashes before a relative path, four before an absolute one.
-    return Path(url.removeprefix("sqlite:///"))
 
 
 def local_secrets(prepared: Prepared) -> LocalSecrets:

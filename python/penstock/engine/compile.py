@@ -16,7 +16,7 @@ from penstock.config.env import Environment
 from penstock.config.problems import ENVIRONMENT, ConfigError, Mark, Path, Problem, Report
 from penstock.config.schema import AliasTarget, Config, LitellmParams, ModelEntry, ModelInfo
 from penstock.config.validate import Names
-from penstock.engine.deployment import Compiled, build, compiled
+from penstock.engine.deployment import Compiled, StoredDeployments, build, compiled
 from penstock.engine.snapshot import Deployment, ModelGroup, Settings, Snapshot
 from penstock.providers import (
     PROVIDERS,
@@ -40,12 +40,14 @@ def compile_snapshot(
     version: int,
     master_token: str,
     demo_base_url: str | None,
+    stored: Iterable[StoredDeployments] = (),
     problems: list[Problem] | None = None,
 ) -> Snapshot:
     """Compile ``config``.
 
     ``environment`` is `Loaded.environment`, ``master_token`` the digest of the master key (empty: none),
-    ``demo_base_url`` where the simulator listens (None: there is none). Deployments whose key or environment
+    ``demo_base_url`` where the simulator listens (None: there is none), ``stored`` what the database adds to the
+    file's models, in the same groups where the names are the same. Deployments whose key or environment
     variable is missing are left out. What else is wrong goes into ``problems`` and leaves out the entry
     alone; without that list it is raised.
 
@@ -56,6 +58,9 @@ def compile_snapshot(
     groups = _Groups()
     for entry in config.model_list:
         _entry(entry, config, environment, groups, report)
+    for one in stored:
+        for member in one.members:
+            groups.add(one.group, member, one.access_groups)
     if not config.from_file or config.general_settings.infer_model_from_keys:
         for provider in _available(environment):
             _wildcard(f"{provider.name}/*", provider, "*", config, environment, groups, report)

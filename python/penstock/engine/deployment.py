@@ -34,6 +34,15 @@ class Compiled(msgspec.Struct, frozen=True):
     """As written; None: not set."""
 
 
+class StoredDeployments(msgspec.Struct, frozen=True):
+    """What one model of the database comes to, built before the snapshot so that a bad one is known by its id."""
+
+    model_id: str
+    group: str
+    members: list[Compiled]
+    access_groups: list[str]
+
+
 def build(entry: ModelEntry, config: Config, environment: Environment) -> list[Compiled]:
     """The deployments of ``entry``: one, or one per organization.
 

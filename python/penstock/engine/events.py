@@ -75,12 +75,3 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True, fo
     """JSON list of the key's tags."""
     request_bytes: int
     response_bytes: int
-
-
-class Recovered(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A record that a process which was killed left in its journal."""
-
-    incarnation: str
-    """Which process."""
-    row: UsageRecord
-    """`seq` is its ordinal among the records of that process; calls that were cut come after those that were settled."""

@@ -34,21 +34,31 @@ class _KeyHook(msgspec.Struct):
     token: str
 
 
+class _ScopeHook(msgspec.Struct):
+    scope: str
+
+
 CallSink = Callable[[int, str, bytes], None]
 """Takes `call.*` events."""
 KeyLookup = Callable[[str, Callable[[bytes], None]], Awaitable[None]]
 """Looks a token up and calls back with the answer."""
+ScopeLookup = Callable[[str, Callable[[bytes], None]], Awaitable[None]]
+"""Looks a customer or a tag up by the name of its scope and calls back with the answer."""
 
 _key_hook = msgspec.json.Decoder(_KeyHook)
+_scope_hook = msgspec.json.Decoder(_ScopeHook)
 
 
 class EventPump:
     """Registered with the loop; dispatches `hook.*` and `call.*` events."""
 
-    def __init__(self, source: EventSource, calls: CallSink, keys: KeyLookup) -> None:
+    def __init__(
+        self, source: EventSource, calls: CallSink, keys: KeyLookup, scopes: ScopeLookup | None = None
+    ) -> None:
         self._source = source
         self._calls = calls
         self._keys = keys
+        self._scopes = scopes
         self._fd = source.event_fd()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -73,7 +83,9 @@ class EventPump:
             if kind.startswith("call."):
                 self._calls(id, kind, payload)
             elif kind == "hook.key":
-                self._spawn(self._answer_key(id, payload))
+                self._spawn(self._answer(id, self._keys, _key_hook.decode(payload).token))
+            elif kind == "hook.scope" and self._scopes is not None:
+                self._spawn(self._answer(id, self._scopes, _scope_hook.decode(payload).scope))
             else:
                 logger.error("unknown event", extra={"event": "hook.unknown", "kind": kind})
 
@@ -87,11 +99,10 @@ class EventPump:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("hook failed", exc_info=error, extra={"event": "hook.error"})
 
-    async def _answer_key(self, id: int, payload: bytes) -> None:
-        token = _key_hook.decode(payload).token
+    async def _answer(self, id: int, lookup: KeyLookup | ScopeLookup, name: str) -> None:
         try:
-            await self._keys(token, lambda answer: self._source.resolve_hook(id, answer))
+            await lookup(name, lambda answer: self._source.resolve_hook(id, answer))
         except DatabaseUnavailable as error:
             # Not "unknown", which would be a lie that the data plane remembers: it refuses the waiting calls with 503.
             self._source.resolve_hook(id, b"")
-            logger.error("key lookup failed", extra={"event": "hook.key", "reason": str(error)})
+            logger.error("lookup failed", extra={"event": "hook.lookup", "reason": str(error)})

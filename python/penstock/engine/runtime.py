@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets as randomness
 import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv6Address
 from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from penstock import __version__
 from penstock.access.master import LocalSecrets
 from penstock.audit import AuditTrail
 from penstock.config import ConfigError, Problem, load
+from penstock.config.database import database_settings
 from penstock.config.problems import describe
-from penstock.cores import available_cores
+from penstock.config.redis import redis_settings
 from penstock.credentials.service import CredentialSealed, CredentialService
 from penstock.credentials.store import CredentialStore
 from penstock.engine import background
+from penstock.engine.announcing import Announcer
 from penstock.engine.assembly import (
-    database_path,
     fixed_at_start,
     local_secrets,
     lock_data_directory,
@@ -32,16 +35,26 @@ from penstock.engine.assembly import (
 )
 from penstock.engine.bridge import Bridge
 from penstock.engine.certificates import CertificateWatch, TlsUnusable
+from penstock.engine.deployment import StoredDeployments
+from penstock.engine.entities import Entities, asking
 from penstock.engine.hooks import EventPump
 from penstock.engine.memory import MemoryReturn
 from penstock.engine.priority import give_way, serve_soon
+from penstock.engine.propagation import Propagation
 from penstock.engine.readiness import Readiness, StoreHealth
-from penstock.engine.rejected import Rejected
 from penstock.engine.snapshot import EngineOptions, SimulatorOptions, Snapshot
-from penstock.engine.usage import UsageWriter
+from penstock.keys.owners import KeyOwners
 from penstock.keys.service import KeyService, KeySource
 from penstock.keys.store import KeyStore
-from penstock.persistence import DatabaseUnavailable, SqliteDatabase
+from penstock.ledger.accounting import Accounting, make_ledger
+from penstock.ledger.queue import EngineQueue
+from penstock.ledger.settings import ledger_options
+from penstock.models.entry import Basis
+from penstock.models.store import ModelStore
+from penstock.models.stored import StoredModels
+from penstock.persistence import Database, DatabaseUnavailable, open_database
+from penstock.shared.redis import SharedRedis, connect
+from penstock.spend.reset import SpendReset
 from penstock.spend.service import SpendService
 from penstock.spend.store import SpendStore
 
@@ -55,9 +68,6 @@ logger = logging.getLogger("penstock")
 
 _UNSPECIFIED = frozenset({str(IPv4Address(0)), str(IPv6Address(0))})
 _SYNC_INTERVAL_S = 0.5
-_PROBE_INTERVAL_S = 0.002
-_FLUSH_ATTEMPTS = 20
-_FLUSH_PAUSE_S = 0.25
 
 
 class EngineStatus(msgspec.Struct):
@@ -77,9 +87,11 @@ class Runtime:
         self,
         prepared: Prepared,
         secrets: LocalSecrets,
-        database: SqliteDatabase,
+        database: Database,
+        redis: SharedRedis | None,
         engine: Engine,
         options: EngineOptions,
+        incarnation: str,
         lock: IO[str],
     ) -> None:
         from penstock import _core
@@ -88,6 +100,8 @@ class Runtime:
         self.config = prepared.config
         self.secrets = secrets
         self.database = database
+        self.redis = redis
+        """What replicas share; None: there is no Redis."""
         self.engine = engine
         self.master_token = _core.key_digest(secrets.pepper, secrets.master_key)
         """Digest of the master key."""
@@ -98,29 +112,49 @@ class Runtime:
         """Calls are taken, as soon as the public port is open."""
         self.spend = SpendService(SpendStore(database))
         self.store_health = StoreHealth()
-        self.rejected = Rejected(self.spend.put_aside, prepared.settings.data_dir)
-        self.usage = UsageWriter(engine, database, self.rejected, self.store_health)
+        self.ledger = make_ledger(database, prepared.settings.data_dir)
+        self.rejected = self.ledger.rejected
+        queue = EngineQueue(engine, incarnation)
+        self.accounting = Accounting(self.ledger, queue, self.store_health, redis, ledger_options(prepared.config))
+        self.usage = self.accounting.usage
         self.readiness = Readiness(engine, self.usage.trouble)
         self.audit = AuditTrail(database)
         source = KeySource(_core.generate_key, self.digest)
-        self.keys = KeyService(KeyStore(database), self.audit, source, engine, self.usage.settled)
+        self.keys = KeyService(KeyStore(database), self.audit, source, engine, self.usage)
+        self.entities = Entities(
+            database, self.audit, self.keys, self._scopes_changed, engine, self.usage, self.usage.incarnation
+        )
+        """Teams, users, organizations, customers, budgets and tags."""
+        self.keys.attach(KeyOwners(self.entities))
+        self.spend_reset = SpendReset(database, self.audit, self.usage.flush, [self.keys, self.entities.scopes])
         self.credentials = CredentialService(
             CredentialStore(database), self.audit, secrets.sealing_key, _core.seal, _core.unseal
         )
-        self.usage.attach(self.spend.append, self.keys.charge)
+        self.models = StoredModels(
+            ModelStore(database), self.audit, secrets.sealing_key, _core.seal, _core.unseal, self
+        )
+        scopes = self.entities.scopes
+        self.accounting.attach(self.keys.charge, scopes.charge)
+        self.accounting.every("budget windows", _SYNC_INTERVAL_S, self.keys.sweep_windows, scopes.sweep_windows)
         self.bridge = Bridge(engine, options.max_body_bytes)
         self.snapshot = Snapshot(version=0, deployments=[], groups=[])
         self._prepared = prepared
+        self._changes = asyncio.Lock()
+        self._asks = (False, False)
+        """Whether the data plane asks for customers, and for tags of requests."""
         self._demo_base_url: str | None = None
         self._simulator: Simulator | None = None
-        self._pump = EventPump(engine, self.bridge.deliver, self.keys.answer_lookup)
+        self._pump = EventPump(engine, self.bridge.deliver, self.keys.answer_lookup, scopes.answer)
         self._options = options
         self.certificates = CertificateWatch(engine, options.tls if options.port is not None else None)
         """Of the public port, when the data plane owns it."""
         self._memory = MemoryReturn(self._load)
         self._lock = lock
         self._sync: asyncio.Task[None] | None = None
-        self._announcing: asyncio.Task[None] | None = None
+        self._following = asyncio.Lock()
+        self._propagation = Propagation(redis, self.audit, self.keys, engine, self._follow)
+        self._warming: asyncio.Task[None] | None = None
+        self._announcer = Announcer(self)
         self._drained = False
         self._was_cut = False
         self._closed = False
@@ -142,9 +176,11 @@ class Runtime:
         settings = prepared.settings
         lock = lock_data_directory(settings.data_dir)
         runtime: Runtime | None = None
-        database: SqliteDatabase | None = None
+        database: Database | None = None
+        redis: SharedRedis | None = None
         try:
             secrets = local_secrets(prepared)
+            incarnation = randomness.token_hex(8)
             options = engine_options(
                 prepared.config,
                 prepared.environment,
@@ -155,30 +191,37 @@ class Runtime:
                 pepper=secrets.pepper.hex(),
                 listen=settings.listener == "native",
             )
-            database = await SqliteDatabase.open(database_path(prepared), give_way)
+            where = database_settings(prepared.config, prepared.environment, settings.data_dir)
+            shared = redis_settings(prepared.config, prepared.environment)
+            database = await open_database(where, give_way)
+            redis = await connect(shared) if shared is not None else None
             try:
                 engine = _core.Engine(msgspec.json.encode(options))
             except ValueError as error:
                 raise ConfigError([Problem(severity="error", path="penstock", message=str(error))]) from error
-            runtime = cls(prepared, secrets, database, engine, options, lock)
+            runtime = cls(prepared, secrets, database, redis, engine, options, incarnation, lock)
             runtime._start_demo()
+            await runtime.entities.configure(prepared.config)
             await runtime.recompile()
             return runtime
         except BaseException:
             if runtime is not None and runtime._simulator is not None:
                 runtime._simulator.stop()
+            if redis is not None:
+                await redis.close()
             if database is not None:
                 await database.close()
             lock.close()
             raise
 
     async def recompile(self) -> None:
-        """Compile the configuration with the stored credentials and make it current.
+        """Compile the configuration with the stored credentials and models and make it current.
 
         Raises:
             ConfigError: it cannot be compiled; the former snapshot stays in force.
         """
-        await self._apply(self._prepared)
+        async with self.changing() as basis:
+            self.install(basis, await self.models.load(basis))
 
     async def reload(self) -> bool:
         """Read the configuration again and make it current; False when it cannot be, and the former stays in force."""
@@ -191,7 +234,11 @@ class Runtime:
         try:
             if not loaded.ok:
                 raise ConfigError(loaded.problems)  # noqa: TRY301
-            await self._apply(after)
+            async with self._changes:
+                basis = await self._basis(after)
+                self.install(basis, await self.models.load(basis))
+                self._prepared, self.config = after, after.config
+            await self.entities.configure(after.config)
         except (ConfigError, CredentialSealed, DatabaseUnavailable) as error:
             logger.error(
                 "the configuration cannot be used; the former one stays in force",
@@ -208,23 +255,48 @@ class Runtime:
         )
         return True
 
-    async def _apply(self, prepared: Prepared) -> None:
+    async def _scopes_changed(self) -> None:
+        """A customer or a tag has changed: the data plane may have to begin to ask for them."""
+        if await self.entities.scopes.wanted() != self._asks:
+            await self.recompile()
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[Basis]:
+        """Make the next snapshot alone; yields what it is to be made from.
+
+        Raises:
+            CredentialSealed: a stored credential does not open.
+        """
+        async with self._changes:
+            yield await self._basis(self._prepared)
+
+    async def _basis(self, prepared: Prepared) -> Basis:
+        self._asks = await self.entities.scopes.wanted()
+        return Basis(with_credentials(prepared.config, await self.credentials.opened()), prepared.environment)
+
+    def install(self, basis: Basis, stored: Iterable[StoredDeployments]) -> None:
+        """Compile and apply, within `changing`.
+
+        Raises:
+            ConfigError: it cannot be; the former snapshot stays in force.
+        """
         from penstock.engine.compile import compile_snapshot
 
-        stored = await self.credentials.opened()
         snapshot = compile_snapshot(
-            with_credentials(prepared.config, stored),
-            prepared.environment,
+            basis.config,
+            basis.environment,
             version=self.snapshot.version + 1,
             master_token=self.master_token,
             demo_base_url=self._demo_base_url,
+            stored=stored,
         )
+        snapshot = asking(snapshot, *self._asks)
         try:
             self.engine.apply_snapshot(msgspec.json.encode(snapshot))
         except ValueError as error:
             raise ConfigError([Problem(severity="error", path="snapshot", message=str(error))]) from error
-        self.spend.keeps_logs = snapshot.settings.spend_logs
-        self._prepared, self.config, self.snapshot = prepared, prepared.config, snapshot
+        self.ledger.keeps_rows = snapshot.settings.spend_logs
+        self.snapshot = snapshot
 
     async def start(self) -> None:
         """Open the public port (unless another listener owns it) and begin the background work. Idempotent.
@@ -238,6 +310,7 @@ class Runtime:
         if self._sync is not None:
             return
         await self.audit.skip_to_end()
+        await self.accounting.replay()
         try:
             port = self.engine.start()
         except ValueError as error:
@@ -249,65 +322,33 @@ class Runtime:
             self.port = port
         serve_soon()
         self._pump.start()
-        self.usage.start()
+        self.accounting.start()
+        self.entities.alerts.start()
         self.certificates.start()
         self._memory.start()
         self._sync = background.start(self._synchronise(), "key-sync")
+        self._propagation.start()
+        self._warming = background.start(self._attempt(self._warm_up()), "warm-up")
 
     def get_ready(self) -> None:
         """Take calls. Whoever opens the public port calls :meth:`announce` then."""
-        if self._prepared.environment.redis_url is not None:
-            logger.warning(
-                "REDIS_URL has no effect in this version: limits are kept in this process", extra={"event": "redis"}
-            )
         self.readiness.begin()
         self.ready.set()
 
     def announce_when_reachable(self) -> None:
-        """:meth:`announce` as soon as the control plane's socket answers; the ASGI server opens it after the app's start."""
-        if self.settings.control_socket is None:
-            self.announce()
-        elif self._announcing is None:
-            work = self._announce_reachable(str(self.settings.control_socket))
-            self._announcing = background.start(work, "announce")
-
-    async def _announce_reachable(self, path: str) -> None:
-        while not self._drained:
-            try:
-                _, writer = await asyncio.open_unix_connection(path)
-            except (ConnectionError, FileNotFoundError):
-                await asyncio.sleep(_PROBE_INTERVAL_S)
-                continue
-            writer.close()
-            if not self._drained:
-                self.announce()
-            return
+        """:meth:`announce` as soon as the control plane's socket answers."""
+        self._announcer.announce_when_reachable()
 
     def announce(self) -> None:
         """Say that the public port answers."""
-        threads, cores = self.settings.threads, available_cores()
-        more = {"advice": f"--threads {cores} would use every core"} if threads < cores else {}
-        logger.info(
-            "listening",
-            extra={
-                "event": "ready",
-                "address": self.address,
-                "port": self.port,
-                "listener": self.settings.listener,
-                "version": __version__,
-                "models": len(self.snapshot.groups),
-                "snapshot_version": self.snapshot.version,
-                "threads": threads,
-                "cores": cores,
-                **more,
-            },
-        )
+        self._announcer.announce()
 
     async def drain(self, grace_ms: int) -> bool:
         """Stop accepting, let calls in flight finish, settle them; True when none had to be cut."""
         if self._drained:
             return True
         self._drained = True
+        self._announcer.end()
         self.readiness.end()
         # A start that failed has its own line to say.
         level = logging.INFO if self._sync is not None else logging.DEBUG
@@ -315,6 +356,8 @@ class Runtime:
             level, "draining", extra={"event": "drain", "in_flight": self.status().in_flight, "grace_ms": grace_ms}
         )
         finished = await asyncio.to_thread(self.engine.drain, grace_ms) and not self._was_cut
+        # A data plane that stops with everything acknowledged leaves no journal behind.
+        await self._flush_everything()
         # Ends what is left with an error event and settles it, so that the flush after it has every record.
         await asyncio.to_thread(self.engine.stop)
         await self._flush_everything()
@@ -333,19 +376,22 @@ class Runtime:
             return
         self._closed = True
         await self.drain(0)
-        if self._announcing is not None:
-            self._announcing.cancel()
-            await asyncio.gather(self._announcing, return_exceptions=True)
-        if self._sync is not None:
-            self._sync.cancel()
-            await asyncio.gather(self._sync, return_exceptions=True)
+        await self._announcer.stop()
+        await self._propagation.stop()
+        for task in (self._sync, self._warming):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self.certificates.stop()
         await self._memory.stop()
-        await self.usage.stop()
+        await self.accounting.stop()
+        await self.entities.alerts.stop()
         await self._pump.stop()
         await self._flush_everything()
         if self._simulator is not None:
             await asyncio.to_thread(self._simulator.stop)
+        if self.redis is not None:
+            await self.redis.close()
         await self.database.close()
         self._lock.close()
 
@@ -411,31 +457,36 @@ class Runtime:
             self._demo_base_url = f"http://127.0.0.1:{self._simulator.start()}"
 
     async def _flush_everything(self) -> None:
-        """Write out what the data plane has settled, waiting a while for a database that does not answer."""
-        for attempt in range(_FLUSH_ATTEMPTS):
-            try:
-                await self.usage.flush()
-                return
-            except DatabaseUnavailable as error:
-                if attempt == _FLUSH_ATTEMPTS - 1:
-                    logger.critical(
-                        "usage records are lost: the database did not answer before the process ended",
-                        extra={"event": "usage.lost", "records": self.status().usage_queue, "reason": str(error)},
-                    )
-                await asyncio.sleep(_FLUSH_PAUSE_S)
+        await self.accounting.flush(lambda: self.status().usage_queue)
 
     async def _synchronise(self) -> None:
-        """Twice a second: budget windows that ended, and keys that another process changed."""
+        """Twice a second: budget windows that began, and keys that another process changed."""
         while True:
             await asyncio.sleep(_SYNC_INTERVAL_S)
+            await self._follow()
+
+    async def _follow(self) -> None:
+        async with self._following:
             await self._attempt(self._sync_once())
 
     async def _sync_once(self) -> None:
-        await self.keys.sweep_windows()
+        await self.keys.follow_windows()
+        await self.entities.scopes.follow()
         async with self.audit.foreign_changes() as changed:
+            if scopes := [change.object_id for change in changed if change.object_type == "scope"]:
+                await self.entities.scopes.refresh(scopes)
+                await self._scopes_changed()
             tokens = [change.object_id for change in changed if change.object_type == "key"]
             if tokens:
                 await self.keys.refresh(tokens)
+            if any(change.object_type in ("model", "credential") for change in changed):
+                await self.models.refresh()
+            if any(change.object_type == "spend" for change in changed):
+                await self.spend_reset.tell()
+
+    async def _warm_up(self) -> None:
+        count = await self.keys.warm_up(ledger_options(self.config).warm_keys)
+        logger.debug("keys are told ahead", extra={"event": "keys.warm", "keys": count})
 
     async def _attempt(self, work: Coroutine[None, None, None]) -> None:
         try:

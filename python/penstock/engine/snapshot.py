@@ -291,6 +291,42 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     org_id: str | None = None
 
 
+class ScopedKeyRecord(KeyRecord, frozen=True, kw_only=True):
+    """A virtual key under scopes."""
+
+    scopes: list[str] = []
+    """Names of every scope above the key, from near to far, those for one model included."""
+
+
+class ScopeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Whoever a limit or a budget belongs to beside the key: a team, a member, a user, an organization, a customer, a tag,
+    the whole proxy, or one of these (or a key) for one model."""
+
+    name: str
+    """`kind:id`; `model:<parent>/<model>` for what holds for one model."""
+    alias: str | None = None
+    blocked: bool = False
+    models: list[str] = []
+    """As `KeyRecord.models`."""
+    rpm: int | None = None
+    tpm: int | None = None
+    max_parallel_requests: int | None = None
+    max_budget: int | None = None
+    """Nano-dollars per budget window."""
+    spend: int = 0
+    """Nano-dollars spent in the current budget window, as the ledger has it."""
+    spend_version: int = 0
+    """Ordinal of the last usage record of this engine contained in `spend`."""
+    budget_reset_at: int | None = None
+    """End of the current budget window, Unix milliseconds."""
+    budget_duration_ms: int | None = None
+    """None with `budget_reset_at`: the next window's end follows from a calendar, and comes with the next record."""
+    only_model: str | None = None
+    """It holds only for calls of this model group or requested model."""
+    revision: int = 0
+    """A record with a lower one than that in the table is ignored."""
+
+
 class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How the upstream simulator behaves when a request asks for nothing special."""
 

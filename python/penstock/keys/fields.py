@@ -26,6 +26,7 @@ _HARMLESS = frozenset(
     {"soft_budget", "agent_id", "project_id", "config", "prompts", "send_invite_email", "router_settings"}
     | {"default_estimated_output_tokens", "default_estimated_output_tokens_per_model", "enable_prompt_caching"}
     | {"disable_global_guardrails"}
+    | {"budget_id", "model_max_budget", "model_rpm_limit", "model_tpm_limit"}
 )
 
 

@@ -1,15 +1,15 @@
 """Virtual keys: create, change, look up, charge, reset, and tell the data plane.
 
-Every change and every answer to the data plane happens inside `settled()`: no usage record is being written and no
-other change is under way, so that a record's `spend` and `spend_version` belong together and an older answer can
-never overwrite a newer one.
+What the data plane is told is read in one snapshot: what a key has spent, and up to which of the data plane's own records
+that figure goes (`spend_version`); it adds the later ones itself, so settlement need not stand still. Reading (or
+changing) and telling are one step among the others of this process, so that an older state never follows a newer one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import msgspec
@@ -17,16 +17,23 @@ import msgspec
 from penstock.audit import AuditTrail
 from penstock.durations import parse_duration
 from penstock.engine.events import UsageRecord
-from penstock.engine.snapshot import KeyRecord
+from penstock.engine.snapshot import KeyRecord, ScopedKeyRecord
 from penstock.errors import ApiError, bad_request
 from penstock.keys.fields import apply, given
 from penstock.keys.models import GenerateKeyRequest, KeyFields, RegenerateKeyRequest, UpdateKeyRequest, VirtualKey
-from penstock.keys.store import KeyFilter, KeyStore, SortColumn
+from penstock.keys.store import KeyFilter, KeyStore, Seed, SortColumn
 from penstock.persistence import Conflict, Transaction
+from penstock.tables import parts
 
 _HEX = frozenset("0123456789abcdef")
 _SHORTEST_CHOSEN_KEY = 19
+_TEAM_MODELS = "all-team-models"
 _SWEEP_BATCH = 500
+_RESET_TOLD = 2_000
+_RESET_DROPPED = 1_000_000
+"""More than the data plane has."""
+_OVERLAP_MS = 60_000
+"""So much earlier is looked for windows that began: clocks differ, and what began first may be committed last."""
 
 
 class KeyTable(Protocol):
@@ -39,8 +46,41 @@ class KeyTable(Protocol):
         """Forget."""
 
 
-Settled = Callable[[], AbstractAsyncContextManager[int]]
-"""Enters with every taken usage record written; yields the ordinal of the last one."""
+class Settlement(Protocol):
+    """How far the data plane's records are in the ledger (:class:`penstock.ledger.direct.UsageWriter`)."""
+
+    @property
+    def incarnation(self) -> str:
+        """Of the data plane that is told."""
+
+    def version_of(self, watermark: int) -> int:
+        """What it calls the record with this ordinal."""
+
+    async def catch_up(self, token: str) -> None:
+        """Have in the ledger what the data plane may have settled of a key and forgotten."""
+
+
+class KeyScopes(Protocol):
+    """What the other domains say of a key: who is above it (:class:`penstock.keys.owners.KeyOwners`)."""
+
+    @property
+    def are_held(self) -> bool:
+        """There is a data plane here that knows scopes."""
+
+    async def admit(self, key: VirtualKey, given: set[str]) -> None:
+        """Check what a request says of the key's owners, and complete it."""
+
+    async def write(self, tx: Transaction, key: VirtualKey, given: set[str], actor: str) -> None:
+        """Write what belongs to the key in the transaction that writes the key."""
+
+    async def rename(self, tx: Transaction, old: str, new: str) -> None:
+        """The key has a new token."""
+
+    async def remove(self, tx: Transaction, token: str) -> None:
+        """The key is deleted."""
+
+    async def above(self, key: VirtualKey) -> list[str]:
+        """Tell the data plane of the scopes above the key; returns their names."""
 
 
 class KeySource(msgspec.Struct, frozen=True):
@@ -75,13 +115,27 @@ class KeyService:
     """The keys domain's public face."""
 
     def __init__(
-        self, store: KeyStore, audit: AuditTrail, source: KeySource, table: KeyTable | None, settled: Settled
+        self,
+        store: KeyStore,
+        audit: AuditTrail,
+        source: KeySource,
+        table: KeyTable | None = None,
+        settlement: Settlement | None = None,
     ) -> None:
+        """``table`` and ``settlement`` are of the data plane that is told of changes; without, there is none here."""
         self._store = store
         self._audit = audit
         self._source = source
         self._table = table
-        self._settled = settled
+        self._settlement = settlement
+        self._telling = asyncio.Lock()
+        self._scopes: KeyScopes | None = None
+        self._windows: dict[str, int] = {}
+        self._followed = now_ms()
+
+    def attach(self, scopes: KeyScopes) -> None:
+        """Name who knows what is above a key."""
+        self._scopes = scopes
 
     def token_of(self, identifier: str) -> str:
         """The token of a key given either as the key itself or as its token."""
@@ -129,14 +183,16 @@ class KeyService:
         )
         apply(request, key, now)
         key.total_spend = key.spend
-        async with self._settled() as version:
+        await self._admit(key, given(request))
+        async with self._telling:
             try:
                 async with self._store.database.transaction() as tx:
                     await self._store.insert(tx, key)
+                    await self._write_above(tx, key, given(request), actor)
                     await self._audit.append(tx, actor, "key.generate", "key", key.token, given(request))
             except Conflict as error:
                 raise self._conflict(error, key) from error
-            self._publish([key], version)
+            await self._tell(key.token)
         return secret, key
 
     async def update(self, request: UpdateKeyRequest, actor: str) -> VirtualKey:
@@ -154,14 +210,18 @@ class KeyService:
         old = self.token_of(identifier)
         secret = self._chosen(request.new_key, "new_key") or self._source.generate()
         new = self._source.digest(secret)
-        async with self._settled() as version:
+        async with self._telling:
             key = await self.get(old)
             apply(request, key, now)
             key.updated_at, key.updated_by = now, actor
+            await self._admit(key, given(request))
             try:
                 async with self._store.database.transaction() as tx:
                     await self._store.replace(tx, key, spending=True)
+                    await self._write_above(tx, key, given(request), actor)
                     await self._store.change_token(tx, old, new, key_name(secret), now)
+                    if self._scopes is not None:
+                        await self._scopes.rename(tx, old, new)
                     await self._audit.append(tx, actor, "key.regenerate", "key", old, given(request))
                     await self._audit.append(tx, actor, "key.regenerate", "key", new)
             except Conflict as error:
@@ -169,16 +229,18 @@ class KeyService:
             key.token, key.key_name = new, key_name(secret)
             if self._table is not None:
                 self._table.drop_keys([old])
-            self._publish([key], version)
+            await self._tell(new)
         return secret, key
 
     async def delete(self, tokens: Iterable[str], actor: str) -> list[str]:
         """Remove keys; returns those that existed."""
         deleted: list[str] = []
-        async with self._settled():
+        async with self._telling:
             async with self._store.database.transaction() as tx:
                 for token in dict.fromkeys(tokens):
                     if await self._store.delete(tx, token):
+                        if self._scopes is not None:
+                            await self._scopes.remove(tx, token)
                         await self._audit.append(tx, actor, "key.delete", "key", token)
                         deleted.append(token)
             if self._table is not None and deleted:
@@ -191,31 +253,69 @@ class KeyService:
 
     async def answer_lookup(self, token: str, resolve: Callable[[bytes], None]) -> None:
         """Tell the data plane about a key it does not know; the answer is given before any later change."""
-        if await self._store.get(token) is None:
-            async with self._settled():
-                key = await self._store.get(token)
-                resolve(b"null" if key is None else msgspec.json.encode(self._record(key, 0)))
-            return
-        async with self._settled() as version:
-            key = await self._current(token)
-            resolve(b"null" if key is None else msgspec.json.encode(self._record(key, version)))
+        if self._settlement is not None and await self._store.get(token) is not None:
+            # The data plane may have had the key before, and forgotten with it what the ledger does not have yet.
+            await self._settlement.catch_up(token)
+        async with self._telling:
+            record = await self._record_of(token)
+            resolve(b"null" if record is None else msgspec.json.encode(record))
 
     async def refresh(self, tokens: Iterable[str]) -> None:
         """Give the data plane the present state of keys that somebody else changed."""
-        async with self._settled() as version:
-            for token in dict.fromkeys(tokens):
-                key = await self._current(token)
-                if key is not None:
-                    self._publish([key], version)
-                elif self._table is not None:
-                    self._table.drop_keys([token])
+        for token in dict.fromkeys(tokens):
+            async with self._telling:
+                await self._tell(token)
+
+    async def warm_up(self, limit: int) -> int:
+        """Give the data plane the keys that were used last, before it asks for them; returns how many."""
+        tokens = await self._store.most_recent(limit)
+        if self._table is None or self._settlement is None:
+            return 0
+        count = 0
+        for part in parts(tokens):
+            async with self._telling:
+                above = {token: await self._above(token) for token in part}
+                seeds = await self._store.seeds(part, self._settlement.incarnation)
+                records = [
+                    self._record(seed.key, self._settlement.version_of(seed.charged), above.get(seed.key.token))
+                    for seed in seeds
+                    # Those whose window is over are told when it has been rolled.
+                    if not self._is_over(seed.key, now_ms())
+                ]
+                self._table.put_keys(msgspec.json.encode(records))
+            count += len(records)
+        return count
+
+    async def reset_spend(self, tx: Transaction) -> None:
+        """Set every key's spend in its budget window to nothing; what it spent ever stays."""
+        await self._store.reset_spend(tx)
+
+    async def tell_reset(self) -> None:
+        """Give the data plane the new figures: those of the keys used last at once, the others when they are asked for."""
+        tokens = await self._store.most_recent(_RESET_TOLD + _RESET_DROPPED)
+        await self.refresh(tokens[:_RESET_TOLD])
+        async with self._telling:
+            if self._table is not None and len(tokens) > _RESET_TOLD:
+                self._table.drop_keys(tokens[_RESET_TOLD:])
 
     async def sweep_windows(self) -> int:
-        """Begin the next window of every key whose budget window is over; returns how many."""
+        """Begin the next window of every key whose budget window is over; returns how many.
+
+        One process does this for all; the others learn of it by :meth:`follow_windows`.
+        """
         ended = await self._store.ended_windows(now_ms(), _SWEEP_BATCH)
         if ended:
             await self.refresh(ended)
         return len(ended)
+
+    async def follow_windows(self) -> int:
+        """Tell the data plane of windows that began lately, whoever began them; returns how many it did not know of."""
+        now = now_ms()
+        begun = await self._store.windows_since(self._followed - _OVERLAP_MS)
+        new = [token for token, start in begun.items() if self._windows.get(token) != start]
+        await self.refresh(new)
+        self._windows, self._followed = begun, now
+        return len(new)
 
     async def charge(self, tx: Transaction, records: list[UsageRecord]) -> None:
         """Add the cost of records that were really inserted to their keys, in the same transaction."""
@@ -225,7 +325,7 @@ class KeyService:
         now = now_ms()
         sums: dict[str, _Sums] = {}
         by_asked: dict[str, _Sums] = {}
-        for row in await self._store.windows(tx, list(tokens)):
+        for row in await self._store.windows(tx, sorted(tokens)):
             token, start = str(row["token"]), int(row["budget_window_start"] or 0)
             ended = row["budget_reset_at"]
             if ended is not None and int(ended) <= now and row["budget_duration"]:
@@ -240,12 +340,18 @@ class KeyService:
             if record.started_at >= sum_.window_start:
                 sum_.window += record.cost
             sum_.last = max(sum_.last, record.started_at)
-        await self._store.add_spend(tx, [(sum_.window, sum_.ever, sum_.last, token) for token, sum_ in sums.items()])
+        # In one order, whoever writes: two of them never wait for each other's keys. And by page, where keys are kept so.
+        rows = [(sums[token].window, sums[token].ever, sums[token].last, token) for token in sorted(sums)]
+        await self._store.add_spend(tx, rows)
 
     async def _change(self, token: str, fields: KeyFields, action: str, actor: str) -> VirtualKey:
         now = now_ms()
         names = given(fields) - {"key"}
-        async with self._settled() as version:
+        spending = bool(names & {"spend", "budget_duration"})
+        if spending and self._settlement is not None:
+            # A figure that is set replaces what the data plane counts, if it remembers everything that came after.
+            await self._settlement.catch_up(token)
+        async with self._telling:
             key = await self._current(token)
             if key is None:
                 raise ApiError(404, "Key not found in database", param="key")
@@ -253,20 +359,38 @@ class KeyService:
             apply(fields, key, now)
             key.total_spend += max(0, key.spend - before)
             key.updated_at, key.updated_by = now, actor
+            await self._admit(key, names)
             try:
                 async with self._store.database.transaction() as tx:
-                    await self._store.replace(tx, key, spending=bool(names & {"spend", "budget_duration"}))
+                    await self._store.replace(tx, key, spending=spending)
+                    await self._write_above(tx, key, names, actor)
                     await self._audit.append(tx, actor, action, "key", token, names)
             except Conflict as error:
                 raise self._conflict(error, key) from error
-            self._publish([key], version)
+            await self._tell(token)
         return key
+
+    async def _admit(self, key: VirtualKey, names: set[str]) -> None:
+        if self._scopes is not None:
+            await self._scopes.admit(key, names)
+
+    async def _write_above(self, tx: Transaction, key: VirtualKey, names: set[str], actor: str) -> None:
+        if self._scopes is not None:
+            await self._scopes.write(tx, key, names, actor)
+
+    async def _above(self, token: str) -> list[str] | None:
+        """Names of the scopes above a key, which the data plane has then; None: it knows none. Before the key is read, for
+        it may write out what the data plane has settled."""
+        if self._scopes is None or not self._scopes.are_held:
+            return None
+        key = await self._store.get(token)
+        return await self._scopes.above(key) if key is not None else None
 
     async def _current(self, token: str) -> VirtualKey | None:
         """The key with its budget window rolled forward to now."""
         key = await self._store.get(token)
         now = now_ms()
-        if key is None or key.budget_reset_at is None or key.budget_reset_at > now or not key.budget_duration:
+        if key is None or key.budget_reset_at is None or not key.budget_duration or not self._is_over(key, now):
             return key
         start, end = self._next_window(key.budget_duration, key.budget_reset_at, now)
         async with self._store.database.transaction() as tx:
@@ -274,20 +398,45 @@ class KeyService:
         return await self._store.get(token)
 
     @staticmethod
+    def _is_over(key: VirtualKey, now: int) -> bool:
+        """Its budget window has ended and another begins."""
+        return key.budget_reset_at is not None and key.budget_reset_at <= now and bool(key.budget_duration)
+
+    @staticmethod
     def _next_window(duration: str, ended: int, now: int) -> tuple[int, int]:
         return now, parse_duration(duration, "budget_duration").next_end(ended, now)
 
-    def _publish(self, keys: list[VirtualKey], version: int) -> None:
-        if self._table is not None:
-            self._table.put_keys(msgspec.json.encode([self._record(key, version) for key in keys]))
+    async def _tell(self, token: str) -> None:
+        """Give the data plane the present state of a key."""
+        if self._table is None:
+            return
+        record = await self._record_of(token)
+        if record is None:
+            self._table.drop_keys([token])
+        else:
+            self._table.put_keys(msgspec.json.encode([record]))
+
+    async def _record_of(self, token: str) -> KeyRecord | None:
+        if self._settlement is None:
+            return None
+        above = await self._above(token)
+        seed = await self._seed(token, self._settlement.incarnation)
+        if seed is not None and self._is_over(seed.key, now_ms()):
+            await self._current(token)
+            seed = await self._seed(token, self._settlement.incarnation)
+        return self._record(seed.key, self._settlement.version_of(seed.charged), above) if seed else None
+
+    async def _seed(self, token: str, incarnation: str) -> Seed | None:
+        return next(iter(await self._store.seeds([token], incarnation)), None)
 
     @staticmethod
-    def _record(key: VirtualKey, version: int) -> KeyRecord:
+    def _record(key: VirtualKey, version: int, above: list[str] | None) -> KeyRecord:
         duration = parse_duration(key.budget_duration, "budget_duration") if key.budget_duration else None
-        return KeyRecord(
+        record = KeyRecord(
             token=key.token,
             alias=key.key_alias,
-            models=key.models,
+            # The team's models are those of its scope.
+            models=[] if key.team_id is not None and _TEAM_MODELS in key.models else key.models,
             aliases=key.aliases,
             rpm=key.rpm_limit,
             tpm=key.tpm_limit,
@@ -306,6 +455,7 @@ class KeyService:
             team_id=key.team_id,
             org_id=key.org_id,
         )
+        return record if above is None else ScopedKeyRecord(**{**msgspec.structs.asdict(record), "scopes": above})
 
     @staticmethod
     def _chosen(key: object, field: str) -> str | None:

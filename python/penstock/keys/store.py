@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, Literal
 
 import msgspec
 
 from penstock.keys.models import VirtualKey
 from penstock.persistence import Database, Row, Transaction, Value
+from penstock.tables import SIZES, by_column, marks, parts
 
 _JSON = frozenset({"models", "aliases", "allowed_cidrs", "allowed_routes", "tags", "metadata", "extra"})
 _COLUMNS = VirtualKey.__struct_fields__
@@ -17,6 +19,24 @@ _SPENDING = frozenset({"spend", "total_spend", "last_active_at", "budget_window_
 """Written by settlement; an update of other fields must not carry old values of these back."""
 
 SortColumn = Literal["created_at", "updated_at", "spend", "max_budget", "key_alias", "expires_at"]
+
+
+_ADD_SPEND_IN_BULK = (
+    "UPDATE keys SET spend = spend + added.in_window, total_spend = total_spend + added.ever,"
+    " last_active_at = added.last"
+    " FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS TEXT[]))"
+    " AS added (in_window, ever, last, token) WHERE keys.token = added.token"
+)
+
+
+class Seed(msgspec.Struct, frozen=True):
+    """A key, and up to where the records of a data plane are in its spending: both of one moment."""
+
+    key: VirtualKey
+    charged: int
+    """Ordinal of the last record of the incarnation asked about of which, and of all before, `key.spend` has the cost."""
+    revision: int
+    """Rises with every change of the key that is not a charge."""
 
 
 class KeyFilter(msgspec.Struct, frozen=True):
@@ -49,17 +69,13 @@ def _decode(row: Row) -> VirtualKey:
     return VirtualKey(**fields)
 
 
-def _marks(count: int) -> str:
-    return ", ".join("?" * count)
-
-
-def _parts(tokens: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Tokens in lists of few different lengths, as each is a statement that the connection keeps prepared."""
-    start = 0
-    while start < len(tokens):
-        size = next(size for size in (64, 8, 1) if size <= len(tokens) - start)
-        yield tokens[start : start + size]
-        start += size
+_SPEND_ROW = "(CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS TEXT))"
+_ADD_SPEND = {
+    size: f"WITH added (in_window, ever, last, token) AS (VALUES {', '.join([_SPEND_ROW] * size)})"
+    " UPDATE keys SET spend = spend + added.in_window, total_spend = total_spend + added.ever,"
+    " last_active_at = added.last FROM added WHERE keys.token = added.token"
+    for size in SIZES
+}
 
 
 class KeyStore:
@@ -67,6 +83,7 @@ class KeyStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._in_bulk = database.dialect == "postgres"
 
     async def get(self, token: str) -> VirtualKey | None:
         """One key by its token."""
@@ -78,9 +95,18 @@ class KeyStore:
         row = await tx.fetch_one("SELECT * FROM keys WHERE token = ?", (token,))
         return _decode(row) if row else None
 
+    async def seeds(self, tokens: Sequence[str], incarnation: str) -> list[Seed]:
+        """Keys with how far the incarnation's records are charged, in one snapshot."""
+        rows = await self.database.fetch_all(
+            "SELECT keys.*, COALESCE((SELECT charged_seq FROM ledger_progress WHERE incarnation = ?), 0) AS charged"
+            f" FROM keys WHERE token IN ({marks(len(tokens))})",
+            (incarnation, *tokens),
+        )
+        return [Seed(_decode(row), int(row["charged"] or 0), int(row["revision"] or 0)) for row in rows]
+
     async def by_aliases(self, aliases: Sequence[str]) -> list[VirtualKey]:
         """Keys that have one of these aliases."""
-        sql = f"SELECT * FROM keys WHERE key_alias IN ({_marks(len(aliases))})"
+        sql = f"SELECT * FROM keys WHERE key_alias IN ({marks(len(aliases))})"
         return [_decode(row) for row in await self.database.fetch_all(sql, aliases)]
 
     async def aliases(self, limit: int, offset: int) -> tuple[list[str], int]:
@@ -114,18 +140,23 @@ class KeyStore:
     async def insert(self, tx: Transaction, key: VirtualKey) -> None:
         """A new key. Raises Conflict when the token or the alias is taken."""
         await tx.execute(
-            f"INSERT INTO keys ({', '.join(_COLUMNS)}) VALUES ({_marks(len(_COLUMNS))})", _encode(key, _COLUMNS)
+            f"INSERT INTO keys ({', '.join(_COLUMNS)}) VALUES ({marks(len(_COLUMNS))})", _encode(key, _COLUMNS)
         )
 
     async def replace(self, tx: Transaction, key: VirtualKey, *, spending: bool) -> None:
         """Write every field but the token; the ones that settlement writes only when `spending` is set."""
         columns = [name for name in _COLUMNS if name != "token" and (spending or name not in _SPENDING)]
         assignments = ", ".join(f"{column} = ?" for column in columns)
-        await tx.execute(f"UPDATE keys SET {assignments} WHERE token = ?", [*_encode(key, columns), key.token])
+        await tx.execute(
+            f"UPDATE keys SET {assignments}, revision = revision + 1 WHERE token = ?",
+            [*_encode(key, columns), key.token],
+        )
 
     async def change_token(self, tx: Transaction, old: str, new: str, key_name: str, now: int) -> None:
         """Give a key a new token; the old one, and those before it, stay known as its predecessors."""
-        await tx.execute("UPDATE keys SET token = ?, key_name = ? WHERE token = ?", (new, key_name, old))
+        await tx.execute(
+            "UPDATE keys SET token = ?, key_name = ?, revision = revision + 1 WHERE token = ?", (new, key_name, old)
+        )
         await tx.execute("UPDATE key_predecessors SET token = ? WHERE token = ?", (new, old))
         await tx.execute(
             "INSERT INTO key_predecessors (old_token, token, retired_at) VALUES (?, ?, ?)"
@@ -145,24 +176,31 @@ class KeyStore:
 
     async def windows(self, tx: Transaction, tokens: Sequence[str]) -> list[Row]:
         """`(asked, token, budget_duration, budget_window_start, budget_reset_at)` of the keys behind these tokens."""
-        found = list[Row]()
-        for part in _parts(tokens):
-            found += await tx.fetch_all(
-                f"SELECT token AS asked, token, {_WINDOW} FROM keys WHERE token IN ({_marks(len(part))})", part
-            )
+        asked = "SELECT token AS asked, token, {window} FROM keys WHERE token {among}"
+        found = await self._among(tx, asked, tokens)
         present = {row["asked"] for row in found}
-        for part in _parts([token for token in tokens if token not in present]):
-            found += await tx.fetch_all(
-                f"SELECT old_token AS asked, keys.token AS token, {_WINDOW} FROM key_predecessors"
-                f" JOIN keys ON keys.token = key_predecessors.token WHERE old_token IN ({_marks(len(part))})",
-                part,
-            )
+        former = (
+            "SELECT old_token AS asked, keys.token AS token, {window} FROM key_predecessors"
+            " JOIN keys ON keys.token = key_predecessors.token WHERE old_token {among}"
+        )
+        found += await self._among(tx, former, [token for token in tokens if token not in present])
+        return found
+
+    async def _among(self, tx: Transaction, sql: str, tokens: Sequence[str]) -> list[Row]:
+        if self._in_bulk:
+            if not tokens:
+                return []
+            among = sql.format(window=_WINDOW, among="= ANY(CAST(? AS TEXT[]))")
+            return await tx.fetch_all(among, by_column([(token,) for token in tokens], 1))
+        found = list[Row]()
+        for part in parts(tokens):
+            found += await tx.fetch_all(sql.format(window=_WINDOW, among=f"IN ({marks(len(part))})"), part)
         return found
 
     async def roll_window(self, tx: Transaction, token: str, ended: int, start: int, end: int) -> bool:
         """Begin a new budget window, if nobody has since `ended` was read: the reset happens exactly once."""
         changed = await tx.execute(
-            "UPDATE keys SET spend = 0, budget_window_start = ?, budget_reset_at = ?"
+            "UPDATE keys SET spend = 0, budget_window_start = ?, budget_reset_at = ?, revision = revision + 1"
             " WHERE token = ? AND budget_reset_at = ?",
             (start, end, token, ended),
         )
@@ -170,10 +208,31 @@ class KeyStore:
 
     async def add_spend(self, tx: Transaction, rows: Sequence[tuple[int, int, int, str]]) -> None:
         """`(in this window, ever, last activity, token)` per key."""
-        await tx.execute_many(
-            "UPDATE keys SET spend = spend + ?, total_spend = total_spend + ?, last_active_at = ? WHERE token = ?",
-            rows,
+        if self._in_bulk:
+            await tx.execute(_ADD_SPEND_IN_BULK, by_column(rows, 4))
+            return
+        for part in parts(rows):
+            await tx.execute(_ADD_SPEND[len(part)], tuple(chain.from_iterable(part)))
+
+    async def reset_spend(self, tx: Transaction) -> None:
+        """Nothing spent in any budget window."""
+        await tx.execute("UPDATE keys SET spend = 0, revision = revision + 1 WHERE spend <> 0")
+
+    async def most_recent(self, limit: int) -> list[str]:
+        """Tokens of the keys that were used last."""
+        rows = await self.database.fetch_all(
+            "SELECT token FROM keys WHERE last_active_at IS NOT NULL AND blocked = 0 ORDER BY last_active_at DESC LIMIT ?",
+            (limit,),
         )
+        return [str(row["token"]) for row in rows]
+
+    async def windows_since(self, start: int) -> dict[str, int]:
+        """When their present budget window began, of the keys for which that was lately."""
+        rows = await self.database.fetch_all(
+            "SELECT token, budget_window_start FROM keys WHERE budget_window_start >= ? AND budget_reset_at IS NOT NULL",
+            (start,),
+        )
+        return {str(row["token"]): int(row["budget_window_start"] or 0) for row in rows}
 
     async def ended_windows(self, now: int, limit: int) -> list[str]:
         """Tokens of keys whose budget window is over."""

@@ -5,12 +5,17 @@ Reads the compiled snapshot, so that it says what the data plane does and not wh
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 import msgspec
 
 from penstock.engine.snapshot import Deployment, ModelGroup, Price, Snapshot
+from penstock.models.models import JsonObject
 from penstock.money import NANOS_PER_DOLLAR
+
+_SHOWN: Final = frozenset({"model", "custom_llm_provider", "rpm", "tpm", "weight", "order", "max_parallel_requests"})
 
 
 class Resolution(msgspec.Struct, frozen=True):
@@ -81,34 +86,54 @@ def costs(price: Price | None) -> dict[str, Any]:
     return shown
 
 
-def entries(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """One entry per group and deployment, in LiteLLM's `/model/info` shape. Addresses and headers stay inside."""
-    return [
-        {
-            "model_name": group.name,
-            "litellm_params": {
-                "model": f"{deployment.provider}/{deployment.model}",
-                "custom_llm_provider": deployment.provider,
-                "rpm": deployment.rpm,
-                "tpm": deployment.tpm,
-                "weight": deployment.weight,
-                "order": deployment.order,
-                "max_parallel_requests": deployment.max_parallel_requests,
-            },
-            "model_info": {
-                "id": deployment.id,
-                "db_model": False,
-                "mode": deployment.mode,
-                "key": deployment.model,
-                "litellm_provider": deployment.provider,
-                "max_output_tokens": deployment.max_output_tokens,
-                "access_groups": group.access_groups,
-                **costs(deployment.price),
-            },
-        }
+def entries(
+    snapshot: Snapshot, stored: Iterable[JsonObject] = (), ids: Mapping[str, str] = MappingProxyType({})
+) -> list[JsonObject]:
+    """One entry per group and deployment, in LiteLLM's `/model/info` shape. Addresses and headers stay inside.
+
+    ``stored`` are the models of the database as they are shown, ``ids`` theirs by the id of each deployment. Those that
+    are blocked or cannot be served come last.
+    """
+    kept = {str(model["model_id"]): model for model in stored}
+    shown = [
+        _entry(group, snapshot.deployments[index], kept.get(ids.get(snapshot.deployments[index].id, "")))
         for group in snapshot.groups
-        for deployment in (snapshot.deployments[index] for index in group.deployments)
+        for index in group.deployments
     ]
+    served = set(ids.values())
+    return [*shown, *(_idle(model) for model_id, model in kept.items() if model_id not in served)]
+
+
+def _entry(group: ModelGroup, deployment: Deployment, stored: JsonObject | None) -> JsonObject:
+    return {
+        "model_name": group.name,
+        "litellm_params": {
+            "model": f"{deployment.provider}/{deployment.model}",
+            "custom_llm_provider": deployment.provider,
+            "rpm": deployment.rpm,
+            "tpm": deployment.tpm,
+            "weight": deployment.weight,
+            "order": deployment.order,
+            "max_parallel_requests": deployment.max_parallel_requests,
+        },
+        "model_info": {
+            **(stored["model_info"] if stored is not None else {}),
+            "id": deployment.id,
+            "db_model": stored is not None,
+            "mode": deployment.mode,
+            "key": deployment.model,
+            "litellm_provider": deployment.provider,
+            "max_output_tokens": deployment.max_output_tokens,
+            "access_groups": group.access_groups,
+            **costs(deployment.price),
+        },
+    }
+
+
+def _idle(stored: JsonObject) -> JsonObject:
+    """A stored model without a deployment, with what is known of it and no address."""
+    params = {name: value for name, value in stored["litellm_params"].items() if name in _SHOWN}
+    return {"model_name": stored["model_name"], "litellm_params": params, "model_info": stored["model_info"]}
 
 
 def _most(values: list[int | None]) -> int | None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 Value = str | int | float | bytes | None
 Row = Mapping[str, Value]
 """Columns by name."""
+Dialect = Literal["sqlite", "postgres"]
 _T = TypeVar("_T")
 
 
@@ -20,11 +21,18 @@ class DatabaseUnavailable(Exception):
 
 
 class Conflict(Exception):
-    """A row with this unique value exists already."""
+    """A row with this unique value exists already, or the row breaks another rule of its table."""
+
+
+class ValueRefused(Exception):
+    """A value does not fit its column (a number out of range, a text that is none): the same would be refused again."""
 
 
 class Transaction(Protocol):
-    """Work that becomes visible all at once, or not at all when the block raises."""
+    """Work that becomes visible all at once, or not at all when the block raises.
+
+    After a statement has failed nothing but raising is possible: PostgreSQL refuses whatever else is asked.
+    """
 
     async def execute(self, sql: str, parameters: Sequence[Value] = ()) -> int:
         """Run one statement; returns the number of rows it changed."""
@@ -40,22 +48,39 @@ class Transaction(Protocol):
 
 
 class Database(Protocol):
-    """A database that is open. Reads may run beside the one write transaction.
+    """A database that is open. Any number of processes may have it open when it is a server.
 
-    Every method raises :class:`DatabaseUnavailable` when the engine fails for an outside reason, and a transaction
-    :class:`Conflict` when it would break a uniqueness rule.
+    Every method raises :class:`DatabaseUnavailable` when the engine fails for an outside reason (gone, hung, full, a node
+    that takes no writes), within the configured deadlines and without a restart being needed afterwards; and a transaction
+    :class:`Conflict` when it would break a uniqueness rule. When the connection is lost while a transaction commits,
+    nobody knows whether it did: that is :class:`DatabaseUnavailable` too, so what is tried again must be idempotent.
+
+    Two kinds of writers share it:
+
+    * :meth:`transaction` is for management: there is one at a time, over all processes, so that it may read a row, decide
+      and write. It takes a lock of its own for that.
+    * :meth:`run` is for the ledger: any number at a time, of every process, and beside a :meth:`transaction`. What both write
+      is therefore changed by expressions (`spend = spend + ?`) or conditions (`WHERE budget_reset_at = ?`), never by a value
+      that was read before.
     """
 
+    applied: list[str]
+    """Names of the migrations that opening has applied."""
+    place: str
+    """Which database it is, for messages: a path or an address without its user and password."""
+    dialect: Dialect
+
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """The one write transaction at a time; others wait."""
+        """The one management transaction at a time; others wait."""
 
     async def run(self, work: Callable[[Transaction], Awaitable[_T]], *, gently: bool = False) -> _T:
-        """The same with everything that is done in it known beforehand: ``work``, which is committed when it returns.
+        """A transaction with everything that is done in it known beforehand: ``work``, which is committed when it returns.
 
         ``work`` may await its transaction and nothing else, and must not touch what belongs to the event loop: an
-        engine that blocks runs it as a whole on its own thread. When the caller is cancelled it may be committed
-        nevertheless, before any later transaction begins. ``gently``: it is long and not urgent, so it shall leave the
-        core now and then to who is waiting for it.
+        engine that blocks runs it as a whole on its own thread. It is called again when it was rolled back for the sake of
+        another (deadlock, serialization failure) or its connection was lost before the commit. When the caller is cancelled
+        it may be committed nevertheless, before any later transaction of the same caller begins. ``gently``: it is long and
+        not urgent, so it shall leave the core now and then to who is waiting for it.
         """
 
     async def fetch_all(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:

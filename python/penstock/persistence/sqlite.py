@@ -11,13 +11,13 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from penstock.persistence.database import Conflict, DatabaseUnavailable, Row, Transaction, Value
-from penstock.persistence.migrations import Migration, available, pending
+from penstock.persistence.database import Conflict, DatabaseUnavailable, Dialect, Row, Transaction, Value
+from penstock.persistence.migrations import Applied, Migration, available, pending
 from penstock.persistence.worker import Worker, without_waiting
 from penstock.uninterrupted import to_the_end
 
@@ -34,7 +34,10 @@ _PRAGMAS = (
     "PRAGMA wal_autocheckpoint = 250",
 )
 _RECORDS = """CREATE TABLE IF NOT EXISTS schema_migrations (
-    number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT"""
+    number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL,
+    contract INTEGER NOT NULL DEFAULT 0) STRICT"""
+_ADD_CONTRACT = "ALTER TABLE schema_migrations ADD COLUMN contract INTEGER NOT NULL DEFAULT 0"
+"""The first versions kept their records without it."""
 _BURST_S = 0.0002
 _REST_S = 0.0003
 """Longer than a burst, so that a core that is needed elsewhere is held for less than half of the time."""
@@ -158,9 +161,12 @@ class _Connection:
 class SqliteDatabase:
     """An open SQLite file; see :class:`penstock.persistence.Database`."""
 
-    def __init__(self, writer: _Connection, reader: _Connection, applied: list[str]) -> None:
+    dialect: Dialect = "sqlite"
+
+    def __init__(self, path: Path, writer: _Connection, reader: _Connection, applied: list[str]) -> None:
         self.applied = applied
         """Names of the migrations that opening has applied."""
+        self.place = str(path)
         self._writer = writer
         self._reader = reader
         self._lock = asyncio.Lock()
@@ -190,7 +196,7 @@ class SqliteDatabase:
         except BaseException:
             await writer.close()
             raise
-        return cls(writer, reader, applied)
+        return cls(path, writer, reader, applied)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -263,20 +269,48 @@ def migrate(connection: sqlite3.Connection) -> list[Migration]:
     connection.execute(_RECORDS)
     connection.execute(_BEGIN)
     try:
-        rows = connection.execute("SELECT number, checksum FROM schema_migrations")
-        steps = pending(available("sqlite"), {row[0]: row[1] for row in rows})
+        if "contract" not in {row[1] for row in connection.execute("PRAGMA table_info(schema_migrations)")}:
+            connection.execute(_ADD_CONTRACT)
+        rows = connection.execute("SELECT number, checksum, contract FROM schema_migrations")
+        steps = pending(available("sqlite"), [Applied(row[0], row[1], bool(row[2])) for row in rows])
         for migration in steps:
             for statement in _statements(migration.sql):
                 connection.execute(statement)
             connection.execute(
-                "INSERT INTO schema_migrations VALUES (?, ?, ?, ?)",
-                (migration.number, migration.name, migration.checksum, int(time.time() * 1000)),
+                "INSERT INTO schema_migrations (number, name, checksum, applied_at, contract) VALUES (?, ?, ?, ?, ?)",
+                (
+                    migration.number,
+                    migration.name,
+                    migration.checksum,
+                    int(time.time() * 1000),
+                    int(migration.is_contract),
+                ),
             )
         connection.commit()
     except BaseException:
         connection.rollback()
         raise
     return steps
+
+
+def read_status(path: Path) -> tuple[list[Row], list[Migration]]:
+    """The rows of `schema_migrations` in order, and what is still to be applied. Creates and changes nothing.
+
+    Raises:
+        DatabaseUnavailable: the file cannot be read.
+        MigrationError: the schema is not one this version can use.
+    """
+    if not path.exists():
+        return [], available("sqlite")
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            has_contract = "contract" in {row[1] for row in connection.execute("PRAGMA table_info(schema_migrations)")}
+            columns = f"number, name, checksum, applied_at, {'contract' if has_contract else '0 AS contract'}"
+            rows = _fetch(connection, f"SELECT {columns} FROM schema_migrations ORDER BY number", ())  # noqa: S608
+    except sqlite3.Error as error:
+        raise DatabaseUnavailable(f"{path}: {error}") from error
+    applied = [Applied(int(row["number"] or 0), str(row["checksum"]), bool(row["contract"])) for row in rows]
+    return rows, pending(available("sqlite"), applied)
 
 
 def _statements(sql: str) -> list[str]:

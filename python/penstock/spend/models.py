@@ -1,18 +1,23 @@
-"""What is asked of the ledger and how its rows are shown."""
+"""What is asked about spending: filters, pages and ranges, and the sums that answers are made of."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Any
+import time
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from penstock.durations import from_iso
 from penstock.errors import bad_request
+
+DAY_MS = 86_400_000
+_USUAL_DAYS = 30
 
 
 class LogFilter(msgspec.Struct, frozen=True):
-    """What a list of calls is narrowed to; None: no matter. Times are Unix milliseconds."""
+    """What a list of calls is narrowed to; None: no matter. Times are Unix milliseconds, money nano-dollars."""
 
     tokens: list[str] | None = None
     user_id: str | None = None
@@ -20,6 +25,12 @@ class LogFilter(msgspec.Struct, frozen=True):
     start: int | None = None
     end: int | None = None
     """Exclusive."""
+    team_id: str | None = None
+    end_user: str | None = None
+    model_group: str | None = None
+    is_ok: bool | None = None
+    min_cost: int | None = None
+    max_cost: int | None = None
 
 
 _Column = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -53,9 +64,82 @@ class Totals(msgspec.Struct, frozen=True):
     completion_tokens: int = 0
 
 
+Dimension = Literal["key", "team", "user", "org", "customer", "tag", "model", "provider", "all"]
+"""What sums are kept by. `all` has one name, which is `all` too."""
+
+
+class Sums(msgspec.Struct):
+    """What calls come to; `cost` in nano-dollars."""
+
+    calls: int = 0
+    failed_calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Of prompt and completion."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def add(self, other: Sums) -> None:
+        """Take ``other`` in."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+class Days(msgspec.Struct, frozen=True):
+    """Whole days in UTC, as Unix milliseconds."""
+
+    start: int
+    end: int
+    """Exclusive."""
+
+
+class Point(msgspec.Struct, frozen=True):
+    """The sums of a day and a name."""
+
+    day: int
+    """Unix milliseconds of its beginning."""
+    name: str
+    sums: Sums
+
+
 class SpendCalculateRequest(msgspec.Struct, forbid_unknown_fields=True):
     """`POST /spend/calculate`: either a request that is only counted, or an answer with its usage."""
 
     model: str | None = None
     messages: list[dict[str, Any]] | None = None
     completion_response: dict[str, Any] | None = None
+
+
+def moment(text: str | None, field: str, *, end_of_day: bool = False) -> int | None:
+    """A date or time of a query, or None; 400 naming the field when it is neither."""
+    if not text:
+        return None
+    try:
+        return from_iso(text, field, end_of_day=end_of_day)
+    except ValueError as error:
+        raise bad_request(str(error), field) from error
+
+
+def days(start_date: str | None, end_date: str | None, *, usual: bool = True) -> Days:
+    """The days from one date to the other, both included. What is absent: the last 30 days, or (not ``usual``) ever.
+
+    Raises:
+        ApiError: 400, it is no date, or they are the wrong way round.
+    """
+    for text, field in ((start_date, "start_date"), (end_date, "end_date")):
+        if text and (moment(text, field) or 0) % DAY_MS:
+            raise bad_request(f"`{field}`: sums are kept by whole days in UTC; write e.g. `2026-01-31`", field)
+    today = time.time_ns() // 1_000_000 // DAY_MS * DAY_MS
+    end = moment(end_date, "end_date")
+    end = (today if end is None else end) + DAY_MS
+    start = moment(start_date, "start_date")
+    if start is None:
+        start = max(0, end - _USUAL_DAYS * DAY_MS) if usual else 0
+    if start >= end:
+        raise bad_request("`start_date` must not be after `end_date`", "start_date")
+    return Days(start, end)

@@ -1,21 +1,23 @@
-"""`/spend/...` and `/global/spend` in LiteLLM's shapes."""
+"""Calls one by one, what they come to, and what one would cost, in LiteLLM's shapes. Sums are in `report_routes`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from decimal import Decimal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, get, post
 from litestar.params import FromQuery, JSONBody, QueryParameter
 
 from penstock.access import Access
-from penstock.durations import from_iso
 from penstock.engine.current import CurrentRuntime
 from penstock.errors import bad_request
 from penstock.models.service import deployments_of
-from penstock.money import dollars
-from penstock.spend.models import Cursor, LogFilter, SpendCalculateRequest
+from penstock.money import dollars, nanos_from_dollars
+from penstock.spend.models import Cursor, Dimension, LogFilter, SpendCalculateRequest, days, moment
 from penstock.spend.service import price_of
+
+Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
 
 
 @get("/spend/logs", access=Access.ADMIN)
@@ -26,26 +28,92 @@ async def logs(
     request_id: FromQuery[str | None] = None,
     start_date: FromQuery[str | None] = None,
     end_date: FromQuery[str | None] = None,
+    summarize: FromQuery[bool] = True,
     cursor: FromQuery[str | None] = None,
-    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
+    limit: Limit = 100,
 ) -> Response[list[dict[str, Any]]]:
-    """Calls, latest first. The header `x-next-cursor`, when present, is the `cursor` of the next page.
+    """Calls, latest first; with both dates a row of sums for each day, unless `summarize=false`.
 
-    `api_key` is a key or its token; `request_id` is the call id. A bare `end_date` takes in the whole day.
+    The header `x-next-cursor`, when present, is the `cursor` of the next page of calls. `api_key` is a key or its token;
+    `request_id` is the call id. A bare `end_date` takes in the whole day.
     """
     await runtime.usage.flush()
-    try:
-        where = LogFilter(
-            tokens=await runtime.keys.tokens_ever(api_key) if api_key else None,
-            user_id=user_id,
-            call_id=request_id,
-            start=from_iso(start_date, "start_date") if start_date else None,
-            end=from_iso(end_date, "end_date", end_of_day=True) if end_date else None,
-        )
-    except ValueError as error:
-        raise bad_request(str(error), str(error).split("`")[1]) from error
+    tokens = await runtime.keys.tokens_ever(api_key) if api_key else None
+    if start_date and end_date and summarize and not request_id:
+        within = days(start_date, end_date)
+        dimension: Dimension = "key" if tokens else "user" if user_id else "all"
+        if tokens and user_id:
+            raise bad_request("`user_id` cannot be summed up within one key: add `summarize=false`", "user_id")
+        return Response(await runtime.spend.reports.summary(dimension, tokens or [user_id or "all"], within))
+    where = LogFilter(
+        tokens=tokens,
+        user_id=user_id,
+        call_id=request_id,
+        start=moment(start_date, "start_date"),
+        end=moment(end_date, "end_date", end_of_day=True),
+    )
     rows, following = await runtime.spend.logs(where, Cursor.decode(cursor) if cursor else None, limit)
     return Response(rows, headers={"x-next-cursor": following} if following else {})
+
+
+@get("/spend/logs/v2", access=Access.ADMIN)
+async def logs_paged(
+    runtime: CurrentRuntime,
+    api_key: FromQuery[str | None] = None,
+    user_id: FromQuery[str | None] = None,
+    request_id: FromQuery[str | None] = None,
+    team_id: FromQuery[str | None] = None,
+    end_user: FromQuery[str | None] = None,
+    model: FromQuery[str | None] = None,
+    status_filter: FromQuery[Literal["success", "failure"] | None] = None,
+    min_spend: FromQuery[Decimal | None] = None,
+    max_spend: FromQuery[Decimal | None] = None,
+    start_date: FromQuery[str | None] = None,
+    end_date: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+    page_size: Limit = 50,
+) -> dict[str, Any]:
+    """Calls a page at a time, latest first; `next_cursor` is the `cursor` of the next page, null after the last.
+
+    A page begins after the last row of the one before, whatever was added meanwhile. There are no page numbers, because
+    counting pages would read every call. Filters without an index (`team_id`, `end_user`, `model`, `status_filter`,
+    `min_spend`, `max_spend`) need both dates, or one of `api_key`, `user_id`, `request_id`.
+    """
+    unindexed = {
+        "team_id": team_id,
+        "end_user": end_user,
+        "model": model,
+        "status_filter": status_filter,
+        "min_spend": min_spend,
+        "max_spend": max_spend,
+    }
+    if not (api_key or user_id or request_id or (start_date and end_date)):
+        for name, value in unindexed.items():
+            if value is not None:
+                raise bad_request(f"`{name}` would read every call: add `start_date` and `end_date`", name)
+    await runtime.usage.flush()
+    where = LogFilter(
+        tokens=await runtime.keys.tokens_ever(api_key) if api_key else None,
+        user_id=user_id,
+        call_id=request_id,
+        start=moment(start_date, "start_date"),
+        end=moment(end_date, "end_date", end_of_day=True),
+        team_id=team_id,
+        end_user=end_user,
+        model_group=model,
+        is_ok=None if status_filter is None else status_filter == "success",
+        min_cost=_nanos(min_spend, "min_spend"),
+        max_cost=_nanos(max_spend, "max_spend"),
+    )
+    rows, following = await runtime.spend.logs(where, Cursor.decode(cursor) if cursor else None, page_size)
+    return {"data": rows, "page_size": page_size, "next_cursor": following, "has_more": following is not None}
+
+
+def _nanos(amount: Decimal | None, field: str) -> int | None:
+    try:
+        return None if amount is None else nanos_from_dollars(amount, field)
+    except ValueError as error:
+        raise bad_request(str(error), field) from error
 
 
 @get("/global/spend", access=Access.ADMIN)
@@ -100,4 +168,4 @@ async def calculate(runtime: CurrentRuntime, data: JSONBody[SpendCalculateReques
     return {"cost": dollars(cost)}
 
 
-HANDLERS = [logs, totals, calculate]
+HANDLERS = [logs, logs_paged, totals, calculate]

@@ -1,4 +1,4 @@
-"""The ledger's face: append settled calls, list them, price a call that was not made here."""
+"""Spending as people ask for it: list settled calls, sum them up, price a call that was not made here."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 
 from penstock.durations import iso
-from penstock.engine.events import UsageRecord
-from penstock.engine.rejected import RejectedRecord
 from penstock.engine.snapshot import Price
 from penstock.money import dollars
-from penstock.persistence import Row, Transaction
+from penstock.persistence import Row
+from penstock.spend.activity import Activity
 from penstock.spend.models import Cursor, LogFilter, Totals
+from penstock.spend.reports import Reports
 from penstock.spend.store import SpendStore
 
 _CALL_TYPES = {"chat": "acompletion", "completions": "atext_completion", "embeddings": "aembedding"}
@@ -43,25 +43,8 @@ class SpendService:
 
     def __init__(self, store: SpendStore) -> None:
         self._store = store
-        self.keeps_logs = True
-        """Whether each call has a row; without, a call is told from another only until it is acknowledged."""
-
-    async def append(self, tx: Transaction, records: list[UsageRecord]) -> list[UsageRecord]:
-        """Write records and the totals; returns those that were not in the ledger before."""
-        fresh = await self._store.append(tx, records) if self.keeps_logs else records
-        if fresh:
-            cost = prompt = completion = 0
-            for record in fresh:
-                cost += record.cost
-                prompt += record.prompt_tokens
-                completion += record.completion_tokens
-            await self._store.add_totals(tx, Totals(cost, len(fresh), prompt, completion))
-        return fresh
-
-    async def put_aside(self, rejected: RejectedRecord) -> None:
-        """Keep a record that the ledger refuses where a person can look into it."""
-        async with self._store.database.transaction() as tx:
-            await self._store.put_aside(tx, rejected.digest, rejected.at, rejected.reason, rejected.record)
+        self.reports = Reports(store)
+        self.activity = Activity(store)
 
     async def totals(self) -> Totals:
         """Sums over everything ever settled."""
@@ -71,6 +54,9 @@ class SpendService:
         self, where: LogFilter, cursor: Cursor | None, limit: int
     ) -> tuple[list[dict[str, Any]], str | None]:
         """A page of calls in LiteLLM's shape, latest first, and the cursor of the next page."""
+        if "\0" in "".join([where.user_id or "", where.call_id or "", where.team_id or "", where.end_user or ""]):
+            # No such row can be, and not every database takes the question.
+            return [], None
         rows = await self._store.logs(where, cursor, limit + 1)
         following = None
         if len(rows) > limit:

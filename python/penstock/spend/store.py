@@ -1,29 +1,75 @@
-"""Rows of `usage` and `spend_totals`."""
+"""Rows of `usage`, `usage_rollups` and `spend_totals`, which the ledger writes.
+
+Calls are found by an index in the order in which they are shown, whatever the size of the ledger; sums are never made of
+calls but of the rollups.
+"""
 
 from __future__ import annotations
 
-from itertools import chain
+from collections.abc import Iterable, Sequence
+from typing import Final
 
-from msgspec.structs import astuple
+import msgspec
 
-from penstock.engine.events import UsageRecord
-from penstock.persistence import Database, Row, Transaction, Value
-from penstock.spend.models import Cursor, LogFilter, Totals
+from penstock.errors import bad_request
+from penstock.persistence import Database, Row, Value
+from penstock.spend.models import Cursor, Days, LogFilter, Point, Sums, Totals
 
-_COLUMNS = UsageRecord.__struct_fields__
-_ABSENT = {
-    **dict.fromkeys(("key_alias", "user_id", "team_id", "org_id", "end_user", "error_code"), "''"),
-    "ttft_us": "-1",
-}
-"""What stands for NULL in a record."""
-_ROW = f"({', '.join(f'NULLIF(?, {_ABSENT[column]})' if column in _ABSENT else '?' for column in _COLUMNS)})"
-# Few statement shapes, whatever the size of a batch: a connection keeps every shape it prepared, and one of thousands
-# of parameters weighs megabytes.
-_INSERTS = {
-    size: f"INSERT INTO usage ({', '.join(_COLUMNS)}) VALUES {', '.join([_ROW] * size)} ON CONFLICT (event_id) DO NOTHING"
-    for size in (64, 8, 1)
-}
-_IDS_PER_QUERY = 64
+ROWS: Final = 50_000
+"""Bound of an answer."""
+_NAMES_PER_QUERY: Final = 64
+_FIELDS: Final = Sums.__struct_fields__
+# PostgreSQL adds whole numbers up to one without bounds, which would not come back as an integer.
+_ADDED: Final = ", ".join(f"CAST(SUM({name}) AS BIGINT) AS {name}" for name in _FIELDS)
+_LISTED: Final = ", ".join(_FIELDS)
+_WITHIN: Final = "period = 'day' AND dimension = ? AND start_at >= ? AND start_at < ?"
+_BETWEEN: Final = "\x1f"
+"""Between the two names of a dimension that is made of two."""
+
+
+def _all(rows: list[Row]) -> list[Row]:
+    """The rows; sums that leave some out would be wrong, so too many of them are refused."""
+    if len(rows) > ROWS:
+        raise bad_request(f"The answer has more than {ROWS} rows: ask for fewer days, or for one by name", "start_date")
+    return rows
+
+
+def _sums(row: Row) -> Sums:
+    return Sums(*(int(row[name] or 0) for name in _FIELDS))
+
+
+def _point(row: Row) -> Point:
+    return Point(int(row["start_at"] or 0), str(row["name"]), _sums(row))
+
+
+def logs_query(where: LogFilter, token: str | None, after: Cursor | None, limit: int) -> tuple[str, list[Value]]:
+    """The statement for a page of calls of one key, or of any, latest first, beginning after the cursor's row."""
+    conditions, values = list[str](), list[Value]()
+    for condition, value in (
+        ("token = ?", token),
+        ("user_id = ?", where.user_id),
+        ("started_at >= ?", where.start),
+        ("started_at < ?", where.end),
+        ("team_id = ?", where.team_id),
+        ("end_user = ?", where.end_user),
+        ("model_group = ?", where.model_group),
+        ("cost >= ?", where.min_cost),
+        ("cost <= ?", where.max_cost),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values.append(value)
+    if where.is_ok is not None:
+        conditions.append("outcome = 'ok'" if where.is_ok else "outcome <> 'ok'")
+    if where.call_id is not None:
+        # `call id:attempt` is what has an index; `;` is the character after `:`.
+        conditions.append("event_id > ? AND event_id < ?")
+        values.extend((f"{where.call_id}:", f"{where.call_id};"))
+    if after is not None:
+        conditions.append("(started_at, id) < (?, ?)")
+        values.extend((after.started_at, after.id))
+    clause = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return f"SELECT * FROM usage{clause} ORDER BY started_at DESC, id DESC LIMIT ?", [*values, limit]
 
 
 class SpendStore:
@@ -31,58 +77,6 @@ class SpendStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-
-    async def append(self, tx: Transaction, records: list[UsageRecord]) -> list[UsageRecord]:
-        """Write records; returns those that were not in the ledger before."""
-        await tx.execute("SAVEPOINT append_usage")
-        fresh = records
-        if await self._insert(tx, records) < len(records):
-            await tx.execute("ROLLBACK TO SAVEPOINT append_usage")
-            known = await self._known(tx, [record.event_id for record in records])
-            unknown = {record.event_id: record for record in records if record.event_id not in known}
-            fresh = list(unknown.values())
-            await self._insert(tx, fresh)
-        await tx.execute("RELEASE SAVEPOINT append_usage")
-        return fresh
-
-    @staticmethod
-    async def _insert(tx: Transaction, records: list[UsageRecord]) -> int:
-        """Write what is not there; returns how many were written."""
-        written = start = 0
-        while start < len(records):
-            size = next(size for size in _INSERTS if size <= len(records) - start)
-            part = records[start : start + size]
-            written += await tx.execute(_INSERTS[size], tuple(chain.from_iterable(map(astuple, part))))
-            start += size
-        return written
-
-    @staticmethod
-    async def _known(tx: Transaction, event_ids: list[str]) -> set[str]:
-        found: set[str] = set()
-        for start in range(0, len(event_ids), _IDS_PER_QUERY):
-            part = event_ids[start : start + _IDS_PER_QUERY]
-            marks = ", ".join("?" * len(part))
-            rows = await tx.fetch_all(f"SELECT event_id FROM usage WHERE event_id IN ({marks})", part)
-            found.update(str(row["event_id"]) for row in rows)
-        return found
-
-    async def put_aside(self, tx: Transaction, digest: str, at: int, reason: str, record: str) -> None:
-        """Keep a record that is not fit for the ledger, once."""
-        await tx.execute(
-            "INSERT INTO usage_rejected (digest, at, reason, record) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING",
-            (digest, at, reason, record),
-        )
-
-    async def add_totals(self, tx: Transaction, totals: Totals) -> None:
-        """Add to the sums over the whole ledger."""
-        await tx.execute(
-            "INSERT INTO spend_totals (scope, cost, calls, prompt_tokens, completion_tokens) VALUES ('all', ?, ?, ?, ?)"
-            " ON CONFLICT (scope) DO UPDATE SET cost = spend_totals.cost + excluded.cost,"
-            " calls = spend_totals.calls + excluded.calls,"
-            " prompt_tokens = spend_totals.prompt_tokens + excluded.prompt_tokens,"
-            " completion_tokens = spend_totals.completion_tokens + excluded.completion_tokens",
-            (totals.cost, totals.calls, totals.prompt_tokens, totals.completion_tokens),
-        )
 
     async def totals(self) -> Totals:
         """The sums over the whole ledger."""
@@ -93,26 +87,85 @@ class SpendStore:
 
     async def logs(self, where: LogFilter, after: Cursor | None, limit: int) -> list[Row]:
         """Calls, latest first, beginning after the cursor's row."""
-        conditions, values = ["1 = 1"], list[Value]()
-        if where.tokens is not None:
-            conditions.append(f"token IN ({', '.join('?' * len(where.tokens))})")
-            values.extend(where.tokens)
-        for column, operator, value in (
-            ("user_id", "=", where.user_id),
-            ("started_at", ">=", where.start),
-            ("started_at", "<", where.end),
-        ):
-            if value is not None:
-                conditions.append(f"{column} {operator} ?")
-                values.append(value)
-        if where.call_id is not None:
-            # `call id:attempt` is what has an index; `;` is the character after `:`.
-            conditions.append("event_id > ? AND event_id < ?")
-            values.extend((f"{where.call_id}:", f"{where.call_id};"))
-        if after is not None:
-            conditions.append("(started_at < ? OR (started_at = ? AND id < ?))")
-            values.extend((after.started_at, after.started_at, after.id))
-        return await self.database.fetch_all(
-            f"SELECT * FROM usage WHERE {' AND '.join(conditions)} ORDER BY started_at DESC, id DESC LIMIT ?",
-            [*values, limit],
+        if where.tokens is None:
+            return await self.database.fetch_all(*logs_query(where, None, after, limit))
+        found = list[Row]()
+        # One by one, as the index has each of them in order and several together in none.
+        for token in where.tokens:
+            found += await self.database.fetch_all(*logs_query(where, token, after, limit))
+        found.sort(key=lambda row: (row["started_at"], row["id"]), reverse=True)
+        return found[:limit]
+
+    async def by_name(self, dimension: str, within: Days, limit: int | None = None) -> list[tuple[str, Sums]]:
+        """Sums of each name, the most expensive first; without ``limit`` all of them.
+
+        Raises:
+            ApiError: 400, there are more than an answer holds.
+        """
+        rows = await self.database.fetch_all(
+            f"SELECT name, {_ADDED} FROM usage_rollups WHERE {_WITHIN} GROUP BY name"
+            " ORDER BY SUM(cost) DESC, SUM(calls) DESC, name LIMIT ?",
+            (dimension, within.start, within.end, limit or ROWS + 1),
         )
+        return [(str(row["name"]), _sums(row)) for row in _all(rows)]
+
+    async def by_day(self, dimension: str, within: Days) -> list[tuple[int, Sums]]:
+        """Sums of each day over all names, the latest first."""
+        rows = await self.database.fetch_all(
+            f"SELECT start_at, {_ADDED} FROM usage_rollups WHERE {_WITHIN} GROUP BY start_at ORDER BY start_at DESC",
+            (dimension, within.start, within.end),
+        )
+        return [(int(row["start_at"] or 0), _sums(row)) for row in rows]
+
+    async def names(self, dimension: str, within: Days) -> list[str]:
+        """Every name of a dimension, in order.
+
+        Raises:
+            ApiError: 400, there are more than an answer holds.
+        """
+        rows = await self.database.fetch_all(
+            f"SELECT DISTINCT name FROM usage_rollups WHERE {_WITHIN} ORDER BY name LIMIT ?",
+            (dimension, within.start, within.end, ROWS + 1),
+        )
+        return [str(row["name"]) for row in _all(rows)]
+
+    async def points(self, dimension: str, within: Days) -> list[Point]:
+        """Days and names, the latest day first, within it the most expensive first.
+
+        Raises:
+            ApiError: 400, there are more than an answer holds.
+        """
+        rows = await self.database.fetch_all(
+            f"SELECT start_at, name, {_LISTED} FROM usage_rollups WHERE {_WITHIN}"
+            " ORDER BY start_at DESC, cost DESC, name LIMIT ?",
+            (dimension, within.start, within.end, ROWS + 1),
+        )
+        return [_point(row) for row in _all(rows)]
+
+    async def points_of(self, dimension: str, names: Sequence[str], within: Days) -> list[Point]:
+        """Days of these names, the latest first."""
+        found: list[Point] = []
+        for start in range(0, len(names), _NAMES_PER_QUERY):
+            part = names[start : start + _NAMES_PER_QUERY]
+            marks = ", ".join("?" * len(part))
+            rows = await self.database.fetch_all(
+                f"SELECT start_at, name, {_LISTED} FROM usage_rollups WHERE {_WITHIN} AND name IN ({marks})",
+                (dimension, within.start, within.end, *part),
+            )
+            found += [_point(row) for row in rows]
+        return sorted(found, key=lambda point: (-point.day, -point.sums.cost, point.name))
+
+    async def models_of(self, dimension: str, names: Iterable[str], within: Days) -> list[tuple[str, Point]]:
+        """`(name, day and model)` of these names, the latest first."""
+        models = await self.names("model", within)
+        pairs = [f"{name}{_BETWEEN}{model}" for name in names for model in models]
+        return [_apart(point) for point in await self.points_of(f"{dimension}_model", pairs, within)]
+
+    async def models_by_day(self, dimension: str, within: Days) -> list[tuple[str, Point]]:
+        """`(name, day and model)` of everything, the latest first."""
+        return [_apart(point) for point in await self.points(f"{dimension}_model", within)]
+
+
+def _apart(point: Point) -> tuple[str, Point]:
+    name, _, model = point.name.rpartition(_BETWEEN)
+    return name, msgspec.structs.replace(point, name=model)

@@ -116,6 +116,7 @@ def test_no_call_gets_through_after_the_answer_to_a_revocation(managed: Managed)
 
 def test_the_command_line_and_the_gateway_see_each_others_keys(managed: Managed) -> None:
     name = f"from-the-shell-{managed.gateway.pid}"
+    assert managed.post("/team/new", team_id="t-shell").status_code == 200
     made = command(
         managed,
         *("create", "--alias", name, "--model", "priced", "--model", "claude", "--rpm", "50", "--tpm", "5000"),

@@ -87,6 +87,9 @@ def alias() -> str:
 
 def test_every_field_comes_back_as_it_was_sent(managed: Managed) -> None:
     name = alias()
+    managed.post("/organization/new", organization_id="o-1", organization_alias="one")
+    managed.post("/team/new", team_id="t-1", organization_id="o-1")
+    managed.post("/budget/new", budget_id="b-1", max_budget=100)
     answer = managed.post("/key/generate", key_alias=name, tags=["blue", "green"], **SHOWN_AS_SENT)
     assert answer.status_code == 200, answer.text
     made = answer.json()
@@ -98,7 +101,7 @@ def test_every_field_comes_back_as_it_was_sent(managed: Managed) -> None:
         assert shown["tags"] == ["blue", "green"]
         assert shown["key_alias"] == name
     # What a caller may take for a protection although it is only kept is named.
-    assert any("`model_rpm_limit`" in warning for warning in made["warnings"])
+    assert any("`mcp_rpm_limit`" in warning for warning in made["warnings"])
     assert not any("`rpm_limit`" in warning for warning in made["warnings"])
 
 

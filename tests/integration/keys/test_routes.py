@@ -17,7 +17,10 @@ PUBLIC = {
     *("/", "/_health/live", "/_health/ready", "/health/liveliness", "/health/liveness", "/health/readiness"),
     *("/schema", "/schema/openapi.json", "/schema/{path}"),
 }
-OPEN_TO_KEYS = {"/key/info", "/utils/token_counter"}
+OPEN_TO_KEYS = {
+    *("/key/info", "/utils/token_counter", "/team/info", "/user/info", "/v2/user/info", "/user/available_roles")
+}
+"""Where a virtual key sees what is its own."""
 
 
 def operations(managed: Managed) -> list[tuple[str, str]]:

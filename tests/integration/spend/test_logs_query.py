@@ -31,9 +31,11 @@ def test_filters_narrow_and_combine(managed: Managed) -> None:
         (begin + hour, begin + 2 * hour, 0),
         (begin - 2 * hour, begin - hour, 0),
     ):
-        assert len(ids(api_key=mine, start_date=start.isoformat(), end_date=end.isoformat())) == expected
+        assert (
+            len(ids(api_key=mine, start_date=start.isoformat(), end_date=end.isoformat(), summarize=False)) == expected
+        )
     today = begin.date()
-    assert len(ids(api_key=mine, start_date=str(today), end_date=str(datetime.now(UTC).date()))) == 3
+    assert len(ids(api_key=mine, start_date=str(today), end_date=str(datetime.now(UTC).date()), summarize=False)) == 3
     assert ids(api_key=mine, end_date=str(today - timedelta(days=1))) == []
 
 

@@ -29,6 +29,8 @@ def only(managed: Managed, key: str) -> dict[str, Any]:
 
 
 def test_a_record_says_who_what_where_and_how_long(managed: Managed) -> None:
+    assert managed.post("/organization/new", organization_id="o", organization_alias="O").status_code == 200
+    assert managed.post("/team/new", team_id="t", organization_id="o").status_code == 200
     made = managed.post(
         "/key/generate", user_id="u", team_id="t", organization_id="o", tags=["blue"], key_alias="alias-of-a-record"
     ).json()

@@ -22,7 +22,9 @@ PUBLIC = {
     "/health/liveness",
     "/health/readiness",
 }
-OPEN_TO_KEYS = {"/key/info", "/utils/token_counter"}
+OPEN_TO_KEYS = {
+    *("/key/info", "/utils/token_counter", "/team/info", "/user/info", "/v2/user/info", "/user/available_roles")
+}
 
 
 async def test_every_route_has_the_access_it_should(fake_app: FakeApp) -> None:

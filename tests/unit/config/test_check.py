@@ -54,7 +54,7 @@ def test_long_lines_are_cut_around_the_place() -> None:
         "general_settings:\n  master_key: *hunter2\n",
         "general_settings:\n  master_key: a\n  master_key: hunter2\n",
         "general_settings:\n  mastr_key: hunter2\n",
-        "litellm_settings:\n  cache_params: {password: hunter2}\n",
+        "litellm_settings:\n  cache_params: {password: hunter2, zzz: 1}\n",
         "model_list:\n  - model_name: a\n    litellm_params:\n      model: openai/x\n      aws_secret_access_key: hunter2\n",
         "model_list:\n  - model_name: a\n    litellm_params:\n      model: openai/x\n      rpm: sk-hunter2\n",
         "general_settings: {database_url: 'postgres://me:hunter2@host/db', zzz: 1}\n",

@@ -192,7 +192,7 @@ def test_known_keys_without_effect_say_so(text: str, path: str) -> None:
             "litellm_settings: {upperbound_key_generate_params: {max_budget: 1}}",
             "litellm_settings.upperbound_key_generate_params",
         ),
-        ("litellm_settings: {max_budget: 100}", "litellm_settings.max_budget"),
+        ("router_settings: {provider_budget_config: {openai: 1}}", "router_settings.provider_budget_config"),
     ],
 )
 def test_protections_that_are_not_enforced_stand_out(text: str, path: str) -> None:

@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from tests.conftest import FakeApp
-from tests.unit.engine.test_usage import record
+from tests.unit.ledger.test_usage import record
 
 
 async def test_the_largest_spend_that_is_accepted_can_still_grow(fake_app: FakeApp) -> None:

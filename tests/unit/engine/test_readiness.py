@@ -57,7 +57,7 @@ async def test_a_store_that_fails_for_long_is_not_ready_until_it_works(
 
     fake_app.engine.usage = [{}]
     with monkeypatch.context() as broken:
-        broken.setattr(runtime.usage, "_commit", fail)
+        broken.setattr(runtime.ledger, "commit", fail)
         with pytest.raises(DatabaseUnavailable):
             await runtime.usage.flush()
         now[0] = STORE_PATIENCE_S - 1
@@ -86,7 +86,7 @@ async def test_a_writer_that_has_ended_is_not_ready_and_is_begun_again(
         async def die() -> int:
             raise RuntimeError("a defect")
 
-        broken.setattr(writer, "flush", die)
+        broken.setattr(writer, "_work", die)
         # Found by the watch itself: nobody asks.
         await _until(lambda: not _told(fake_app))
         assert (await fake_app.client.get("/_health/ready")).status_code == 503

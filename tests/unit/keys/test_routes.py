@@ -80,6 +80,8 @@ def test_every_field_of_litellm_is_known() -> None:
 
 async def test_generate_stores_a_digest_and_tells_the_data_plane(fake_app: FakeApp) -> None:
     before = time.time() * 1000
+    await _post(fake_app, "/organization/new", organization_id="o", organization_alias="org")
+    await _post(fake_app, "/team/new", team_id="t", organization_id="o")
     key = await fake_app.new_key(
         key_alias="team-a",
         max_budget=0.1,
@@ -146,7 +148,7 @@ async def test_a_misspelt_field_gets_a_suggestion(fake_app: FakeApp) -> None:
 
 
 async def test_fields_without_effect_are_named(fake_app: FakeApp) -> None:
-    key = await fake_app.new_key(guardrails=["pii"], model_rpm_limit={"demo": 1})
+    key = await fake_app.new_key(guardrails=["pii"], model_rpm_limit={"demo": 1}, tag_rpm_limit={"x": 1})
     assert len(key["warnings"]) == 2
     assert key["guardrails"] == ["pii"]
     assert "warnings" not in await fake_app.new_key(key_alias="plain")

@@ -1,4 +1,4 @@
-"""Migrations and transactions of the SQLite store."""
+"""The SQLite file, and the rules of migrations."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from penstock.persistence import Conflict, DatabaseUnavailable, MigrationError, SqliteDatabase, Transaction
-from penstock.persistence.migrations import available, pending
+from penstock.persistence import DatabaseUnavailable, Migration, MigrationError, SqliteDatabase
+from penstock.persistence.migrations import Applied, available, pending
+from penstock.persistence.sqlite import read_status
 
 
 async def test_opening_migrates_once_and_keeps_the_file_private(tmp_path: Path) -> None:
@@ -44,101 +45,38 @@ async def test_a_file_of_something_else_is_refused_in_words(tmp_path: Path) -> N
 def test_a_changed_or_unknown_migration_is_refused() -> None:
     steps = available("sqlite")
     with pytest.raises(MigrationError, match="changed"):
-        pending(steps, {1: "other"})
-    with pytest.raises(MigrationError, match="newer"):
-        pending(steps, {9_999: "x"})
+        pending(steps, [Applied(1, "other")])
+    with pytest.raises(MigrationError, match=r"9999.*newer"):
+        pending(steps, [Applied(9_999, "x", is_contract=True)])
 
 
-async def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
-    database = await SqliteDatabase.open(tmp_path / "a.db")
-    insert = "INSERT INTO spend_totals VALUES (?, 1, 1, 1, 1)"
+@pytest.mark.parametrize("dialect", ["sqlite", "postgres"])
+def test_a_newer_schema_that_only_adds_is_tolerated(dialect: str) -> None:
+    steps = available(dialect)
+    applied = [Applied(step.number, step.checksum) for step in steps]
+    assert pending(steps, [*applied, Applied(9_999, "x")]) == []
+    assert pending(steps, [Applied(9_999, "x"), *applied[:-1]]) == steps[-1:]
 
-    async def twice() -> None:
-        async with database.transaction() as tx:
-            await tx.execute(insert, ("a",))
-            await tx.execute(insert, ("a",))
 
-    with pytest.raises(Conflict):
-        await twice()
-    assert await database.fetch_all("SELECT * FROM spend_totals") == []
-    async with database.transaction() as tx:
-        await tx.execute(insert, ("a",))
-        assert await database.fetch_all("SELECT * FROM spend_totals") == []
-    assert len(await database.fetch_all("SELECT * FROM spend_totals")) == 1
+def test_a_migration_says_by_a_line_of_its_own_that_it_takes_away() -> None:
+    marked = Migration(1, "0001_x.sql", "-- contract: `a` is used by nobody since 1.2\nDROP TABLE a;", "")
+    assert marked.is_contract
+    assert not Migration(1, "0001_x.sql", "SELECT 1; -- contract\n-- contracts", "").is_contract
+
+
+async def test_the_records_of_the_first_versions_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    first = available("sqlite")[0]
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(first.sql)
+        old.execute(
+            "CREATE TABLE schema_migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL,"
+            " applied_at INTEGER NOT NULL) STRICT"
+        )
+        old.execute("INSERT INTO schema_migrations VALUES (1, ?, ?, 5)", (first.name, first.checksum))
+        old.commit()
+    applied, waiting = read_status(path)
+    assert [row["number"] for row in applied] == [1]
+    database = await SqliteDatabase.open(path)
     await database.close()
-
-
-async def test_a_unit_of_work_is_one_transaction(tmp_path: Path) -> None:
-    database = await SqliteDatabase.open(tmp_path / "a.db")
-    insert = "INSERT INTO spend_totals VALUES (?, 1, 1, 1, 1)"
-
-    async def work(tx: Transaction) -> list[object]:
-        await tx.execute_many(insert, [("a",), ("b",)])
-        assert await tx.execute("UPDATE spend_totals SET calls = 2") == 2
-        assert await tx.fetch_one("SELECT scope FROM spend_totals WHERE scope = 'c'") is None
-        return [dict(row) for row in await tx.fetch_all("SELECT scope, calls FROM spend_totals ORDER BY scope")]
-
-    for gently in (False, True):
-        written = [{"scope": "a", "calls": 2}, {"scope": "b", "calls": 2}]
-        assert await database.run(work, gently=gently) == written
-        assert await database.fetch_all("SELECT scope, calls FROM spend_totals ORDER BY scope") == written
-        with pytest.raises(Conflict):
-            await database.run(work, gently=gently)
-        assert len(await database.fetch_all("SELECT * FROM spend_totals")) == 2
-        async with database.transaction() as tx:
-            await tx.execute("DELETE FROM spend_totals")
-    await database.close()
-
-
-async def test_a_unit_of_work_that_fails_or_waits_for_something_else_leaves_nothing(tmp_path: Path) -> None:
-    database = await SqliteDatabase.open(tmp_path / "a.db")
-    insert = "INSERT INTO spend_totals VALUES ('a', 1, 1, 1, 1)"
-
-    async def fails(tx: Transaction) -> None:
-        await tx.execute(insert)
-        raise LookupError("planted")
-
-    async def waits(tx: Transaction) -> None:
-        await tx.execute(insert)
-        await asyncio.sleep(0)
-
-    with pytest.raises(LookupError, match="planted"):
-        await database.run(fails)
-    with pytest.raises(RuntimeError, match="nothing else"):
-        await database.run(waits)
-    with pytest.raises(DatabaseUnavailable, match="no such table"):
-        await database.run(lambda tx: tx.execute("DELETE FROM nowhere"))
-    assert await database.fetch_all("SELECT * FROM spend_totals") == []
-    await database.close()
-
-
-async def test_who_is_cancelled_leaves_the_store_usable(tmp_path: Path) -> None:
-    database = await SqliteDatabase.open(tmp_path / "a.db")
-    insert = "INSERT INTO spend_totals VALUES (?, 1, 1, 1, 1) ON CONFLICT (scope) DO NOTHING"
-
-    async def at_once(name: str) -> None:
-        await database.run(lambda tx: tx.execute(insert, (name,)))
-
-    async def step_by_step(name: str) -> None:
-        async with database.transaction() as tx:
-            await tx.execute(insert, (name,))
-            await tx.execute(insert, (name + "!",))
-
-    # After so many turns of the loop: before it has the lock, at every statement, and when it is over.
-    for turns in range(24):
-        for name, work in (("once", at_once), ("steps", step_by_step)):
-            task = asyncio.ensure_future(work(f"{name}-{turns:02}"))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            task.cancel()
-            if turns % 2:
-                # Once more, while it rolls back.
-                await asyncio.sleep(0)
-                task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            await at_once("after")
-    found = [str(row["scope"]) for row in await database.fetch_all("SELECT scope FROM spend_totals ORDER BY scope")]
-    steps = [scope for scope in found if scope.startswith("steps")]
-    assert "after" in found
-    assert [scope for scope in steps if scope.endswith("!")] == [f"{scope}!" for scope in steps if scope[-1] != "!"]
-    await database.close()
+    assert database.applied == [step.name for step in waiting]

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from penstock.engine.rejected import FILE_NAME
+from penstock.ledger.rejected import FILE_NAME
 from penstock.persistence import DatabaseUnavailable
 from tests.conftest import FakeApp
-from tests.unit.engine.test_usage import record
+from tests.unit.ledger.test_usage import record
 
 
 async def _rejected(fake_app: FakeApp) -> list[dict[str, Any]]:
@@ -66,10 +66,11 @@ async def test_a_key_whose_spend_cannot_grow_stops_no_other(fake_app: FakeApp) -
     fake_app.engine.usage = [record(number, (full, other)[number % 2]["token"]) for number in range(1, 601)]
     await fake_app.runtime.usage.flush()
     assert fake_app.engine.usage == []
-    assert len(await _written(fake_app)) == 300
+    assert len(await _written(fake_app)) == 600, "they are in the ledger, but nobody could be charged"
     assert len(await _rejected(fake_app)) == 300
     assert (await fake_app.runtime.keys.find(other["token"])).spend == 300_000
-    assert fake_app.runtime.usage.last_seq == 599
+    assert await fake_app.runtime.database.fetch_all("SELECT * FROM ledger_pending") == []
+    assert (await fake_app.runtime.spend.totals()).calls == 600
 
 
 async def test_a_record_that_comes_twice_is_kept_once(fake_app: FakeApp) -> None:

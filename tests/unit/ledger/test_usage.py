@@ -10,11 +10,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from penstock.engine import usage
 from penstock.engine.events import UsageRecord
 from penstock.engine.readiness import StoreHealth
-from penstock.engine.rejected import Rejected
-from penstock.engine.usage import UsageWriter
+from penstock.ledger import direct
+from penstock.ledger.apply import Ledger
+from penstock.ledger.direct import UsageWriter
+from penstock.ledger.queue import EngineQueue
+from penstock.ledger.rejected import Rejected
+from penstock.ledger.store import LedgerStore
 from penstock.persistence import DatabaseUnavailable, SqliteDatabase, Transaction
 from penstock.spend.service import SpendService
 from penstock.spend.store import SpendStore
@@ -121,7 +124,7 @@ async def test_what_is_absent_is_null_in_the_ledger(fake_app: FakeApp) -> None:
     [(0, 1.0, 0.25), (3, 0.25, 0.25), (512, 0.1, 0.1), (6_000, 0.25, 512 / 24_000), (100_000, 0.25, 0.02)],
 )
 def test_the_writer_waits_for_about_a_batch_within_bounds(written: int, within_s: float, pause: float) -> None:
-    assert usage._pause(written, within_s) == pytest.approx(pause)
+    assert direct._pause(written, within_s, 0.25) == pytest.approx(pause)
 
 
 async def test_records_wait_for_a_database_that_fails(fake_app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +135,7 @@ async def test_records_wait_for_a_database_that_fails(fake_app: FakeApp, monkeyp
         raise DatabaseUnavailable("disk full")
 
     with monkeypatch.context() as broken:
-        broken.setattr(fake_app.runtime.usage, "_charge", fail)
+        broken.setattr(fake_app.runtime.ledger.store, "postpone", fail)
         with pytest.raises(DatabaseUnavailable):
             await fake_app.runtime.usage.flush()
         assert len(fake_app.engine.usage) == 1
@@ -222,9 +225,10 @@ async def test_logs_are_paged_by_cursor_and_filtered(fake_app: FakeApp) -> None:
 
 
 @pytest.mark.parametrize("keeps_logs", [True, False])
+@pytest.mark.parametrize("postpones", [True, False])
 @pytest.mark.parametrize("turns", range(1, 6))
 async def test_who_is_cancelled_leaves_no_record_to_be_counted_twice(
-    tmp_path: Path, keeps_logs: bool, turns: int
+    tmp_path: Path, keeps_logs: bool, postpones: bool, turns: int
 ) -> None:
     class Queue:
         """One batch, until it is acknowledged."""
@@ -242,26 +246,25 @@ async def test_who_is_cancelled_leaves_no_record_to_be_counted_twice(
         def ack_usage(self, seq: int) -> None:
             self.waiting.clear()
 
+    charged: list[int] = []
+
     async def charge(tx: Transaction, records: list[UsageRecord]) -> None:
-        return
+        charged.append(len(records))
 
     database = await SqliteDatabase.open(tmp_path / "a.db")
     try:
-        spend = SpendService(SpendStore(database))
-        spend.keeps_logs = keeps_logs
-        writer = UsageWriter(Queue(), database, Rejected(spend.put_aside, tmp_path), StoreHealth())
-        writer.attach(spend.append, charge)
-
-        async def change() -> None:
-            async with writer.settled():
-                return
-
-        task = asyncio.ensure_future(change())
+        store = LedgerStore(database)
+        ledger = Ledger(store, Rejected(store.put_aside, tmp_path), postpones=postpones)
+        ledger.keeps_rows = keeps_logs
+        ledger.attach(charge)
+        writer = UsageWriter(EngineQueue(Queue(), "i"), ledger, StoreHealth())
+        task = asyncio.ensure_future(writer.flush())
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await writer.flush()
-        assert (await spend.totals()).calls == 100
+        assert (await SpendService(SpendStore(database)).totals()).calls == 100
+        assert sum(charged) == 100
     finally:
         await database.close()

@@ -1,6 +1,6 @@
 """Usage records that the ledger cannot take are put aside here, so that one of them does not hold up all the others.
 
-Apart from the usage writer because this has to work when what the writer relies on does not: the record is kept as
+Apart from the writers because this has to work when what they rely on does not: the record is kept as
 text, whatever it holds, in a table and, when even that fails, in a file.
 """
 

@@ -1,0 +1,1 @@
+"""Alerts about budgets: noted in the transaction that charges, delivered to a webhook afterwards."""

@@ -1,0 +1,221 @@
+"""The domains above keys, put together: teams, users, organizations, customers, budgets, tags, and their scopes.
+
+Apart from the runtime because they are one web of services over one database, and what concerns several of them at once
+(deleting a user, a new owner of a key) has its place here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from penstock.alerts.service import AlertService
+from penstock.alerts.store import AlertStore
+from penstock.audit import AuditTrail
+from penstock.budgets.service import BudgetService
+from penstock.budgets.store import BudgetStore
+from penstock.config import ConfigError, Problem
+from penstock.config.schema import Config
+from penstock.customers.service import CustomerService
+from penstock.customers.store import CustomerStore
+from penstock.durations import parse_duration
+from penstock.engine.snapshot import Settings, Snapshot
+from penstock.errors import bad_request
+from penstock.keys.owners import KeyOwners
+from penstock.keys.service import KeyService
+from penstock.keys.under import KeysUnder
+from penstock.money import nanos_from_dollars
+from penstock.organizations.models import OrganizationMemberInput
+from penstock.organizations.service import OrganizationService
+from penstock.organizations.store import OrganizationStore
+from penstock.persistence import Database
+from penstock.scopes import names
+from penstock.scopes.service import Defaults, ScopeService, Settlement, table_of
+from penstock.scopes.store import ScopeStore
+from penstock.tags.service import TagService
+from penstock.tags.store import TagStore
+from penstock.teams.members import MemberService
+from penstock.teams.models import AddMembersRequest, Member, MemberRole
+from penstock.teams.service import TeamService
+from penstock.teams.store import TeamStore
+from penstock.users.models import NewUserRequest, User
+from penstock.users.service import UserService
+from penstock.users.store import UserStore
+
+
+class Entities:
+    """One per process."""
+
+    def __init__(
+        self,
+        database: Database,
+        audit: AuditTrail,
+        keys: KeyService,
+        changed: Callable[[], Awaitable[None]],
+        engine: object = None,
+        settlement: Settlement | None = None,
+        incarnation: str = "",
+    ) -> None:
+        """`changed`: whether customers or tags have limits may have changed. `engine`, `settlement` and `incarnation` are
+        of the data plane that is told of changes; without, there is none here."""
+        under = KeysUnder(database)
+        self._database = database
+        self._keys = keys
+        self._under = under
+        self.alerts = AlertService(AlertStore(database))
+        self.scopes = ScopeService(
+            ScopeStore(database, incarnation), audit, self.alerts, under.predecessors, table_of(engine), settlement
+        )
+        self.scopes.attach(self._relist)
+        self.budgets = BudgetService(BudgetStore(database), audit, self.scopes)
+        self.users = UserService(UserStore(database), audit, self.scopes)
+        self.organizations = OrganizationService(OrganizationStore(database), audit, self.scopes, self.users)
+        teams = TeamStore(database)
+        self.teams = TeamService(teams, audit, self.scopes, self.budgets, self.organizations, keys, under)
+        self.members = MemberService(teams, audit, self.scopes, self.teams, self.users, keys, under)
+        self.customers = CustomerService(CustomerStore(database), audit, self.scopes, changed)
+        self.tags = TagService(TagStore(database), audit, self.scopes, changed)
+
+    async def configure(self, config: Config) -> None:
+        """Take over what the configuration says of budgets and alerts.
+
+        Raises:
+            ConfigError: a budget window is not a duration.
+        """
+        settings = config.litellm_settings
+        for field in ("budget_duration", "internal_user_budget_duration"):
+            _check_duration(getattr(settings, field), field)
+        budget = settings.max_budget
+        await self.scopes.set_defaults(
+            Defaults(
+                proxy_budget=None if budget is None else nanos_from_dollars(budget, "max_budget"),
+                proxy_duration=settings.budget_duration,
+                customer_budget=None
+                if settings.max_end_user_budget is None
+                else nanos_from_dollars(settings.max_end_user_budget, "max_end_user_budget"),
+                customer_budget_id=settings.max_end_user_budget_id,
+                track_customers=not settings.disable_end_user_cost_tracking,
+            )
+        )
+        user = settings.max_internal_user_budget
+        self.users.default_budget = None if user is None else nanos_from_dollars(user, "max_internal_user_budget")
+        self.users.default_duration = settings.internal_user_budget_duration
+        self.alerts.url = config.penstock.alerts.webhook_url or _litellm_webhook(config)
+
+    async def create_user(self, request: NewUserRequest, actor: str) -> User:
+        """A new user, who is a member of the named teams and organizations from the start."""
+        teams = [] if request.teams is UNSET else request.teams or []
+        wanted = [_membership(team) for team in teams]
+        for team in wanted:
+            await self.teams.get(team.team_id)
+        organizations = [] if request.organizations is UNSET else list(request.organizations or [])
+        if isinstance(request.organization_id, str):
+            organizations.append(request.organization_id)
+        for organization_id in organizations:
+            await self.organizations.get(organization_id)
+        user = await self.users.create(request, actor)
+        for team in wanted:
+            for member in team.member if isinstance(team.member, list) else [team.member]:
+                member.user_id = user.user_id
+            await self.members.add(team, actor)
+        for organization_id in dict.fromkeys(organizations):
+            member_of = [OrganizationMemberInput(user_id=user.user_id)]
+            await self.organizations.add_members(organization_id, member_of, actor)
+        return user
+
+    async def delete_users(self, ids: Sequence[str], actor: str) -> int:
+        """Remove users with their keys and memberships; 404 when one does not exist, and then none is removed."""
+        users = [await self.users.get(user_id) for user_id in dict.fromkeys(ids)]
+        for user in users:
+            name = names.user(user.user_id)
+            await self._delete_keys(name, actor)
+            async with self._database.transaction() as tx:
+                gone = await self.members.forget_user(tx, user.user_id)
+                await self.organizations.forget_user(tx, user.user_id)
+                await self.users.delete(tx, user, actor)
+            await self._delete_keys(name, actor)
+            await self.scopes.publish([*gone, name])
+        return len(users)
+
+    async def delete_organizations(self, ids: Sequence[str], actor: str) -> None:
+        """Remove organizations with their teams, and the keys of both."""
+        for organization_id in ids:
+            teams = [team.team_id for team in await self.teams.of_organization(organization_id)]
+            if teams:
+                await self.teams.delete(teams, actor)
+            await self._delete_keys(names.organization(organization_id), actor)
+            await self.organizations.delete(organization_id, actor)
+
+    async def _delete_keys(self, scope: str, actor: str) -> None:
+        tokens = await self._under.tokens(scope)
+        if tokens:
+            await self._keys.delete(tokens, actor)
+
+    async def _relist(self, scopes: list[str]) -> None:
+        """Give the data plane the keys under these scopes again."""
+        tokens: dict[str, None] = {}
+        for scope in scopes:
+            tokens.update(dict.fromkeys(await self._under.tokens(scope)))
+        if tokens:
+            await self._keys.refresh(tokens)
+
+
+async def beside(database: Database, audit: AuditTrail, keys: KeyService, config: Config) -> Entities:
+    """The domains of a process without a data plane, such as a command or a coworker; gateways follow by the audit trail.
+
+    Raises:
+        ConfigError: the configuration's budgets cannot be used.
+    """
+
+    async def nothing() -> None:
+        return
+
+    entities = Entities(database, audit, keys, nothing)
+    await entities.configure(config)
+    keys.attach(KeyOwners(entities))
+    return entities
+
+
+def asking(snapshot: Snapshot, customers: bool, request_tags: bool) -> Snapshot:
+    """The snapshot with what the data plane shall ask Python about, if it is one that can."""
+    known = Settings.__struct_fields__
+    asks = {"customers": customers, "request_tags": request_tags}
+    changes = {name: value for name, value in asks.items() if name in known}
+    if not changes:
+        return snapshot
+    return msgspec.structs.replace(snapshot, settings=msgspec.structs.replace(snapshot.settings, **changes))
+
+
+def _membership(team: Any) -> AddMembersRequest:
+    if isinstance(team, str):
+        return AddMembersRequest(team_id=team, member=Member())
+    if not isinstance(team, dict) or not isinstance(team.get("team_id"), str):
+        raise bad_request("`teams` must be ids of teams, or objects with a `team_id`", "teams")
+    if team.get("user_role") not in (None, "admin", "user"):
+        raise bad_request("`teams`: `user_role` must be `admin` or `user`", "teams")
+    role: MemberRole = "admin" if team.get("user_role") == "admin" else "user"
+    return AddMembersRequest(
+        team_id=team["team_id"], member=Member(role=role), max_budget_in_team=team.get("max_budget_in_team")
+    )
+
+
+def _check_duration(text: str | None, field: str) -> None:
+    try:
+        if text is not None:
+            parse_duration(text, field)
+    except ValueError as error:
+        problem = Problem(severity="error", path=f"litellm_settings.{field}", message=str(error))
+        raise ConfigError([problem]) from error
+
+
+def _litellm_webhook(config: Config) -> str | None:
+    """LiteLLM's `alert_to_webhook_url`: by kind of alert an address or several, of which the first is used."""
+    urls = config.general_settings.alert_to_webhook_url
+    kept = urls.get("budget_alerts")
+    found = kept.value if kept is not None else None
+    if isinstance(found, list):
+        found = found[0] if found else None
+    return found if isinstance(found, str) and found.startswith(("http://", "https://")) else None

@@ -1,0 +1,59 @@
+"""Which keys stand under a team, a user, an organization or a tag.
+
+Apart from the store of single keys because its questions come from the domains above: whose change concerns which keys.
+"""
+
+# ruff: noqa: S608 - names of tables and columns are the program's own; values are bound
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from penstock.persistence import Database, Transaction
+from penstock.tables import marks, parts
+
+_LEVELS = {"team": "team_id", "user": "user_id", "org": "org_id"}
+
+
+def _pattern(tag: str) -> str:
+    text = msgspec.json.encode(tag).decode()
+    return "%" + text.replace("!", "!!").replace("%", "!%").replace("_", "!_") + "%"
+
+
+class KeysUnder:
+    """Queries over `keys` by owner."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def tokens(self, scope: str) -> list[str]:
+        """Tokens of the keys under the scope `kind:id` (`team`, `user`, `org`, `member`, `tag` or `key`)."""
+        kind, _, id = scope.partition(":")
+        if kind == "key":
+            return [id]
+        if kind == "tag":
+            # What is found this way may be part of another tag; a key too many does no harm.
+            return await self._tokens("tags LIKE ? ESCAPE '!'", _pattern(id))
+        if kind == "member":
+            # Ids may hold slashes, so every way to split is tried.
+            ways = [(id[:at], id[at + 1 :]) for at, letter in enumerate(id) if letter == "/"]
+            found = [await self._tokens("team_id = ? AND user_id = ?", *way) for way in ways]
+            return [token for tokens in found for token in tokens]
+        return await self._tokens(f"{_LEVELS[kind]} = ?", id) if kind in _LEVELS else []
+
+    async def predecessors(self, tx: Transaction, tokens: Sequence[str]) -> dict[str, str]:
+        """The present tokens of keys, by a token that they had before they were regenerated."""
+        found: dict[str, str] = {}
+        for part in parts(tokens):
+            sql = f"SELECT old_token, token FROM key_predecessors WHERE old_token IN ({marks(len(part))})"
+            found.update({str(row["old_token"]): str(row["token"]) for row in await tx.fetch_all(sql, part)})
+        return found
+
+    async def move_to_organization(self, tx: Transaction, team_id: str, organization_id: str | None) -> None:
+        """The keys of a team belong to its organization."""
+        await tx.execute("UPDATE keys SET org_id = ? WHERE team_id = ?", (organization_id, team_id))
+
+    async def _tokens(self, condition: str, *values: str) -> list[str]:
+        rows = await self._database.fetch_all(f"SELECT token FROM keys WHERE {condition}", values)
+        return [str(row["token"]) for row in rows]

@@ -1,0 +1,169 @@
+"""Everything of the ledger that one gateway runs: the way of its own records, and its share of the work for all.
+
+Apart from the runtime because its order is its own: what a former run left is applied before anything new, the writer is
+stopped after the data plane, and the last records go straight to the database, whoever else could have written them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from penstock.engine import background
+from penstock.engine.call_log import tell
+from penstock.engine.readiness import StoreHealth
+from penstock.ledger.apply import Charge, Ledger
+from penstock.ledger.coworker import AfterCommit, Coworker
+from penstock.ledger.direct import UsageWriter
+from penstock.ledger.leader import DatabaseLease, Fence, Job, Leader, Lease, RedisLease, SoleLease, holder_name
+from penstock.ledger.queue import EngineQueue
+from penstock.ledger.rejected import Rejected
+from penstock.ledger.retention import Retention
+from penstock.ledger.settings import LedgerOptions
+from penstock.ledger.store import LedgerStore
+from penstock.ledger.stream import StreamWriter
+from penstock.ledger.tidy import Tidy
+from penstock.persistence import Database, DatabaseUnavailable
+from penstock.shared.redis import SharedRedis
+from penstock.uninterrupted import to_the_end
+
+logger = logging.getLogger("penstock.ledger")
+
+_FLUSH_ATTEMPTS = 20
+_FLUSH_PAUSE_S = 0.25
+_HOURLY_S = 3_600.0
+
+
+def make_ledger(database: Database, data_dir: Path) -> Ledger:
+    """The ledger in a database, with nobody charged yet. ``data_dir`` takes what no table can."""
+    store = LedgerStore(database)
+    return Ledger(store, Rejected(store.put_aside, data_dir), postpones=database.dialect == "sqlite")
+
+
+class Accounting:
+    """One per gateway."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        queue: EngineQueue,
+        health: StoreHealth,
+        redis: SharedRedis | None,
+        options: LedgerOptions,
+    ) -> None:
+        """``redis`` is used with a database that several processes share, and only then."""
+        self.ledger = ledger
+        self.usage: UsageWriter
+        self._database = database = ledger.store.database
+        self._queue = queue
+        holder, is_shared = holder_name(), database.dialect != "sqlite"
+        lease: Lease = DatabaseLease(database, holder) if is_shared else SoleLease()
+        self._after: list[AfterCommit] = []
+        self._coworker: Coworker | None = None
+        if redis is not None and is_shared:
+            self.usage = StreamWriter(queue, ledger, health, redis, options.longest_stream)
+            lease = RedisLease(redis, holder)
+            if options.runs_coworker:
+                self._coworker = Coworker(redis, ledger, self._after)
+        else:
+            self.usage = UsageWriter(queue, ledger, health)
+        retention = Retention(database, options.kept_ms, partitioned=database.dialect == "postgres")
+        self.leader = Leader(
+            lease,
+            database,
+            [
+                Job("months", _HOURLY_S, retention.make_months),
+                Job("retention", _HOURLY_S, retention.expire),
+            ],
+        )
+        if redis is not None and is_shared:
+            self.leader.add(Job("tidy", _HOURLY_S, Tidy(redis, database).work))
+        self._working: asyncio.Task[None] | None = None
+
+    def attach(self, *charges: Charge) -> None:
+        """Name domains that spending concerns."""
+        self.ledger.attach(*charges)
+
+    def after_commit(self, *told: AfterCommit) -> None:
+        """Name who is told of what the coworker has committed, before gateways are."""
+        self._after.extend(told)
+
+    def every(self, name: str, seconds: float, *works: Callable[[], Awaitable[object]]) -> None:
+        """Have something done that only one process does."""
+
+        async def work(_: Fence) -> None:
+            for one in works:
+                await one()
+
+        self.leader.add(Job(name, seconds, work))
+
+    async def replay(self) -> int:
+        """Bring what former runs on this machine could not into the ledger; returns how many records.
+
+        Raises:
+            DatabaseUnavailable: it stays where it is.
+        """
+        total = 0
+        try:
+            left = self._queue.recovered()
+        except OSError as error:
+            logger.critical(
+                "what a former run left behind cannot be read; it stays where it is",
+                extra={"event": "usage.recovery", "reason": str(error)},
+            )
+            left = []
+        for batch in left:
+            try:
+                applied = await self.ledger.commit([batch])
+            except DatabaseUnavailable:
+                raise
+            except Exception:  # noqa: BLE001 - which record it is about is found out one by one
+                await self.ledger.commit_singly([batch], lambda applied: tell(applied.fresh))
+            else:
+                tell(applied.fresh)
+            total += batch.count
+        if left:
+            self._queue.forget_recovered()
+        if total:
+            logger.warning(
+                "records that a former run left behind are in the ledger now",
+                extra={"event": "usage.recovered", "records": total},
+            )
+        if self.ledger.postpones:
+            await self.ledger.charge_postponed()
+        return total
+
+    def start(self) -> None:
+        """Begin in the background."""
+        self.usage.start()
+        self.leader.start()
+        if self._coworker is not None:
+            self._working = background.start(self._coworker.run(), "coworker")
+
+    async def flush(self, waiting: Callable[[], int]) -> None:
+        """Write out what the data plane has settled, waiting a while for a database that does not answer.
+
+        ``waiting`` says how many records there are.
+        """
+        for attempt in range(_FLUSH_ATTEMPTS):
+            try:
+                await self.usage.flush()
+                return
+            except DatabaseUnavailable as error:
+                if attempt == _FLUSH_ATTEMPTS - 1:
+                    logger.critical(
+                        "usage records are not in the database, which did not answer before the process ended",
+                        extra={"event": "usage.lost", "records": waiting(), "reason": str(error)},
+                    )
+                await asyncio.sleep(_FLUSH_PAUSE_S)
+
+    async def stop(self) -> None:
+        """End the background work; what is queued is left to :meth:`flush`."""
+        await self.leader.stop()
+        if self._coworker is not None and self._working is not None:
+            self._coworker.stop()
+            await to_the_end(asyncio.gather(self._working, return_exceptions=True))
+            self._working = None
+        await self.usage.stop()

@@ -1,0 +1,103 @@
+"""The data plane's queue of records as the ledger uses it: batches with ordinals, acknowledged by ordinal.
+
+Apart from the writers because this is the only place that knows how the extension counts.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from penstock.ledger import records as texts
+from penstock.ledger.records import Batch
+
+
+class UsageSource(Protocol):
+    """The part of `penstock._core.Engine` that holds settled records."""
+
+    def take_usage(self, limit: int, after: int = 0) -> bytes:
+        """The oldest records with a higher ordinal, which stay queued."""
+
+    def ack_usage(self, seq: int) -> None:
+        """Forget the records up to this ordinal."""
+
+    def recovered_usage(self) -> bytes:
+        """What processes that were killed left in their journals."""
+
+    def forget_recovered(self) -> None:
+        """Remove these journals."""
+
+
+class EngineQueue:
+    """Records of one incarnation, numbered 1, 2, 3, ... in the order in which they were settled."""
+
+    def __init__(self, source: UsageSource, incarnation: str) -> None:
+        self.incarnation = incarnation
+        self.acknowledged = 0
+        """Ordinal up to which every record is in the ledger and forgotten here."""
+        self._source = source
+
+    def take(self, limit: int, after: int | None = None) -> Batch | None:
+        """The oldest records with ordinals above ``after`` (default: above what is acknowledged); they stay queued."""
+        rows = self._source.take_usage(limit, self.acknowledged if after is None else after)
+        if rows == texts.NOTHING:
+            return None
+        return Batch(self.incarnation, texts.seq_of(rows), rows, texts.count(rows))
+
+    def acknowledge(self, ordinal: int) -> None:
+        """Every record up to this ordinal is in the ledger: forget them. Idempotent."""
+        if ordinal > self.acknowledged:
+            self._source.ack_usage(ordinal)
+            self.acknowledged = ordinal
+
+    def recovered(self) -> list[Batch]:
+        """Records of incarnations that ended before they were acknowledged, as the journals have them.
+
+        Raises:
+            OSError: a journal cannot be read.
+        """
+        return batches_of(self._source.recovered_usage())
+
+    def forget_recovered(self) -> None:
+        """They are in the ledger."""
+        self._source.forget_recovered()
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """A record of an incarnation that has ended."""
+
+    incarnation: str
+    row: msgspec.Raw
+
+
+_recovered = msgspec.json.Decoder(list[Recovered])
+
+
+def batches_of(recovered: bytes) -> list[Batch]:
+    """What a journal left, as batches: records of an incarnation whose ordinals follow each other are one.
+
+    Ordinals of the same incarnation may have been applied already, or be absent (0).
+    """
+    by_incarnation: dict[str, list[tuple[int, bytes]]] = {}
+    for one in _recovered.decode(recovered):
+        row = bytes(one.row)
+        by_incarnation.setdefault(one.incarnation, []).append((texts.seq_of(b"[" + row + b"]"), row))
+    batches: list[Batch] = []
+    for incarnation in sorted(by_incarnation):
+        run: list[bytes] = []
+        first = 0
+        for seq, row in sorted(by_incarnation[incarnation]):
+            if run and (not first or seq != first + len(run)):
+                batches.append(_batch(incarnation, first, run))
+                run = []
+            if not run:
+                first = seq
+            run.append(row)
+        if run:
+            batches.append(_batch(incarnation, first, run))
+    return batches
+
+
+def _batch(incarnation: str, first: int, rows: list[bytes]) -> Batch:
+    return Batch(incarnation, first, b"[" + b",".join(rows) + b"]", len(rows))

@@ -1,0 +1,232 @@
+"""SQL of the ledger: usage rows, rollups, totals, watermarks, and what waits to be charged.
+
+Statements come in few shapes, whatever the size of a batch: a connection keeps every shape it prepared, and one of
+thousands of parameters weighs megabytes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from itertools import chain
+
+import msgspec
+from msgspec.structs import astuple
+
+from penstock.engine.events import UsageRecord
+from penstock.ledger.progress import Progress
+from penstock.ledger.rejected import RejectedRecord
+from penstock.ledger.rollups import Row
+from penstock.persistence import Database, Transaction
+from penstock.tables import SIZES, by_column, parts
+
+_COLUMNS = UsageRecord.__struct_fields__
+_ABSENT = {
+    **dict.fromkeys(("key_alias", "user_id", "team_id", "org_id", "end_user", "error_code"), "NULLIF(?, '')"),
+    "ttft_us": "NULLIF(CAST(? AS BIGINT), -1)",
+}
+"""How a record's way to say that there is nothing becomes NULL."""
+_ROW = f"({', '.join(_ABSENT.get(column, '?') for column in _COLUMNS)})"
+_INSERTS = {
+    size: f"INSERT INTO usage ({', '.join(_COLUMNS)}) VALUES {', '.join([_ROW] * size)} ON CONFLICT DO NOTHING"
+    for size in SIZES
+}
+_SUMS = ("calls", "failed_calls", "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "cost")
+_UPSERTS = {
+    size: f"INSERT INTO usage_rollups (period, start_at, dimension, name, {', '.join(_SUMS)})"
+    f" VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)'] * size)}"
+    " ON CONFLICT (period, start_at, dimension, name) DO UPDATE SET "
+    + ", ".join(f"{column} = usage_rollups.{column} + excluded.{column}" for column in _SUMS)
+    for size in SIZES
+}
+
+
+def _arrays(columns: Mapping[str, str]) -> str:
+    return f"unnest({', '.join(f'CAST(? AS {kind}[])' for kind in columns.values())}) AS r ({', '.join(columns)})"
+
+
+_KINDS = {field.name: "TEXT" if field.type is str else "BIGINT" for field in msgspec.structs.fields(UsageRecord)}
+_BULK_INSERT = (
+    f"INSERT INTO usage ({', '.join(_COLUMNS)})"
+    f" SELECT {', '.join(_ABSENT.get(column, '?').replace('?', f'r.{column}') for column in _COLUMNS)}"
+    f" FROM {_arrays(_KINDS)} ON CONFLICT DO NOTHING"
+)
+"""PostgreSQL plans a statement with thousands of parameters for longer than it runs; this has one per column."""
+_ROLLUP_KINDS = {
+    "period": "TEXT",
+    "start_at": "BIGINT",
+    "dimension": "TEXT",
+    "name": "TEXT",
+    **dict.fromkeys(_SUMS, "BIGINT"),
+}
+_BULK_UPSERT = (
+    f"INSERT INTO usage_rollups ({', '.join(_ROLLUP_KINDS)}) SELECT * FROM {_arrays(_ROLLUP_KINDS)}"
+    " ON CONFLICT (period, start_at, dimension, name) DO UPDATE SET "
+    + ", ".join(f"{column} = usage_rollups.{column} + excluded.{column}" for column in _SUMS)
+)
+_READ = (
+    "SELECT "
+    + ", ".join(
+        f"COALESCE({column}, {'-1' if column == 'ttft_us' else repr('')}) AS {column}" if column in _ABSENT else column
+        for column in _COLUMNS
+    )
+    + " FROM usage"
+)
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """Records that are in the ledger and not charged."""
+
+    id: int
+    records: bytes | None
+    """JSON list; None: they are rows of `usage`."""
+    first_id: int
+    last_id: int
+
+
+class LedgerStore:
+    """Queries; :mod:`penstock.ledger.apply` decides."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._in_bulk = database.dialect == "postgres"
+
+    async def insert(self, tx: Transaction, records: list[UsageRecord]) -> list[UsageRecord]:
+        """Write the rows of records; returns those that were not there before, each once."""
+        fresh = records
+        await tx.execute("SAVEPOINT usage_rows")
+        while await self._insert(tx, fresh) < len(fresh):
+            await tx.execute("ROLLBACK TO SAVEPOINT usage_rows")
+            known = await self._known(tx, [record.event_id for record in fresh])
+            fresh = list({record.event_id: record for record in fresh if record.event_id not in known}.values())
+        await tx.execute("RELEASE SAVEPOINT usage_rows")
+        return fresh
+
+    async def _insert(self, tx: Transaction, records: list[UsageRecord]) -> int:
+        if self._in_bulk:
+            return await tx.execute(_BULK_INSERT, by_column(map(astuple, records), len(_COLUMNS)))
+        written = 0
+        for part in parts(records):
+            written += await tx.execute(_INSERTS[len(part)], tuple(chain.from_iterable(map(astuple, part))))
+        return written
+
+    @staticmethod
+    async def _known(tx: Transaction, event_ids: list[str]) -> set[str]:
+        found: set[str] = set()
+        for part in parts(event_ids):
+            marks = ", ".join("?" * len(part))
+            rows = await tx.fetch_all(f"SELECT event_id FROM usage WHERE event_id IN ({marks})", part)
+            found.update(str(row["event_id"]) for row in rows)
+        return found
+
+    async def add_rollups(self, tx: Transaction, rows: Sequence[Row]) -> None:
+        """Add to the sums by hour and day."""
+        if self._in_bulk:
+            await tx.execute(_BULK_UPSERT, by_column(rows, len(_ROLLUP_KINDS)))
+            return
+        for part in parts(rows):
+            await tx.execute(_UPSERTS[len(part)], tuple(chain.from_iterable(part)))
+
+    async def add_totals(self, tx: Transaction, records: Sequence[UsageRecord]) -> None:
+        """Add to the sums over everything ever settled."""
+        cost = prompt = completion = 0
+        for record in records:
+            cost += record.cost
+            prompt += record.prompt_tokens
+            completion += record.completion_tokens
+        await tx.execute(
+            "INSERT INTO spend_totals (scope, cost, calls, prompt_tokens, completion_tokens) VALUES ('all', ?, ?, ?, ?)"
+            " ON CONFLICT (scope) DO UPDATE SET cost = spend_totals.cost + excluded.cost,"
+            " calls = spend_totals.calls + excluded.calls,"
+            " prompt_tokens = spend_totals.prompt_tokens + excluded.prompt_tokens,"
+            " completion_tokens = spend_totals.completion_tokens + excluded.completion_tokens",
+            (cost, len(records), prompt, completion),
+        )
+
+    async def hold_progress(self, tx: Transaction, incarnation: str) -> Progress:
+        """How far an incarnation is; others that apply its records wait until this transaction is over."""
+        row = await tx.fetch_one(
+            "INSERT INTO ledger_progress (incarnation, updated_at) VALUES (?, ?)"
+            " ON CONFLICT (incarnation) DO UPDATE SET updated_at = excluded.updated_at RETURNING seq",
+            (incarnation, _now()),
+        )
+        gaps = await tx.fetch_all(
+            "SELECT first_seq, last_seq FROM ledger_gaps WHERE incarnation = ? ORDER BY first_seq", (incarnation,)
+        )
+        return Progress(
+            int(row["seq"] or 0) if row else 0,
+            tuple((int(gap["first_seq"] or 0), int(gap["last_seq"] or 0)) for gap in gaps),
+        )
+
+    async def advance(
+        self, tx: Transaction, incarnation: str, before: Progress, after: Progress, *, charged: bool
+    ) -> None:
+        """Move the watermark; ``charged``: the sums and whoever pays have the records, too."""
+        if after.seq != before.seq:
+            more = ", charged_seq = ?" if charged else ""
+            values = (after.seq, after.seq, incarnation) if charged else (after.seq, incarnation)
+            await tx.execute(f"UPDATE ledger_progress SET seq = ?{more} WHERE incarnation = ?", values)
+        if after.gaps != before.gaps:
+            await tx.execute("DELETE FROM ledger_gaps WHERE incarnation = ?", (incarnation,))
+            rows: list[tuple[str, int, int]] = [(incarnation, *gap) for gap in after.gaps]
+            await tx.execute_many("INSERT INTO ledger_gaps (incarnation, first_seq, last_seq) VALUES (?, ?, ?)", rows)
+
+    async def watermark(self, incarnation: str) -> int:
+        """Up to which ordinal every record of an incarnation is in the ledger."""
+        row = await self.database.fetch_one("SELECT seq FROM ledger_progress WHERE incarnation = ?", (incarnation,))
+        return int(row["seq"] or 0) if row else 0
+
+    async def postpone(self, tx: Transaction, rows: bytes | None, count: int = 0) -> int:
+        """Keep records for :meth:`pending`; returns under which id.
+
+        ``rows`` None: they are the last ``count`` rows of `usage`, written in this transaction by the only writer.
+        """
+        row = await tx.fetch_one(
+            "INSERT INTO ledger_pending (records, first_id, last_id) VALUES (?, 0, 0) RETURNING id"
+            if rows is not None
+            else "INSERT INTO ledger_pending (records, first_id, last_id)"
+            " SELECT NULL, MAX(id) - ? + 1, MAX(id) FROM usage RETURNING id",
+            (rows if rows is not None else count,),
+        )
+        return int(row["id"] or 0) if row else 0
+
+    async def postpone_row(self, tx: Transaction, usage_id: int) -> None:
+        """Keep one row of `usage` for :meth:`pending`."""
+        await tx.execute("INSERT INTO ledger_pending (first_id, last_id) VALUES (?, ?)", (usage_id, usage_id))
+
+    async def pending(self, tx: Transaction, id: int | None = None) -> list[Pending]:
+        """What waits to be charged, by id, in the order in which it came; or only one of them."""
+        where, values = ("", ()) if id is None else (" WHERE id = ?", (id,))
+        rows = await tx.fetch_all(f"SELECT * FROM ledger_pending{where} ORDER BY id", values)
+        return [
+            Pending(int(row["id"]), row["records"], int(row["first_id"]), int(row["last_id"]))  # type: ignore[arg-type]
+            for row in rows
+        ]
+
+    async def rows_of(self, tx: Transaction, pending: Pending) -> bytes:
+        """The records that wait, as the data plane wrote them."""
+        if pending.records is not None:
+            return pending.records
+        found = await tx.fetch_all(f"{_READ} WHERE id BETWEEN ? AND ? ORDER BY id", (pending.first_id, pending.last_id))
+        return msgspec.json.encode([list(row.values()) for row in found])
+
+    async def forget_pending(self, tx: Transaction, ids: Sequence[int]) -> None:
+        """These are charged; when nothing else waits, everything in the ledger is."""
+        await tx.execute_many("DELETE FROM ledger_pending WHERE id = ?", [(id,) for id in ids])
+        await tx.execute(
+            "UPDATE ledger_progress SET charged_seq = seq"
+            " WHERE charged_seq < seq AND NOT EXISTS (SELECT 1 FROM ledger_pending)"
+        )
+
+    async def put_aside(self, rejected: RejectedRecord) -> None:
+        """Keep a record that is not fit for the ledger where a person can look into it, once."""
+        async with self.database.transaction() as tx:
+            await tx.execute(
+                "INSERT INTO usage_rejected (digest, at, reason, record) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (digest) DO NOTHING",
+                (rejected.digest, rejected.at, rejected.reason, rejected.record),
+            )
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,64 @@
+"""The Redis stream of usage: its keys, its entries, and the two questions that both of its ends ask.
+
+Apart from both ends because it is what they agree on, over versions too: a field may be added, none may change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from penstock.ledger.records import Batch
+from penstock.shared.redis import STREAM_DEADLINE_S, SharedRedis
+
+_TAG = "usage"
+STREAM = SharedRedis.key("stream", tag=_TAG)
+PROGRESS = SharedRedis.key("progress", tag=_TAG)
+"""Hash: up to which ordinal the records of an incarnation are in the ledger."""
+APPLIED = SharedRedis.key("applied")
+"""Channel on which an incarnation is named whose progress moved."""
+GROUP = "ledger"
+LONGEST_STREAM = 4_096
+"""Entries, of up to a batch each, that may wait before gateways write to the database themselves."""
+
+_ADD = """
+if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[1]) then
+  return 0
+end
+redis.call('XADD', KEYS[1], '*', 'i', ARGV[2], 'f', ARGV[3], 'l', ARGV[4], 'r', ARGV[5])
+return 1
+"""
+
+
+async def add(redis: SharedRedis, batch: Batch, longest: int) -> bool:
+    """Put a batch into the stream; False when the stream is as long as it may be.
+
+    Raises:
+        SharedUnavailable: Redis cannot be asked; the batch may be in the stream all the same.
+    """
+    arguments = (longest, batch.incarnation, batch.first, batch.last, batch.rows)
+    return bool(await redis.run(redis.client.eval(_ADD, 1, STREAM, *arguments), STREAM_DEADLINE_S / 5))
+
+
+async def progress_of(redis: SharedRedis, incarnation: str) -> int:
+    """Up to which ordinal every record of an incarnation is in the ledger, as far as Redis knows.
+
+    Raises:
+        SharedUnavailable: Redis cannot be asked.
+    """
+    found = await redis.run(redis.client.hget(PROGRESS, incarnation), STREAM_DEADLINE_S / 5)
+    return int(found) if found is not None else 0
+
+
+def parse(fields: Mapping[bytes, bytes]) -> Batch:
+    """The batch of an entry.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    try:
+        first, last = int(fields[b"f"]), int(fields[b"l"])
+        if not 0 < first <= last:
+            raise ValueError("the ordinals of an entry are not a range")
+        return Batch(fields[b"i"].decode(), first, fields[b"r"], last - first + 1)
+    except KeyError as error:
+        raise ValueError(f"an entry has no field {error}") from error

@@ -1,0 +1,1 @@
+"""Organizations: above teams, with limits over all of them."""

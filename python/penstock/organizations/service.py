@@ -1,0 +1,221 @@
+"""Organizations: create, change, delete, and who belongs to them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import UNSET
+
+from penstock.audit import AuditTrail
+from penstock.errors import ApiError, bad_request
+from penstock.keys.service import now_ms
+from penstock.money import nanos_from_dollars
+from penstock.organizations.models import (
+    ROLES,
+    STORED_ONLY,
+    NewOrganizationRequest,
+    Organization,
+    OrganizationFields,
+    OrganizationMember,
+    OrganizationMemberInput,
+    UpdateOrganizationRequest,
+)
+from penstock.organizations.store import OrganizationStore
+from penstock.persistence import Conflict, Transaction
+from penstock.scopes import names
+from penstock.scopes.fields import as_refusal, changes, checked_depth, checked_id, given, model_changes, stored
+from penstock.scopes.service import ScopeService
+from penstock.users.service import UserService
+
+
+class OrganizationService:
+    """The organizations domain's public face."""
+
+    def __init__(self, store: OrganizationStore, audit: AuditTrail, scopes: ScopeService, users: UserService) -> None:
+        self._store = store
+        self._audit = audit
+        self._scopes = scopes
+        self._users = users
+
+    async def find(self, organization_id: str) -> Organization | None:
+        """An organization."""
+        return await self._store.rows.get(self._store.database, {"organization_id": organization_id})
+
+    async def get(self, organization_id: str) -> Organization:
+        """An organization, or 404."""
+        organization = await self.find(organization_id)
+        if organization is None:
+            raise ApiError(
+                404, f"Organization not found for organization_id={organization_id}", param="organization_id"
+            )
+        return organization
+
+    async def among(self, ids: Sequence[str]) -> list[Organization]:
+        """Those of these organizations that exist."""
+        return await self._store.rows.among(self._store.database, "organization_id", ids)
+
+    async def all(self) -> list[Organization]:
+        """Every organization, by id."""
+        return await self._store.rows.find(self._store.database, {}, "organization_id")
+
+    async def members(self, ids: Sequence[str]) -> dict[str, list[OrganizationMember]]:
+        """Who belongs to these organizations."""
+        found: dict[str, list[OrganizationMember]] = {organization_id: [] for organization_id in ids}
+        for member in await self._store.members.among(self._store.database, "organization_id", ids):
+            found[member.organization_id].append(member)
+        return found
+
+    async def create(self, request: NewOrganizationRequest, actor: str) -> Organization:
+        """A new organization; 400 when the id is taken."""
+        given_id = request.organization_id
+        organization_id = given_id if isinstance(given_id, str) else str(uuid.uuid4())
+        checked_id(organization_id, "organization_id")
+        now = now_ms()
+        organization = Organization(
+            organization_id=organization_id, organization_alias="", created_at=now, created_by=actor
+        )
+        columns = self._apply(request, request.organization_alias, organization, actor, now)
+        try:
+            async with self._store.database.transaction() as tx:
+                await self._store.rows.insert(tx, organization)
+                await self._scopes.put(tx, names.organization(organization_id), columns, model_changes(request, {}))
+                await self._audit.append(tx, actor, "organization.new", "organization", organization_id, given(request))
+        except Conflict as error:
+            raise bad_request(f"Organization with id {organization_id} already exists.", "organization_id") from error
+        return organization
+
+    async def update(self, request: UpdateOrganizationRequest, actor: str) -> Organization:
+        """Change the given fields, with effect on the next call."""
+        organization = await self.get(request.organization_id)
+        name = names.organization(organization.organization_id)
+        columns = self._apply(request, request.organization_alias, organization, actor, now_ms())
+        models = model_changes(request, (await self._scopes.models_of([name])).get(name, {}))
+        if "spend" in columns:
+            await self._scopes.settle()
+        async with self._store.database.transaction() as tx:
+            await self._store.rows.replace(tx, organization)
+            await self._scopes.put(tx, name, columns, models)
+            await self._audit.append(
+                tx, actor, "organization.update", "organization", organization.organization_id, given(request)
+            )
+        await self._scopes.publish([name], relist=[name] if models is not None or "budget_id" in columns else [])
+        return organization
+
+    async def delete(self, organization_id: str, actor: str) -> None:
+        """Remove an organization, its memberships and its limits; its teams are removed by who calls this."""
+        name = names.organization(organization_id)
+        async with self._store.database.transaction() as tx:
+            await self._store.members.delete(tx, {"organization_id": organization_id})
+            await self._store.rows.delete(tx, {"organization_id": organization_id})
+            await self._scopes.remove(tx, name)
+            await self._audit.append(tx, actor, "organization.delete", "organization", organization_id)
+        await self._scopes.publish([name], relist=[name])
+
+    async def add_members(
+        self, organization_id: str, members: Sequence[OrganizationMemberInput], actor: str
+    ) -> list[OrganizationMember]:
+        """Take users in; those that do not exist are created. Who is a member already gets the role."""
+        await self.get(organization_id)
+        if not members:
+            raise bad_request("`member` must name at least one user", "member")
+        now = now_ms()
+        added: list[OrganizationMember] = []
+        users: list[str] = []
+        for member in members:
+            _check_role(member.role)
+            users.append(await self._user_id(member.user_id, member.user_email, create=True))
+        async with self._store.database.transaction() as tx:
+            for member, user_id in zip(members, users, strict=True):
+                email = member.user_email.strip().lower() if member.user_email else None
+                await self._users.ensure(tx, user_id, actor, email)
+                row = OrganizationMember(
+                    organization_id=organization_id,
+                    user_id=user_id,
+                    user_role=member.role,
+                    created_at=now,
+                    updated_at=now,
+                )
+                if not await self._store.members.insert(tx, row, keep=True):
+                    await self._store.members.replace(tx, row, frozenset({"created_at"}))
+                added.append(row)
+            await self._audit.append(tx, actor, "organization.member_add", "organization", organization_id, users)
+        return added
+
+    async def update_member(
+        self, organization_id: str, user_id: str | None, email: str | None, role: str, actor: str
+    ) -> OrganizationMember:
+        """Give a member another role."""
+        _check_role(role)
+        member = await self._member(organization_id, user_id, email)
+        member.user_role, member.updated_at = role, now_ms()
+        async with self._store.database.transaction() as tx:
+            await self._store.members.replace(tx, member)
+            await self._audit.append(tx, actor, "organization.member_update", "organization", organization_id)
+        return member
+
+    async def delete_member(
+        self, organization_id: str, user_id: str | None, email: str | None, actor: str
+    ) -> OrganizationMember:
+        """Remove a member; the user stays."""
+        member = await self._member(organization_id, user_id, email)
+        async with self._store.database.transaction() as tx:
+            await self._store.members.delete(tx, {"organization_id": organization_id, "user_id": member.user_id})
+            await self._audit.append(tx, actor, "organization.member_delete", "organization", organization_id)
+        return member
+
+    async def forget_user(self, tx: Transaction, user_id: str) -> None:
+        """A user is deleted: so are the memberships."""
+        await self._store.members.delete(tx, {"user_id": user_id})
+
+    async def _member(self, organization_id: str, user_id: str | None, email: str | None) -> OrganizationMember:
+        await self.get(organization_id)
+        wanted = await self._user_id(user_id, email, create=False)
+        where = {"organization_id": organization_id, "user_id": wanted}
+        member = await self._store.members.get(self._store.database, where)
+        if member is None:
+            raise ApiError(404, f"User {wanted} is no member of organization {organization_id}", param="user_id")
+        return member
+
+    async def _user_id(self, user_id: str | None, email: str | None, *, create: bool) -> str:
+        if user_id is not None:
+            checked_id(user_id, "user_id")
+            return user_id
+        if email is None:
+            raise bad_request("`user_id` or `user_email` must name the user", "user_id")
+        user = await self._users.by_email(email)
+        if user is None and not create:
+            raise ApiError(404, "There is no user with this email address.", param="user_email")
+        return user.user_id if user is not None else str(uuid.uuid4())
+
+    @staticmethod
+    def _apply(
+        request: OrganizationFields, alias: Any, organization: Organization, actor: str, now: int
+    ) -> dict[str, Any]:
+        """Write the request into the row; returns what it says about the scope."""
+        checked_depth(request)
+        columns = changes(request)
+        if alias is not UNSET and alias is not None:
+            checked_id(alias, "organization_alias")
+            organization.organization_alias = alias
+        if request.metadata is not UNSET:
+            organization.metadata = request.metadata or {}
+        if request.models is not UNSET:
+            columns["models"] = request.models or []
+        if request.blocked is not UNSET:
+            columns["blocked"] = bool(request.blocked)
+        if request.spend is not UNSET:
+            try:
+                columns["spend"] = 0 if request.spend is None else nanos_from_dollars(request.spend, "spend")
+            except ValueError as error:
+                raise as_refusal(error) from error
+        columns["alias"] = organization.organization_alias
+        organization.extra = stored(request, STORED_ONLY, organization.extra)
+        organization.updated_at, organization.updated_by = now, actor
+        return columns
+
+
+def _check_role(role: str) -> None:
+    if role not in ROLES:
+        raise bad_request(f"`role` must be one of {', '.join(ROLES)}", "role")

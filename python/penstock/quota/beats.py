@@ -1,0 +1,212 @@
+"""The register of gateways, and the way out of an outage and back.
+
+A gateway says every 300 ms that it is there. One that was silent for a second may be going on with its share of the rates
+alone, and the others leave that share to it. Coming back it first reports what it used alone, then says that it is there,
+and only then draws: in any other order the same units could be given twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from penstock.quota.fallback import LocalShare
+from penstock.quota.holds import Assertion, Holds
+from penstock.quota.link import Link, Op, now_ms
+from penstock.quota.own_use import OwnUse, Report
+from penstock.quota.scripts import Command
+from penstock.shared.redis import SharedUnavailable
+
+logger = logging.getLogger("penstock.quota")
+
+_DEADLINE_S = 0.25
+"""Of what no call waits for."""
+_CHUNK = 200
+_TIDY_EVERY_MS = 5_000
+
+
+class Beats:
+    """Whether limits are shared now, and among how many."""
+
+    def __init__(self, link: Link, own: OwnUse, holds: Holds, alone: LocalShare, expected_replicas: int) -> None:
+        self._link = link
+        self._own = own
+        self._holds = holds
+        self._alone = alone
+        self.is_up = False
+        """Redis answers and knows everything that this gateway uses."""
+        self.sharing = expected_replicas
+        """Gateways among which limits are divided."""
+        self.present = 1
+        """Gateways that answer."""
+        self.lost: Callable[[], None] = lambda: None
+        """Called when Redis is given up."""
+        self._missing: list[int] = []
+        self._sent_at = 0
+        self._tidied_at = 0
+
+    def kept_back(self, limit: int) -> int:
+        """Units of a rate that are left to gateways that may be using their share alone."""
+        return sum(limit // known for known in self._missing)
+
+    async def first(self) -> None:
+        """Come up if Redis is there, else begin alone."""
+        try:
+            await self._come_back()
+        except SharedUnavailable as error:
+            self._go_alone(error)
+
+    async def run(self, wake: asyncio.Event, tidy: Callable[[int], None]) -> None:
+        """Beat until cancelled."""
+        every = self._link.options.beat_ms / 1000
+        while True:
+            await asyncio.sleep(every if self.is_up else every / 3)
+            now = now_ms()
+            if now - self._tidied_at > _TIDY_EVERY_MS:
+                self._tidied_at = now
+                tidy(now)
+            try:
+                if self.is_up:
+                    self._holds.ageing(now - self._link.options.slot_hold_ms // 4)
+                    await self._link.call([*self._polls(), self._beat()], _DEADLINE_S)
+                    wake.set()
+                elif self._link.breaker.allows():
+                    await self._come_back()
+                    wake.set()
+                else:
+                    self._alone.mode(now)
+            except SharedUnavailable as error:
+                self.check(error)
+
+    async def leave(self) -> None:
+        """Report, release and leave the register, if Redis is there."""
+        self._holds.release_all()
+        try:
+            if self.is_up:
+                await self._report_all()
+                await self._link.call([self._beat(is_leaving=True)], _DEADLINE_S)
+        except SharedUnavailable as error:
+            logger.warning(
+                "Redis was not told that this gateway ends", extra={"event": "quota.leave", "reason": str(error)}
+            )
+        self.is_up = False
+
+    async def take_out(self, incarnation: str) -> None:
+        """Take another gateway out of the register."""
+        op = self._beat(is_leaving=True)
+        request = {**op.command.request, "incarnation": incarnation}
+        await self._link.call([op._replace(command=op.command._replace(request=request))], _DEADLINE_S)
+
+    def check(self, error: SharedUnavailable) -> None:
+        """Something failed: give Redis up when the breaker says so."""
+        if self.is_up and self._link.breaker.state != "closed":
+            self._go_alone(error)
+
+    def has_reports(self) -> bool:
+        """Whether there is something that Redis does not know."""
+        return self._holds.is_dirty() or self._own.has_unknown()
+
+    def reports(self, limit: int) -> list[Op]:
+        """What Redis does not know of this gateway: holds that changed, and units it was not told of."""
+        now = now_ms()
+        ops = [self._hold_op(assertion) for assertion in self._holds.take_dirty(now, limit)]
+        for rate, tag in self._own.unknown()[:limit]:
+            report = self._own.report(rate, now)
+            if report.used:
+                ops.append(self._carry_op(report, tag))
+        return ops
+
+    def _go_alone(self, error: SharedUnavailable) -> None:
+        self.is_up = False
+        logger.error("Redis is given up for now", extra={"event": "quota.alone", "reason": str(error)})
+        self._alone.begin(now_ms(), self._sent_at, self.sharing)
+        self.lost()
+
+    async def _come_back(self) -> None:
+        link = self._link
+        if self._alone.outage is not None or not self._sent_at:
+            # With the time that a new connection takes; the deadline of calls is for connections that are there.
+            await link.breaker.call(link.shared.ping)
+        # Quiet: it only shows whether data was lost. Until everything is reported the others must go on missing us.
+        await link.call([*self._polls(), self._beat(is_quiet=True)], _DEADLINE_S)
+        await self._report_all()
+        await link.call([self._beat()], _DEADLINE_S)
+        was_alone = self._alone.outage is not None
+        # What was used since the report goes with the next draw, before it.
+        self.is_up = True
+        self._alone.end()
+        if was_alone:
+            logger.warning("limits are shared again", extra={"event": "quota.mode", "mode": "shared"})
+
+    async def _report_all(self) -> None:
+        while ops := self.reports(_CHUNK):
+            await self._link.call(ops, _DEADLINE_S)
+
+    def _polls(self) -> list[Op]:
+        """In a cluster each tag may be lost by itself: look after those that matter to this gateway."""
+        if not self._link.shared.is_cluster:
+            return []
+        key = self._link.key
+        tags = sorted(self._own.tags() | self._holds.tags())
+        return [self._register_op(tag, key(tag, "live"), {"is_quiet": True}, _nothing) for tag in tags]
+
+    def _beat(self, *, is_quiet: bool = False, is_leaving: bool = False) -> Op:
+        if not is_quiet:
+            self._sent_at = now_ms()
+        request = {"is_quiet": is_quiet, "is_leaving": is_leaving}
+        return self._register_op("quota", self._link.register_key, request, _nothing if is_leaving else self._met)
+
+    def _register_op(self, tag: str, key: str, request: dict[str, Any], done: Callable[[list[Any]], None]) -> Op:
+        options = self._link.options
+        times = {
+            "missing_after": options.missing_after_ms,
+            # Until it has surely stopped using its share and those uses no longer count.
+            "forget_after": self._link.shared.settings.local_share_ms
+            + options.counted_ms
+            + 2 * options.missing_after_ms,
+        }
+        command = Command("beat", [self._link.epoch_key(tag), key], {**times, **request})
+        return Op(command, tag, done, _ignore)
+
+    def _met(self, answer: list[Any]) -> None:
+        _, self.sharing, self.present, self._missing, _ = answer
+
+    def _carry_op(self, report: Report, tag: str) -> Op:
+        link, options = self._link, self._link.options
+        request = {"used": report.used, "window": options.counted_ms, "length": options.length_ms}
+
+        def done(answer: list[Any]) -> None:
+            if not answer[0]:
+                self._own.undo(report)
+
+        command = Command("carry", [link.epoch_key(tag), link.key(tag, report.rate[1], report.rate[0])], request)
+        return Op(command, tag, done, lambda error: _again(error, lambda: self._own.undo(report)))
+
+    def _hold_op(self, assertion: Assertion) -> Op:
+        link, options = self._link, self._link.options
+        (scope, kind), tag, amount = assertion
+        request = {
+            "amount": amount,
+            "ordinal": link.next_ordinal(),
+            "ttl": options.budget_hold_ms if kind == "budget" else options.slot_hold_ms,
+        }
+        command = Command("hold", [link.epoch_key(tag), link.key(tag, "held", kind, scope)], request)
+        return Op(command, tag, _nothing, lambda error: _again(error, lambda: self._holds.doubt((scope, kind), tag)))
+
+
+def _nothing(_: list[Any]) -> None:
+    """The answer says nothing that is not known."""
+
+
+def _again(error: Exception, undo: Callable[[], None]) -> None:
+    """What did not arrive is reported once more; what the server does not understand would not be the next time either."""
+    if isinstance(error, SharedUnavailable):
+        undo()
+    else:
+        logger.error("a quota report was refused", extra={"event": "quota.command", "reason": str(error)})
+
+
+def _ignore(_: Exception) -> None:
+    """The call's own error says it."""

@@ -1,0 +1,141 @@
+"""The protocol's side of the connection: script calls with a deadline, the server's clock, and which epoch it is in.
+
+Apart from the service because every answer teaches the same three things, whichever command it answers.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from penstock.quota import scripts
+from penstock.quota.models import QuotaOptions
+from penstock.shared.breaker import Breaker
+from penstock.shared.redis import SharedRedis, SharedUnavailable, outside_reason
+
+_LATE_MS = 100
+"""By how much the estimate of the server's clock may be behind."""
+_DAY_MS = 86_400_000
+_GLOBAL = "quota"
+
+EpochEnded = Callable[[str | None], None]
+"""Told the tag whose data the server lost; None: all of them."""
+
+
+class Op(NamedTuple):
+    """One script call and who is told of its end."""
+
+    command: scripts.Command
+    tag: str
+    done: Callable[[list[Any]], None]
+    """Gets the answer."""
+    failed: Callable[[Exception], None]
+    """The server refused the command, or it came to an unknown end."""
+
+
+def now_ms() -> int:
+    """Monotonic milliseconds."""
+    return time.monotonic_ns() // 1_000_000
+
+
+class Link:
+    """Calls scripts. One per process."""
+
+    def __init__(self, shared: SharedRedis, options: QuotaOptions, incarnation: str, ended: EpochEnded) -> None:
+        self.shared = shared
+        self.options = options
+        self.incarnation = incarnation
+        self.breaker = Breaker("quota", pause_s=0.25, longest_pause_s=0.5)
+        self.round_trips = 0
+        """How often the server was asked."""
+        self._ended = ended
+        self._epochs: dict[str, str] = {}
+        self._clock: tuple[int, int] | None = None
+        """The server's time and ours when it said so."""
+        self._ordinal = 0
+
+    def home(self, scope: str, tag: str | None) -> str:
+        """The hash tag under which a scope's keys are. A user, a customer or a request tag may meet several organizations, so
+        that it is at home only with itself; everybody else is at home with the caller's organization, team or key.
+        """
+        kind = scope.removeprefix("model:").partition(":")[0]
+        return scope if tag is None or kind in {"user", "customer", "tag"} else tag
+
+    def group(self, tag: str) -> str:
+        """What one script may reach: everything, but in a cluster only one tag."""
+        return tag if self.shared.is_cluster else _GLOBAL
+
+    def key(self, tag: str, *parts: str) -> str:
+        """A key of a tag."""
+        return self.shared.key(*parts, tag=tag)
+
+    def epoch_key(self, tag: str) -> str:
+        """The key whose loss tells that others were lost."""
+        return self.shared.key("epoch", tag=self.group(tag))
+
+    @property
+    def register_key(self) -> str:
+        """The gateways that are there."""
+        return self.shared.key("live", tag=_GLOBAL)
+
+    def next_ordinal(self) -> int:
+        """Numbers commands that change holds."""
+        self._ordinal += 1
+        return self._ordinal
+
+    async def call(self, ops: list[Op], deadline_s: float) -> None:
+        """Run them in one round trip; each op is told of its end before this returns.
+
+        Raises:
+            SharedUnavailable: it is not known which of them took effect; every op was told that it failed.
+        """
+        if not ops:
+            return
+        commands = [op.command._replace(request=self._request(op.command.request, deadline_s)) for op in ops]
+        try:
+            answers = await self.breaker.call(lambda: self._round_trip(commands, deadline_s))
+        except BaseException as error:
+            reason = error if isinstance(error, SharedUnavailable) else SharedUnavailable("the command was broken off")
+            for op in ops:
+                op.failed(reason)
+            raise
+        for op, answer in zip(ops, answers, strict=True):
+            if isinstance(answer, Exception):
+                op.failed(answer)
+            else:
+                self._learn(op.tag, answer)
+                op.done(answer[2:])
+
+    async def _round_trip(self, commands: list[scripts.Command], deadline_s: float) -> list[Any]:
+        self.round_trips += 1
+        answers = await self.shared.run(scripts.execute(self.shared, commands), deadline_s)
+        for answer in answers:
+            if isinstance(answer, Exception) and (reason := outside_reason(answer)) is not None:
+                raise SharedUnavailable(reason) from answer
+        return answers
+
+    def _request(self, request: dict[str, Any], deadline_s: float) -> dict[str, Any]:
+        options = self.options
+        common: dict[str, Any] = {
+            "candidate": secrets.token_hex(8),
+            "incarnation": self.incarnation,
+            "settle": options.settle_ms,
+        }
+        if options.clock_offset_ms:
+            common["offset"] = options.clock_offset_ms
+        if self.shared.is_cluster:
+            common["epoch_ttl"] = _DAY_MS
+        if self._clock is not None:
+            theirs, ours = self._clock
+            common["not_after"] = theirs + now_ms() - ours + int(deadline_s * 1000) + _LATE_MS
+        return {**common, **request}
+
+    def _learn(self, tag: str, answer: list[Any]) -> None:
+        self._clock = (int(answer[0]), now_ms())
+        group, epoch = self.group(tag), str(answer[1])
+        before = self._epochs.get(group)
+        self._epochs[group] = epoch
+        if before is not None and before != epoch:
+            self._ended(tag if self.shared.is_cluster else None)

@@ -1,0 +1,113 @@
+"""What crosses the borders of this package: asks and grants, the payloads of the data plane, and the times of the protocol."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["rpm", "tpm", "parallel", "budget"]
+RATES = frozenset({"rpm", "tpm"})
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """One limit that a call, or a data-plane thread for its next calls, needs units of."""
+
+    scope: str
+    """`kind:id`, as in a scope record."""
+    kind: Kind
+    limit: int
+    """Calls or tokens per window, calls in flight, or nano-dollars per budget window."""
+    want: int = 0
+    """Units that would be welcome; 0 for rates: as many as the observed rate suggests."""
+    need: int = 1
+    """Units without which the call is refused."""
+    tag: str | None = None
+    """Organization, else team, else key of the caller: what is drawn together is kept together."""
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to one ask."""
+
+    granted: int
+    """0: nothing was taken, for this ask or for any other of the same draw."""
+    ttl_ms: int = 0
+    """Rates: units not used within this time are no longer the holder's. Holds last until they are given back."""
+    remaining: int = 0
+    """What is left for everybody."""
+    retry_after_ms: int | None = None
+    """When enough may be free again; None: nobody knows, or this ask was not what failed."""
+    refused: bool = False
+    """This ask is why nothing was granted."""
+    lease: int = 0
+    """Names the draw when units of a rate are given back."""
+
+
+class QuotaAsked(msgspec.Struct, frozen=True):
+    """`hook.quota`."""
+
+    asks: list[Ask]
+
+
+class QuotaAnswer(msgspec.Struct, frozen=True):
+    """The answer to `hook.quota`, one grant for each ask in order."""
+
+    grants: list[Grant]
+
+
+class Returned(msgspec.Struct, frozen=True, kw_only=True):
+    """`quota.return`: units of a rate that were not used, or of a hold that is no longer needed."""
+
+    scope: str
+    kind: Kind
+    units: int
+    lease: int = 0
+    """The grant's; 0 for holds."""
+    tag: str | None = None
+    """The ask's."""
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """`quota.hold`: the whole amount that the data plane needs to have held."""
+
+    scope: str
+    kind: Literal["parallel", "budget"]
+    amount: int
+    drawn: int = 0
+    """Sum of the grants for this hold that the data plane had received when it counted `amount`."""
+
+
+class QuotaOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Times of the protocol, milliseconds. Every replica must use the same."""
+
+    window_ms: int = 60_000
+    lease_ttl_ms: int = 500
+    """Within which drawn units of a rate are used."""
+    beat_ms: int = 300
+    missing_after_ms: int = 1_000
+    """A gateway that was silent for so long may be going on with its share alone: it is kept for it."""
+    settle_ms: int = 1_500
+    """After a loss of data, the time in which everybody reports what it knows and nobody draws."""
+    slot_hold_ms: int = 30_000
+    """Slots of a gateway that ended without a word are free after this time."""
+    budget_hold_ms: int = 120_000
+    """The same for money: longer than calls take and than a journal takes to be replayed."""
+    spent_ttl_ms: int = 7 * 86_400_000
+    clock_offset_ms: int = 0
+    """Added to Redis's clock; for tests."""
+
+    @property
+    def length_ms(self) -> int:
+        """Of a segment of the window: the precision to which units are forgotten."""
+        return max(1, self.window_ms // 120)
+
+    @property
+    def counted_ms(self) -> int:
+        """How long a unit counts after its segment ended. Units may be used until their lease is over, so that the uses of
+        any window were drawn within a window and a lease."""
+        return self.window_ms + self.lease_ttl_ms
+
+    @property
+    def known_missing_ms(self) -> int:
+        """After its last beat was sent, every other gateway knows that this one is missing."""
+        return self.missing_after_ms + 2 * self.beat_ms + 400

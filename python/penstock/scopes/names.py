@@ -1,0 +1,87 @@
+"""How scopes are called: `kind:id`, and `model:<parent>/<model>` for what holds for one model only.
+
+Apart from the service because everybody who names a scope, the data plane included, must spell it the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from penstock.engine.events import UsageRecord
+
+PROXY = "global:proxy"
+"""The whole installation."""
+
+_tags = msgspec.json.Decoder(list[str])
+
+
+def key(token: str) -> str:
+    """Limits that a key has from a shared budget, and the parent of its limits per model."""
+    return f"key:{token}"
+
+
+def team(team_id: str) -> str:
+    """A team."""
+    return f"team:{team_id}"
+
+
+def member(team_id: str, user_id: str) -> str:
+    """A user within a team."""
+    return f"member:{team_id}/{user_id}"
+
+
+def user(user_id: str) -> str:
+    """A user, over all teams."""
+    return f"user:{user_id}"
+
+
+def organization(organization_id: str) -> str:
+    """An organization."""
+    return f"org:{organization_id}"
+
+
+def customer(user_id: str) -> str:
+    """Whom a request names as its `user`."""
+    return f"customer:{user_id}"
+
+
+def tag(name: str) -> str:
+    """A tag of a key or a request."""
+    return f"tag:{name}"
+
+
+def model(parent: str, name: str) -> str:
+    """A scope for the calls of one model."""
+    return f"model:{parent}/{name}"
+
+
+def split(name: str) -> tuple[str, str]:
+    """Kind and id."""
+    kind, _, id = name.partition(":")
+    return kind, id
+
+
+def tags_of(record: UsageRecord) -> list[str]:
+    """The tags that a call was made with."""
+    return _tags.decode(record.tags) if record.tags not in ("", "[]") else []
+
+
+def charged(record: UsageRecord, token: str) -> Iterator[str]:
+    """Every scope that may have to pay for a call, whether it exists or not; `token` is the key's present one."""
+    yield PROXY
+    if token:
+        yield key(token)
+    if record.team_id:
+        yield team(record.team_id)
+        if record.user_id:
+            yield member(record.team_id, record.user_id)
+    if record.user_id:
+        yield user(record.user_id)
+    if record.org_id:
+        yield organization(record.org_id)
+    if record.end_user:
+        yield customer(record.end_user)
+    for name in dict.fromkeys(tags_of(record)):
+        yield tag(name)

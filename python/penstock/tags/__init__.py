@@ -1,0 +1,1 @@
+"""Tags: labels of keys and requests that can have limits of their own."""

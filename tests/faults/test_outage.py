@@ -1,0 +1,103 @@
+"""The database goes away: what was known goes on, what is not known is not guessed, and a revoked key stays revoked."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from tests.conftest import Gateway
+from tests.faults.accounts import note, rows_of
+from tests.faults.conftest import CONFIG
+from tests.faults.streams import body
+from tests.rig import until
+from tests.servers.postgres import Postgres
+from tests.servers.redis import Redis
+
+Start = Callable[..., Gateway]
+
+
+@pytest.fixture
+def database() -> Iterator[Postgres]:
+    """A PostgreSQL that the test may stop."""
+    node = Postgres.create()
+    yield node
+    node.close()
+
+
+def together(start_gateway: Start, database: Postgres, redis: Redis, count: int) -> list[Gateway]:
+    """Gateways that share everything."""
+    shared = {
+        "DATABASE_URL": database.url(database.new_database()),
+        "REDIS_URL": redis.url,
+        "PENSTOCK_PEPPER": secrets.token_hex(32),
+        "PENSTOCK_SECRET_KEY": secrets.token_hex(32),
+    }
+    return [start_gateway(config=CONFIG % (2, "60s", "60s"), environment=shared) for _ in range(count)]
+
+
+def status(client: httpx.Client, key: str) -> int:
+    """Of one call."""
+    headers = {"authorization": f"Bearer {key}"}
+    return client.post("/v1/chat/completions", headers=headers, json=body("sim", max_tokens=3)).status_code
+
+
+def test_changes_are_heard_at_once_on_the_other_replica(start_gateway: Start, database: Postgres, redis: Redis) -> None:
+    redis.flush()
+    one, two = together(start_gateway, database, redis, 2)
+    took = []
+    with one.client() as manage, two.client() as calls:
+        for _ in range(5):
+            key = one.new_key()
+            assert status(calls, key) == 200
+            for route, expected in (("/key/block", 403), ("/key/unblock", 200)):
+                assert manage.post(route, headers=one.admin, json={"key": key}).status_code == 200
+                begin = time.monotonic()
+                until(lambda key=key, expected=expected: status(calls, key) == expected, route, 2)  # type: ignore[misc]
+                took.append(time.monotonic() - begin)
+    note(f"a change is heard after {sorted(took)[len(took) // 2] * 1000:.0f} ms, at most {max(took) * 1000:.0f} ms")
+    assert sorted(took)[len(took) // 2] < 0.1, took
+    assert max(took) < 2
+
+
+def test_changes_arrive_without_redis(start_gateway: Start, database: Postgres) -> None:
+    redis = Redis()
+    try:
+        one, two = together(start_gateway, database, redis, 2)
+        key = one.new_key()
+        with one.client() as manage, two.client() as calls:
+            assert status(calls, key) == 200
+            redis.stop()
+            assert manage.post("/key/block", headers=one.admin, json={"key": key}).status_code == 200
+            until(lambda: status(calls, key) == 403, "the change is found in the trail", 2)
+    finally:
+        redis.close()
+
+
+def test_cached_keys_outlive_the_database_and_revoked_ones_do_not_revive(
+    start_gateway: Start, database: Postgres, redis: Redis
+) -> None:
+    redis.flush()
+    one, two = together(start_gateway, database, redis, 2)
+    known, revoked, unseen = one.new_key(), one.new_key(), f"sk-{secrets.token_hex(24)}"
+    served = 0
+    with one.client() as manage, two.client() as calls:
+        assert status(calls, known) == status(calls, revoked) == 200
+        assert manage.post("/key/delete", headers=one.admin, json={"keys": [revoked]}).status_code == 200
+        database.stop()
+        end = time.monotonic() + 8
+        # Told over Redis before the database went: at most one call that was under way.
+        until(lambda: status(calls, revoked) != 200, "the key is revoked", 1)
+        while time.monotonic() < end:
+            assert status(calls, known) == 200
+            served += 1
+            assert status(calls, revoked) in (401, 503)
+            # Not "unknown": nobody can say.
+            assert status(calls, unseen) == 503
+        database.start()
+        until(lambda: status(calls, unseen) == 401, "keys are looked up again", 10)
+        assert status(calls, revoked) == 401
+        until(lambda: len(rows_of(two, known)) == served + 1, "no record is lost", 20)

@@ -1,0 +1,91 @@
+"""Quota services on a real Redis, as the tests of this folder need them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from penstock.config.redis import RedisSettings
+from penstock.config.secret import Secret
+from penstock.quota.models import Ask, Grant, QuotaOptions
+from penstock.quota.service import QuotaService, SpentReader
+from penstock.shared.redis import SharedRedis, connect
+
+FAST = QuotaOptions(
+    window_ms=1_200,
+    lease_ttl_ms=20,
+    beat_ms=50,
+    missing_after_ms=300,
+    settle_ms=400,
+    slot_hold_ms=800,
+    budget_hold_ms=800,
+)
+"""The protocol with short times: what takes a minute takes a second."""
+
+
+def settings(url: str, **fields: Any) -> RedisSettings:
+    """Of one test server; a deadline that a busy machine keeps."""
+    return RedisSettings(url=Secret(url), **{"deadline_ms": 150, **fields})
+
+
+@asynccontextmanager
+async def connected(url: str, **fields: Any) -> AsyncIterator[SharedRedis]:
+    """A connection."""
+    shared = await connect(settings(url, **fields))
+    try:
+        yield shared
+    finally:
+        await shared.close()
+
+
+@asynccontextmanager
+async def gateway(
+    url: str,
+    options: QuotaOptions = FAST,
+    *,
+    spent: SpentReader | None = None,
+    incarnation: str | None = None,
+    **fields: Any,
+) -> AsyncIterator[QuotaService]:
+    """A started service with a connection of its own, as one gateway has it."""
+    async with connected(url, **fields) as shared:
+        service = QuotaService(shared, incarnation or secrets.token_hex(8), options=options, spent=spent)
+        await service.start()
+        try:
+            yield service
+        finally:
+            await service.stop()
+
+
+async def draw(
+    service: QuotaService, scope: str, kind: Any = "rpm", limit: int = 10, need: int = 1, **more: Any
+) -> Grant:
+    """One ask."""
+    return (await service.draw([Ask(scope=scope, kind=kind, limit=limit, need=need, **more)]))[0]
+
+
+def scope(kind: str = "key") -> str:
+    """One that no other test uses."""
+    return f"{kind}:{secrets.token_hex(6)}"
+
+
+def most_in_a_window(admitted: list[float], window_s: float) -> int:
+    """The most admissions in any window, of moments in order."""
+    most, begin = 0, 0
+    for end, at in enumerate(admitted):
+        while admitted[begin] <= at - window_s:
+            begin += 1
+        most = max(most, end - begin + 1)
+    return most
+
+
+async def come_about(probe: Callable[[], bool], what: str, seconds: float = 5) -> None:
+    """Wait for what tasks of this loop or other processes bring about."""
+    deadline = time.monotonic() + seconds
+    while not probe():
+        assert time.monotonic() < deadline, f"did not come about: {what}"
+        await asyncio.sleep(0.01)

@@ -1,0 +1,291 @@
+"""The scripts against models of what they promise, on a real Redis whose clock the test moves."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from penstock.quota.scripts import Command, execute
+from penstock.shared.redis import SharedRedis
+from tests.integration.quota.rig import connected
+
+_WINDOW, _LENGTH = 1_000, 50
+
+
+class Server:
+    """Calls scripts at moments of the test's choice."""
+
+    def __init__(self, shared: SharedRedis) -> None:
+        self._shared = shared
+        self._start = time.time_ns() // 1_000_000
+        self.now = 0
+        """Milliseconds since the beginning of the test, as the scripts see it."""
+
+    def key(self, *parts: str) -> str:
+        return self._shared.key(*parts, tag="t")
+
+    async def call(self, name: Any, keys: list[str], **request: Any) -> Any:
+        offset = self._start + 10_000 + self.now - time.time_ns() // 1_000_000
+        full = {"candidate": secrets.token_hex(4), "incarnation": "a", "settle": 0, "offset": offset, **request}
+        answer = (await execute(self._shared, [Command(name, [self.key("epoch"), *keys], full)]))[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def rates(self, *asks: tuple[str, int, int, int], **request: Any) -> Any:
+        """Draw of (name, limit, want, need) of rates."""
+        packed = [
+            {
+                "kind": "rate",
+                "limit": limit,
+                "want": want,
+                "need": need,
+                "spread": 1,
+                "reserve": 0,
+                "window": _WINDOW,
+                "length": _LENGTH,
+            }
+            for _, limit, want, need in asks
+        ]
+        return await self.call("draw", [self.key("rpm", name) for name, *_ in asks], asks=packed, **request)
+
+    async def holds(self, *asks: tuple[str, str, int, int, int], **request: Any) -> Any:
+        """Draw of (kind, name, limit, need, ordinal) of holds."""
+        keys = []
+        for kind, name, *_ in asks:
+            keys.append(self.key("held", kind, name))
+            if kind == "budget":
+                keys.append(self.key("spent", name))
+        packed = [
+            {
+                "kind": kind,
+                "limit": limit,
+                "want": need,
+                "need": need,
+                "spread": 1,
+                "have": 0,
+                "ordinal": ordinal,
+                "ttl": 500,
+            }
+            for kind, _, limit, need, ordinal in asks
+        ]
+        return await self.call("draw", keys, asks=packed, **request)
+
+
+class Model:
+    """A sliding window by brute force."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.units: list[list[int]] = []
+        """Time, units, segment."""
+
+    def free(self, now: int) -> int:
+        counted = (units for at, units, _ in self.units if (at // _LENGTH + 1) * _LENGTH + _WINDOW > now)
+        return self.limit - sum(counted)
+
+    def most_in_a_window(self) -> int:
+        """Over all windows that begin with a draw."""
+        return max(
+            (sum(units for at, units, _ in self.units if begin <= at < begin + _WINDOW) for begin, *_ in self.units),
+            default=0,
+        )
+
+
+_steps = st.lists(
+    st.tuples(
+        st.integers(0, 400),
+        st.one_of(
+            st.tuples(st.just("draw"), st.integers(1, 6), st.integers(1, 6)),
+            st.tuples(st.just("return"), st.integers(0, 20), st.integers(1, 6)),
+        ),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=_steps, limit=st.integers(1, 12))
+def test_a_window_is_the_brute_force_window(redis_url: str, steps: list[Any], limit: int) -> None:
+    async def run() -> None:
+        async with connected(redis_url) as shared:
+            server, model, name = Server(shared), Model(limit), secrets.token_hex(4)
+            await shared.client.flushall()
+            for pause, step in steps:
+                server.now += pause
+                if step[0] == "draw":
+                    want, need = max(step[1:]), min(step[1:])
+                    now, _, _, taken, (granted, remaining, retry, lease, reason) = await server.rates(
+                        (name, limit, want, need)
+                    )
+                    free = model.free(now)
+                    assert taken is (free >= need)
+                    assert granted == (min(want, free) if taken else 0)
+                    assert remaining == max(0, free - granted)
+                    if taken:
+                        model.units.append([now, granted, lease])
+                    elif need <= limit:
+                        assert reason == "full"
+                        assert model.free(now + retry) >= need > model.free(now + retry - 1)
+                elif model.units:
+                    entry = model.units[step[1] % len(model.units)]
+                    back = await server.call(
+                        "give_back",
+                        [server.key("rpm", name)],
+                        window=_WINDOW,
+                        length=_LENGTH,
+                        lease=entry[2],
+                        units=step[2],
+                    )
+                    left = back[2]
+                    for other in model.units:
+                        if other[2] == entry[2]:
+                            taken = min(other[1], left)
+                            other[1] -= taken
+                            left -= taken
+            assert model.most_in_a_window() <= limit
+
+    asyncio.run(run())
+
+
+async def test_one_full_ask_takes_nothing_of_the_others(redis_url: str) -> None:
+    async with connected(redis_url) as shared:
+        server = Server(shared)
+        *_, taken, first, second = await server.rates(("a", 10, 1, 1), ("b", 0, 1, 1))
+        assert taken is False
+        assert (first[0], first[4]) == (0, "")
+        assert (second[0], second[4]) == (0, "full")
+        *_, row = await server.rates(("a", 10, 10, 10))
+        assert row[0] == 10
+
+
+async def test_a_clock_set_back_neither_frees_units_nor_keeps_them_for_longer(redis_url: str) -> None:
+    async with connected(redis_url) as shared:
+        server = Server(shared)
+        server.now = 3_600_000
+        await server.rates(("a", 5, 5, 5))
+        server.now -= 3_000_000
+        assert (await server.rates(("a", 5, 1, 1)))[-1][0] == 0
+        server.now += _WINDOW + 2 * _LENGTH
+        assert (await server.rates(("a", 5, 5, 5)))[-1][0] == 5
+
+
+async def test_what_is_reported_counts_even_above_the_limit(redis_url: str) -> None:
+    async with connected(redis_url) as shared:
+        server = Server(shared)
+        await server.rates(("a", 5, 4, 4))
+        await server.call("carry", [server.key("rpm", "a")], window=_WINDOW, length=_LENGTH, used=[900, 2, 100, 4])
+        row = (await server.rates(("a", 5, 1, 1)))[-1]
+        assert (row[0], row[4]) == (0, "full")
+        server.now += 250
+        assert (await server.rates(("a", 5, 1, 1)))[-1][0] == 0, "4 drawn and 4 reported are left"
+
+
+async def test_a_command_that_comes_too_late_changes_nothing(redis_url: str) -> None:
+    async with connected(redis_url) as shared:
+        server = Server(shared)
+        now = (await server.rates(("a", 5, 1, 1)))[0]
+        answer = await server.rates(("a", 5, 1, 1), not_after=now - 20)
+        assert (answer[3], answer[-1][4]) == (False, "stale")
+        late = await server.call(
+            "carry", [server.key("rpm", "a")], window=_WINDOW, length=_LENGTH, used=[0, 4], not_after=now - 20
+        )
+        assert late[2] is False
+        assert (await server.rates(("a", 5, 4, 4)))[-1][0] == 4
+        beat = {"missing_after": 100, "forget_after": 1_000}
+        await server.call("beat", [server.key("live")], **beat, not_after=now - 20)
+        assert (await server.call("beat", [server.key("live")], incarnation="b", **beat))[3:6] == [1, 1, []]
+
+
+async def test_holds_are_absolute_and_late_ones_are_ignored(redis_url: str) -> None:
+    async with connected(redis_url) as shared:
+        server = Server(shared)
+        held = server.key("held", "parallel", "a")
+        assert (await server.holds(("parallel", "a", 3, 2, 5)))[-1][0] == 2
+        assert (await server.holds(("parallel", "a", 3, 2, 1), incarnation="b"))[-1][4] == "full"
+        # Sent before the draw and arriving after it.
+        await server.call("hold", [held], amount=0, ordinal=4, ttl=500)
+        assert (await server.holds(("parallel", "a", 3, 1, 4)))[-1][4] == "stale"
+        assert (await server.holds(("parallel", "a", 3, 2, 1), incarnation="b"))[-1][0] == 0
+        await server.call("hold", [held], amount=1, ordinal=6, ttl=500)
+        assert (await server.holds(("parallel", "a", 3, 2, 2), incarnation="b"))[-1][0] == 2
+        server.now += 600
+        assert (await server.holds(("parallel", "a", 3, 3, 9), incarnation="c"))[-1][0] == 3, "the others' are over"
+
+
+async def test_budgets_wait_for_the_ledgers_figure_and_take_only_newer_ones(redis_url: str) -> None:
+    async with connected(redis_url) as shared:
+        server = Server(shared)
+        spent = server.key("spent", "a")
+        assert (await server.holds(("budget", "a", 100, 10, 1)))[-1][4] == "unseeded"
+        assert (await server.call("spent", [spent], amount=50, version=7, ttl=60_000))[2] is True
+        assert (await server.call("spent", [spent], amount=10, version=6, ttl=60_000))[2] is False
+        assert (await server.holds(("budget", "a", 100, 51, 2)))[-1][4] == "full"
+        assert (await server.holds(("budget", "a", 100, 50, 3)))[-1][0] == 50
+        # A reset begins a window with a newer figure that is smaller.
+        assert (await server.call("spent", [spent], amount=0, version=8, ttl=60_000))[2] is True
+        assert (await server.holds(("budget", "a", 100, 50, 1), incarnation="b"))[-1][0] == 50
+
+
+async def test_after_a_flush_nothing_is_given_until_the_epoch_has_settled(redis_url: str) -> None:
+    async with connected(redis_url) as shared:
+        server = Server(shared)
+        first = await server.rates(("a", 5, 1, 1), settle=1_000)
+        assert first[2:4] == [1_000, False]
+        server.now += 1_020
+        assert (await server.rates(("a", 5, 1, 1), settle=1_000))[3] is True
+        await shared.client.flushall()
+        again = await server.rates(("a", 5, 1, 1), settle=1_000)
+        assert again[1] != first[1]
+        assert again[3] is False
+
+
+async def test_what_was_kept_before_a_restart_is_void(redis_url: str) -> None:
+    async with connected(redis_url) as shared:
+        server = Server(shared)
+        await server.rates(("a", 5, 5, 5))
+        kept: bytes = await shared.client.get(server.key("epoch"))
+        name, since, _ = kept.split()
+        # As after a restart with an append-only file, or a failover: the data are there, the server is another one.
+        await shared.client.set(server.key("epoch"), b" ".join([name, since, b"0" * 40]))
+        assert (await server.rates(("a", 5, 5, 5)))[-1][0] == 5
+
+
+async def test_the_register_tells_who_shares_and_keeps_the_share_of_the_missing(redis_url: str) -> None:
+    async with connected(redis_url) as shared:
+        server = Server(shared)
+
+        async def beat(who: str, **more: Any) -> Any:
+            request = {"incarnation": who, "missing_after": 100, "forget_after": 1_000, **more}
+            return (await server.call("beat", [server.key("live")], **request))[3:6]
+
+        assert await beat("a") == [1, 1, []]
+        assert await beat("b") == [2, 2, []]
+        assert await beat("a") == [2, 2, []]
+        server.now += 150
+        # b was told of 2 sharing: half of every limit may be in use by it.
+        assert await beat("a") == [2, 1, [2]]
+        assert await beat("c", is_quiet=True) == [3, 2, [2]]
+        assert await beat("a") == [2, 1, [2]], "who looks quietly is not there"
+        server.now += 1_000
+        assert await beat("a") == [1, 1, []]
+        await beat("d")
+        await beat("d", is_leaving=True)
+        assert await beat("a") == [1, 1, []]
+
+
+@pytest.mark.parametrize("units", [2**31, 2**52])
+async def test_large_figures_stay_exact(redis_url: str, units: int) -> None:
+    async with connected(redis_url) as shared:
+        server = Server(shared)
+        await server.call("spent", [server.key("spent", "a")], amount=units - 1, version=units, ttl=60_000)
+        answer = await server.holds(("budget", "a", 2 * units, units + 2, 1))
+        assert answer[-1][4] == "full"
+        answer = await server.holds(("budget", "a", 2 * units, units + 1, 2))
+        assert answer[-1][:2] == [units + 1, 0]

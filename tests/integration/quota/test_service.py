@@ -1,0 +1,314 @@
+"""Several gateways on one Redis: limits over all of them, and what becomes of the limits when Redis forgets or is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import msgspec
+import pytest
+
+from penstock.quota.hooks import QuotaHooks
+from penstock.quota.models import Ask, QuotaAnswer
+from penstock.quota.service import QuotaService
+from tests.integration.quota.rig import FAST, come_about, connected, draw, gateway, most_in_a_window, scope
+from tests.servers.proxy import Proxy
+from tests.servers.redis import Redis, RedisCluster, RedisSentinel
+
+_WINDOW_S = FAST.window_ms / 1000
+
+
+async def hammer(services: list[QuotaService], name: str, limit: int, seconds: float) -> list[float]:
+    """Ask each of them as often as it answers; the moments of what was admitted."""
+    admitted: list[float] = []
+    end = time.monotonic() + seconds
+
+    async def run(service: QuotaService) -> None:
+        while time.monotonic() < end:
+            grant = await draw(service, name, limit=limit)
+            if grant.ttl_ms:
+                admitted.append(time.monotonic())
+            elif grant.granted:
+                service.give_back(name, "rpm", grant.granted, lease=grant.lease)
+            await asyncio.sleep(0.002)
+
+    await asyncio.gather(*(run(service) for service in services))
+    return sorted(admitted)
+
+
+async def test_a_limit_holds_over_gateways_and_comes_back(redis_url: str) -> None:
+    name = scope()
+    async with gateway(redis_url) as one, gateway(redis_url) as two:
+        assert [(await draw(one, name)).granted for _ in range(6)] == [1] * 6
+        assert [(await draw(two, name)).granted for _ in range(6)] == [1] * 4 + [0] * 2
+        refused = await draw(two, name)
+        assert refused.refused
+        assert refused.retry_after_ms is not None
+        await asyncio.sleep((refused.retry_after_ms + 10) / 1000)
+        assert (await draw(two, name)).granted == 1
+
+
+async def test_large_limits_are_leased_and_what_is_not_used_goes_back(redis_url: str) -> None:
+    name = scope()
+    async with gateway(redis_url) as one, gateway(redis_url) as two:
+        await come_about(lambda: one.sharing == 2, "two share")
+        lease = await draw(one, name, limit=6_400, want=10_000)
+        assert lease.granted == 200, "a sixteenth of an even share"
+        assert 0 < lease.ttl_ms <= FAST.lease_ttl_ms
+        one.give_back(name, "rpm", 150, lease=lease.lease)
+        await draw(one, name, limit=6_400)
+        last = await draw(two, name, limit=6_400, need=6_349)
+        assert last.granted == 6_349
+
+
+async def test_a_small_limit_is_granted_exactly(redis_url: str) -> None:
+    name = scope()
+    async with gateway(redis_url) as one:
+        assert (await draw(one, name, limit=63, want=50)).granted == 1
+
+
+async def test_a_draw_over_several_levels_is_all_or_nothing(redis_url: str) -> None:
+    key, team = scope(), scope("team")
+    async with gateway(redis_url) as one:
+        asks = [Ask(scope=key, kind="rpm", limit=9, tag="t"), Ask(scope=team, kind="rpm", limit=2, tag="t")]
+        assert [(await one.draw(asks))[0].granted for _ in range(3)] == [1, 1, 0]
+        third = await one.draw(asks)
+        assert [grant.refused for grant in third] == [False, True]
+        assert (await draw(one, key, limit=9, need=7, tag="t")).granted == 7, "refused draws took nothing"
+
+
+async def test_concurrent_draws_share_round_trips(redis_url: str) -> None:
+    name = scope()
+    async with gateway(redis_url) as one:
+        await draw(one, scope())
+        before = one.round_trips
+        grants = await asyncio.gather(*(draw(one, name, limit=60) for _ in range(100)))
+        assert sum(grant.granted for grant in grants) == 60
+        assert one.round_trips - before < 10
+
+
+async def test_slots_are_held_until_they_are_given_back(redis_url: str) -> None:
+    name = scope()
+    async with gateway(redis_url) as one, gateway(redis_url) as two:
+        assert (await draw(one, name, "parallel", 3, need=2)).granted == 2
+        assert [(await draw(two, name, "parallel", 3)).granted for _ in range(2)] == [1, 0]
+        # Longer than a hold lasts: it is renewed.
+        await asyncio.sleep(FAST.slot_hold_ms / 1000 * 1.5)
+        assert (await draw(two, name, "parallel", 3)).granted == 0
+        one.give_back(name, "parallel", 1)
+        await draw(one, scope())
+        assert (await draw(two, name, "parallel", 3)).granted == 1
+
+
+async def test_slots_of_a_gateway_that_ended_without_a_word_come_free(redis_url: str) -> None:
+    name = scope()
+    async with gateway(redis_url) as two:
+        async with connected(redis_url) as shared:
+            one = QuotaService(shared, "1" * 16, options=FAST)
+            await one.start()
+            assert (await draw(one, name, "parallel", 1)).granted == 1
+            one._beats.is_up = False
+            await one.stop()
+        assert (await draw(two, name, "parallel", 1)).granted == 0
+        await asyncio.sleep(FAST.slot_hold_ms / 1000)
+        assert (await draw(two, name, "parallel", 1)).granted == 1
+
+
+async def test_a_budget_is_never_drawn_above_what_the_ledger_leaves(redis_url: str) -> None:
+    name, asked = scope(), []
+
+    async def ledger(owner: str) -> tuple[int, int]:
+        asked.append(owner)
+        return 400, 3
+
+    async with gateway(redis_url, spent=ledger) as one, gateway(redis_url, spent=ledger) as two:
+        grants = await asyncio.gather(
+            *(draw(service, name, "budget", 1_000, need=7) for service in (one, two) for _ in range(60))
+        )
+        admitted = sum(grant.granted for grant in grants)
+        assert admitted == 600 // 7 * 7
+        assert set(asked) == {name}
+        # The calls of one gateway end; their cost is in the ledger before the hold is lowered.
+        ended = sum(grant.granted for grant in grants[:60])
+        assert await one.set_spent(name, 400 + ended // 2, 4)
+        one.give_back(name, "budget", ended)
+        await draw(one, scope())
+        left = 1_000 - (400 + ended // 2) - (admitted - ended)
+        assert (await draw(two, name, "budget", 1_000, need=left + 1)).granted == 0
+        assert (await draw(two, name, "budget", 1_000, need=left)).granted == left
+
+
+async def test_a_budget_that_nobody_can_read_is_refused(redis_url: str) -> None:
+    async with gateway(redis_url) as one:
+        grant = await draw(one, scope(), "budget", 1_000)
+        assert (grant.granted, grant.refused) == (0, True)
+
+
+async def test_a_flush_is_noticed_and_nothing_is_given_twice(redis: Redis, redis_url: str) -> None:
+    name, slots, money = scope(), scope(), scope()
+
+    async def ledger(_: str) -> tuple[int, int]:
+        return 0, 1
+
+    async with gateway(redis_url, spent=ledger) as one, gateway(redis_url, spent=ledger) as two:
+        # The window must outlast the settling for the test to see it.
+        assert (await draw(one, name, limit=10, need=8)).granted == 8
+        assert (await draw(one, slots, "parallel", 10, need=8)).granted == 8
+        assert (await draw(one, money, "budget", 10, need=8)).granted == 8
+        redis.flush()
+        begin = time.monotonic()
+        grants = await asyncio.gather(
+            draw(two, name, limit=10, need=3),
+            draw(two, slots, "parallel", 10, need=3),
+            draw(two, money, "budget", 10, need=3),
+        )
+        assert [grant.granted for grant in grants] == [0, 0, 0]
+        assert time.monotonic() - begin < 2
+        assert (await draw(two, slots, "parallel", 10, need=2)).granted == 2
+        assert (await draw(two, money, "budget", 10, need=2)).granted == 2
+
+
+@pytest.mark.parametrize("fault", ["crash", "freeze", "flush"])
+async def test_the_limit_holds_while_redis_fails_and_comes_back(fault: str) -> None:
+    redis, name, limit = Redis(), scope(), 40
+    try:
+        async with AsyncExitStack() as stack:
+            services = [await stack.enter_async_context(gateway(redis.url)) for _ in range(2)]
+            await come_about(lambda: all(service.sharing == 2 for service in services), "two share")
+            hammering = asyncio.create_task(hammer(services, name, limit, 5))
+            await asyncio.sleep(0.6)
+            if fault == "flush":
+                redis.flush()
+            else:
+                getattr(redis, fault)()
+                await come_about(lambda: all(service.state == "local_share" for service in services), "both are alone")
+                await asyncio.sleep(1.6)
+                await asyncio.to_thread(redis.start if fault == "crash" else redis.resume)
+                await come_about(lambda: all(service.state == "shared" for service in services), "both are back")
+            admitted = await hammering
+        assert most_in_a_window(admitted, _WINDOW_S) <= limit
+        assert len(admitted) >= 2 * limit, "calls went on"
+    finally:
+        redis.close()
+
+
+async def test_the_limit_holds_while_one_gateway_is_cut_off(
+    redis: Redis, redis_url: str, start_proxy: Callable[[int], Proxy]
+) -> None:
+    proxy, name, limit = start_proxy(redis.port), scope(), 40
+    async with gateway(redis_url) as near, gateway(f"redis://127.0.0.1:{proxy.port}/0") as far:
+        await come_about(lambda: near.sharing == far.sharing == 2, "two share")
+        hammering = asyncio.create_task(hammer([near, far], name, limit, 5))
+        await asyncio.sleep(0.6)
+        proxy.hang()
+        await come_about(lambda: far.state == "local_share", "one is alone")
+        assert near.state == "shared"
+        await asyncio.sleep(1.8)
+        proxy.heal()
+        await come_about(lambda: far.state == "shared", "it is back")
+        admitted = await hammering
+    assert most_in_a_window(admitted, _WINDOW_S) <= limit
+    assert far.figures.granted_alone > 0
+    assert len(admitted) >= 2 * limit
+
+
+@pytest.mark.parametrize("when_gone, granted", [("fail_closed", 0), ("fail_open", 1)])
+async def test_after_the_time_of_shares_the_operator_has_chosen(
+    when_gone: str, granted: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis = Redis()
+    try:
+        async with gateway(redis.url, local_share_ms=400, when_gone=when_gone) as one:
+            redis.stop()
+            name = scope()
+            await come_about(lambda: one.state == "local_share", "it is alone")
+            assert (await draw(one, name, limit=1)).granted == 1
+            assert (await draw(one, name, limit=1)).granted == 0
+            await come_about(lambda: one.state == when_gone, "the time is over")
+            assert (await draw(one, name, limit=1)).granted == granted
+            assert (await draw(one, scope(), "budget", 10)).granted == 0
+            modes = [
+                record.__dict__["mode"] for record in caplog.records if record.__dict__.get("event") == "quota.mode"
+            ]
+            assert modes == ["local_share", when_gone]
+    finally:
+        redis.close()
+
+
+async def test_a_gateway_starts_without_redis_and_finds_it() -> None:
+    redis = Redis()
+    redis.stop()
+    try:
+        async with gateway(redis.url, expected_replicas=4) as one:
+            assert one.state == "local_share"
+            name = scope()
+            assert [(await draw(one, name, limit=8)).granted for _ in range(3)] == [1, 1, 0]
+            await asyncio.to_thread(redis.start)
+            await come_about(lambda: one.state == "shared", "it is found")
+            # What was used alone is reported.
+            assert (await draw(one, name, limit=8, need=7)).granted == 0
+            assert (await draw(one, name, limit=8, need=6)).granted == 6
+    finally:
+        redis.close()
+
+
+async def test_the_data_planes_questions_are_answered_as_bytes(redis_url: str) -> None:
+    name = scope()
+    async with gateway(redis_url) as one:
+        hooks = QuotaHooks(one)
+        asked = msgspec.json.encode({"asks": [{"scope": name, "kind": "parallel", "limit": 2, "want": 1, "need": 1}]})
+        answers = [msgspec.json.decode(await hooks.answer(asked), type=QuotaAnswer).grants[0] for _ in range(3)]
+        assert [answer.granted for answer in answers] == [1, 1, 0]
+        hooks.on_event("quota.return", msgspec.json.encode({"scope": name, "kind": "parallel", "units": 1}))
+        await draw(one, scope())
+        assert (await draw(one, name, "parallel", 2)).granted == 1
+        # Counted before the last of the three grants had arrived: that one comes on top.
+        hooks.on_event("quota.hold", msgspec.json.encode({"scope": name, "kind": "parallel", "amount": 0, "drawn": 2}))
+        await draw(one, scope())
+        assert (await draw(one, name, "parallel", 2)).remaining == 0
+        with pytest.raises(ValueError, match="no such event"):
+            hooks.on_event("quota.other", b"{}")
+
+
+async def test_a_cluster_keeps_each_tenant_together() -> None:
+    cluster = RedisCluster(3)
+    try:
+        options = msgspec.structs.replace(FAST, window_ms=12_000, lease_ttl_ms=100)
+        async with AsyncExitStack() as stack:
+            one, two = [
+                await stack.enter_async_context(gateway(cluster.url, options, is_cluster=True, deadline_ms=500))
+                for _ in range(2)
+            ]
+            key, team, user = scope(), scope("team"), scope("user")
+            asks = [
+                Ask(scope=key, kind="rpm", limit=9, tag="o1"),
+                Ask(scope=team, kind="rpm", limit=2, tag="o1"),
+                Ask(scope=user, kind="rpm", limit=5, tag="o1"),
+            ]
+            assert [grant.granted for grant in await one.draw(asks)] == [1, 1, 1]
+            assert [grant.granted for grant in await two.draw(asks)] == [1, 1, 1]
+            assert [grant.granted for grant in await two.draw(asks)] == [0, 0, 0]
+            await draw(two, scope())
+            # The user is at home elsewhere; it was drawn first or last, and what it gave came back.
+            assert (await draw(one, user, limit=5, need=3)).granted == 3
+            for node in cluster.nodes:
+                node.flush()
+            assert (await draw(two, team, limit=2, tag="o1")).granted == 0
+    finally:
+        cluster.close()
+
+
+async def test_sentinels_lead_to_the_new_master() -> None:
+    sentinel, name = RedisSentinel(), scope()
+    try:
+        async with gateway("redis://ignored", service="penstock", nodes=(sentinel.address,)) as one:
+            assert one.state == "shared"
+            assert (await draw(one, name, limit=10, need=9)).granted == 9
+            sentinel.master.crash()
+            await come_about(lambda: one.state == "local_share", "it is alone")
+            await come_about(lambda: one.state == "shared", "the new master is found", 20)
+            assert (await draw(one, scope(), limit=1)).granted == 1
+    finally:
+        sentinel.close()
