@@ -70,6 +70,7 @@ class Engine:
         self.scopes: dict[str, dict[str, Any]] = {}
         self.dropped_scopes: list[str] = []
         self.usage: list[dict[str, Any]] = []
+        self.acknowledged = 0
         self.recovered: list[dict[str, Any]] = []
         self.resolved: dict[int, Any] = {}
         self.submitted: list[tuple[str, str, list[tuple[bytes, bytes]], bytes, str]] = []
@@ -150,11 +151,13 @@ class Engine:
         self.cancelled.append(id)
 
     def take_usage(self, limit: int, after: int = 0) -> bytes:
-        waiting = [record for record in self.usage if record.get("seq", 1) > after]
-        return json.dumps([list(record.values()) for record in waiting[:limit]]).encode()
+        skipped = max(0, after - self.acknowledged)
+        return json.dumps([list(record.values()) for record in self.usage[skipped : skipped + limit]]).encode()
 
     def ack_usage(self, seq: int) -> None:
-        self.usage = [record for record in self.usage if record["seq"] > seq]
+        """Ordinals are places: what a test calls `seq` is only written down."""
+        del self.usage[: max(0, seq - self.acknowledged)]
+        self.acknowledged = max(self.acknowledged, seq)
 
     def recovered_usage(self) -> bytes:
         return json.dumps(self.recovered).encode()

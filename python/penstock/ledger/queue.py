@@ -17,16 +17,16 @@ class UsageSource(Protocol):
     """The part of `penstock._core.Engine` that holds settled records."""
 
     def take_usage(self, limit: int, after: int = 0) -> bytes:
-        """The oldest records with a higher ordinal, which stay queued."""
+        """The oldest records with ordinals above ``after``, which stay queued."""
 
     def ack_usage(self, seq: int) -> None:
         """Forget the records up to this ordinal."""
 
     def recovered_usage(self) -> bytes:
-        """What processes that were killed left in their journals."""
+        """What runs that were killed had left."""
 
     def forget_recovered(self) -> None:
-        """Remove these journals."""
+        """It is durable."""
 
 
 class EngineQueue:
@@ -40,16 +40,22 @@ class EngineQueue:
 
     def take(self, limit: int, after: int | None = None) -> Batch | None:
         """The oldest records with ordinals above ``after`` (default: above what is acknowledged); they stay queued."""
-        rows = self._source.take_usage(limit, self.acknowledged if after is None else after)
+        before = self.acknowledged if after is None else max(after, self.acknowledged)
+        rows = self._source.take_usage(limit, before)
         if rows == texts.NOTHING:
             return None
-        return Batch(self.incarnation, texts.seq_of(rows), rows, texts.count(rows))
+        return Batch(self.incarnation, before + 1, rows, texts.count(rows))
 
     def acknowledge(self, ordinal: int) -> None:
         """Every record up to this ordinal is in the ledger: forget them. Idempotent."""
         if ordinal > self.acknowledged:
             self._source.ack_usage(ordinal)
             self.acknowledged = ordinal
+
+    @staticmethod
+    def version_of(watermark: int) -> int:
+        """What the data plane calls the record with this ordinal (`spend_version`)."""
+        return watermark
 
     def recovered(self) -> list[Batch]:
         """Records of incarnations that ended before they were acknowledged, as the journals have them.
@@ -60,18 +66,22 @@ class EngineQueue:
         return batches_of(self._source.recovered_usage())
 
     def forget_recovered(self) -> None:
-        """They are in the ledger."""
+        """They are in the ledger.
+
+        Raises:
+            OSError: a journal cannot be deleted; it comes again.
+        """
         self._source.forget_recovered()
 
 
-class Recovered(msgspec.Struct, frozen=True):
-    """A record of an incarnation that has ended."""
+class _Recovered(msgspec.Struct, frozen=True):
+    """:class:`penstock.engine.events.Recovered` with the record as text, for it may be one that cannot be read."""
 
     incarnation: str
     row: msgspec.Raw
 
 
-_recovered = msgspec.json.Decoder(list[Recovered])
+_recovered = msgspec.json.Decoder(list[_Recovered])
 
 
 def batches_of(recovered: bytes) -> list[Batch]:
