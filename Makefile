@@ -48,7 +48,7 @@ help: ## show this list
 setup: $(STAMPS)/dev $(EXTENSION) ## create .venv, install the locked requirements, build the extension
 
 tools:
-	@command -v cargo >/dev/null || { echo "make: cargo not found: install a Rust toolchain (1.88 or newer)" >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo "make: cargo not found: install a Rust toolchain (1.89 or newer)" >&2; exit 1; }
 	@test -n "$(PYTHON)" || test -x $(PY) || { \
 		echo "make: no Python 3.11+ with venv and ensurepip on PATH: install one or pass PYTHON=/path/to/python" >&2; exit 1; }
 

@@ -85,8 +85,10 @@ ALWAYS: Final = {
 NULLABLE: Final = {
     "AnswerMessage": {"content", "refusal"},
     "Choice": {"finish_reason", "logprobs"},
-    "ChunkChoice": {"finish_reason"},
+    "ChatStreamResponse": {"usage"},
+    "ChunkChoice": {"finish_reason", "logprobs"},
     "CompletionChoice": {"finish_reason", "logprobs"},
+    "CompletionsStreamResponse": {"usage"},
     "TokenLogprob": {"bytes"},
 }
 """Members that are null when there is nothing."""

@@ -70,6 +70,8 @@ class Engine:
         self.scopes: dict[str, dict[str, Any]] = {}
         self.dropped_scopes: list[str] = []
         self.usage: list[dict[str, Any]] = []
+        self.acknowledged = 0
+        self.recovered: list[dict[str, Any]] = []
         self.resolved: dict[int, Any] = {}
         self.submitted: list[tuple[str, str, list[tuple[bytes, bytes]], bytes, str]] = []
         self.credits: dict[int, int] = {}
@@ -148,11 +150,20 @@ class Engine:
     def cancel(self, id: int) -> None:
         self.cancelled.append(id)
 
-    def take_usage(self, limit: int) -> bytes:
-        return json.dumps([list(record.values()) for record in self.usage[:limit]]).encode()
+    def take_usage(self, limit: int, after: int = 0) -> bytes:
+        skipped = max(0, after - self.acknowledged)
+        return json.dumps([list(record.values()) for record in self.usage[skipped : skipped + limit]]).encode()
 
-    def ack_usage(self, count: int) -> None:
-        del self.usage[:count]
+    def ack_usage(self, seq: int) -> None:
+        """Ordinals are places: what a test calls `seq` is only written down."""
+        del self.usage[: max(0, seq - self.acknowledged)]
+        self.acknowledged = max(self.acknowledged, seq)
+
+    def recovered_usage(self) -> bytes:
+        return json.dumps(self.recovered).encode()
+
+    def forget_recovered(self) -> None:
+        self.recovered = []
 
     def metrics(self) -> str:
         return "# TYPE fake gauge\nfake 1\n"

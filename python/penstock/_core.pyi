@@ -172,15 +172,34 @@ class Engine:
     def cancel(self, id: int) -> None:
         """The client of a submitted call has gone: cancel the upstream, settle."""
 
-    def take_usage(self, limit: int) -> bytes:
-        """Up to ``limit`` usage records, oldest first: a JSON list of :class:`penstock.engine.events.UsageRecord`, each an
-        array of its values; exactly ``[]`` when there are none.
+    def take_usage(self, limit: int, after: int = 0) -> bytes:
+        """Up to ``limit`` usage records with an ordinal (``seq``) above ``after``, oldest first: a JSON list of
+        :class:`penstock.engine.events.UsageRecord`, each an array of its values; exactly ``[]`` when there are none.
 
         They stay in the queue until :meth:`ack_usage`; taking again without acknowledging returns the same ones.
         """
 
-    def ack_usage(self, count: int) -> None:
-        """The first ``count`` records taken are durable: forget them."""
+    def ack_usage(self, seq: int) -> None:
+        """Every record taken with an ordinal up to ``seq`` is durable: forget it, here and in the journal. Idempotent."""
+
+    def recovered_usage(self) -> bytes:
+        """What processes that were killed had left in their journals: a JSON list of
+        :class:`penstock.engine.events.Recovered`; exactly ``[]`` when there is nothing.
+
+        Settled calls are there as they were, those that were cut have the outcome ``gateway_lost`` and the figures of their
+        last checkpoint. The same each time, and again after the next start, until :meth:`forget_recovered`. Journals that a living process
+        writes are left alone.
+
+        Raises:
+            OSError: a journal cannot be read.
+        """
+
+    def forget_recovered(self) -> None:
+        """All of :meth:`recovered_usage` is durable: delete it. Idempotent.
+
+        Raises:
+            OSError: a journal cannot be deleted; its records come again after the next start.
+        """
 
     def metrics(self) -> str:
         """The data plane's metrics in the Prometheus text format 0.0.4."""

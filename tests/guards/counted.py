@@ -116,7 +116,7 @@ def _operations(program: Path, out: Path) -> dict[str, int]:
 def _calls(program: Path, out: Path) -> dict[str, int]:
     key = _core.generate_key()
     with lockstep.upstream() as upstream, _Counted(program, "engine", out) as engine:
-        port = int(engine.ask(_setup(upstream.port, key)))
+        port = int(engine.ask(_setup(upstream.port, key, out.with_name("journal"))))
         with lockstep.caller(port, key, upstream) as rest, lockstep_grpc.grpc_caller(port, key, upstream) as grpc:
             # First uses open connections, load tables and grow buffers.
             for caller in (rest, grpc):
@@ -156,8 +156,8 @@ def _repeat(times: int, call: Callable[[], object]) -> None:
         call()
 
 
-def _setup(upstream_port: int, key: str) -> bytes:
-    """A gateway with everything on: key, rates, parallel calls, budget, prices, usage records."""
+def _setup(upstream_port: int, key: str, journal: Path) -> bytes:
+    """A gateway with everything on: key, rates, parallel calls, budget, prices, usage records, journal."""
     pepper = secrets.token_bytes(32)
     deployment = Deployment(
         id="guarded-1",
@@ -188,5 +188,13 @@ def _setup(upstream_port: int, key: str) -> bytes:
         team_id="team-1",
         user_id="user-1",
     )
-    options = EngineOptions(port=0, threads=1, pepper=pepper.hex())
+    options = EngineOptions(
+        port=0,
+        threads=1,
+        pepper=pepper.hex(),
+        incarnation=secrets.token_hex(8),
+        journal_dir=str(journal),
+        # Under valgrind a stream takes long, and how many checkpoints that are is chance.
+        checkpoint_ms=3_600_000,
+    )
     return msgspec.json.encode({"options": options, "snapshot": snapshot, "keys": [record]})

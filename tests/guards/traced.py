@@ -12,10 +12,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.guards import lockstep
+from tests.guards import lockstep, lockstep_grpc
 from tests.guards.serving import Serving
 
 UNARY_CALLS = 50
@@ -135,19 +136,25 @@ def steady_state(gateway: Serving, upstream: lockstep.Upstream) -> tuple[Trace, 
     Raises:
         NotPermittedError: this process may not trace another one.
     """
-    with lockstep.caller(gateway.port, gateway.new_key(), upstream) as caller:
-        repeat(5, caller.unary)
-        repeat(1, lambda: caller.stream(FRAMES))
+    key = gateway.new_key()
+    with (
+        lockstep.caller(gateway.port, key, upstream) as rest,
+        lockstep_grpc.grpc_caller(gateway.port, key, upstream) as grpc,
+    ):
+        for caller in (rest, grpc):
+            repeat(5, caller.unary)
+            repeat(1, partial(caller.stream, FRAMES))
+        spans: dict[str, tuple[tuple[float, float], int]] = {}
         with tracing(gateway, upstream) as tracer:
-            repeat(2, caller.unary)
-            unary = repeat(UNARY_CALLS, caller.unary)
-            streams = repeat(STREAMS, lambda: caller.stream(FRAMES))
+            for caller, unary, stream in (
+                (rest, "unary_call", "stream_call_64_frames"),
+                (grpc, "grpc_unary_call", "grpc_stream_call_64_messages"),
+            ):
+                repeat(2, caller.unary)
+                spans[unary] = repeat(UNARY_CALLS, caller.unary), UNARY_CALLS
+                spans[stream] = repeat(STREAMS, partial(caller.stream, FRAMES)), STREAMS
             trace = tracer.finish()
-    counts = {
-        "unary_call": trace.per_call(unary, UNARY_CALLS),
-        "stream_call_64_frames": trace.per_call(streams, STREAMS),
-    }
-    return trace, counts
+    return trace, {name: trace.per_call(span, calls) for name, (span, calls) in spans.items()}
 
 
 def repeat(times: int, call: Callable[[], object]) -> tuple[float, float]:

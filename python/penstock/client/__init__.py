@@ -15,6 +15,7 @@
 
 Arguments are named as in OpenAI's SDK and take its shapes; answers are the protocol's own messages, typed, in which
 an absent text is empty (`HasField` tells). `as_openai()` shows both as that SDK does. `AsyncClient` is the asyncio twin.
+What a call cost, and its id: `help(AnswerMetadata)`.
 
 It is a part of the package of its own: the server does not need it, nor the libraries that it needs.
 """
@@ -54,6 +55,7 @@ from penstock.client._messages import (
     ToolCall,
     Usage,
 )
+from penstock.client._metadata import AnswerMetadata
 from penstock.client._session import Session, SessionCall
 from penstock.client.errors import (
     AuthenticationError,
@@ -72,6 +74,7 @@ from penstock.client.errors import (
 )
 
 __all__ = [
+    "AnswerMetadata",
     "AsyncChat",
     "AsyncClient",
     "AsyncCompletions",

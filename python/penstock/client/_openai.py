@@ -146,11 +146,21 @@ def view(message: Message) -> Object:
         if data.get(name) is None or not field.message_type or name == "extra":
             continue
         value = getattr(message, name)
-        if isinstance(data[name], list):
+        if not (message.HasField(name) if field.has_presence else value):
+            # It does not fit its field, or its place is taken, and so came in `extra`.
+            data[name] = _shown(data[name])
+        elif isinstance(data[name], list):
             data[name] = [view(item) if isinstance(item, Message) else item for item in value]
         elif isinstance(value, Message):
             data[name] = view(value)
     return Object(data, frozenset(absent(message)))
+
+
+def _shown(value: Any) -> Any:
+    """Plain JSON as an answer's own objects are shown."""
+    if isinstance(value, dict):
+        return Object({name: _shown(item) for name, item in value.items()})
+    return [_shown(item) for item in value] if isinstance(value, list) else value
 
 
 def parse(text: str) -> Any:

@@ -85,8 +85,10 @@ _ALWAYS: Final = {
 }
 _NULLABLE: Final = {
     "Choice": frozenset({"finish_reason", "logprobs"}),
-    "ChunkChoice": frozenset({"finish_reason"}),
+    "ChatStreamResponse": frozenset({"usage"}),
+    "ChunkChoice": frozenset({"finish_reason", "logprobs"}),
     "CompletionChoice": frozenset({"finish_reason", "logprobs"}),
+    "CompletionsStreamResponse": frozenset({"usage"}),
     "AnswerMessage": frozenset({"content", "refusal"}),
 }
 

@@ -160,7 +160,18 @@ def from_status(
     except DecodeError:
         # What stands between client and gateway can garble metadata; the status itself is still known.
         details = SessionStatus()
-    return _build(status, message or status.name, details, {**initial, **texts})
+    text = message or status.name
+    hint = _connection_hint(text) if status is grpc.StatusCode.UNAVAILABLE else ""
+    return _build(status, text + hint, details, {**initial, **texts})
+
+
+def _connection_hint(message: str) -> str:
+    """What grpcio's words for a connection that failed mostly mean when one side speaks TLS and the other does not."""
+    if "WRONG_VERSION_NUMBER" in message:
+        return ". The server answered without TLS: for a plaintext port the address is grpc://"
+    if "; last error: " in message and message.endswith(": Socket closed"):
+        return ". The server closed the connection at once: for a port that speaks TLS the address is grpcs://"
+    return ""
 
 
 def from_session(status: SessionStatus, metadata: Mapping[str, str]) -> CallError:

@@ -169,6 +169,19 @@ class BudgetSettings(Section, frozen=True, kw_only=True):
     """Status of calls that are over budget, 422 when absent."""
 
 
+class IdempotencySettings(Section, frozen=True, kw_only=True):
+    """Answers kept under the `Idempotency-Key` of their requests."""
+
+    strict: ClassVar[bool] = True
+
+    keep: Milliseconds | None = None
+    """How long an answer is kept, 24 h when absent."""
+    answer_kb: Positive | None = None
+    """Bound of one answer in KiB, 1024 when absent; a larger one is not kept."""
+    memory_mb: Size | None = None
+    """Bound of all answers together in MiB, 64 when absent; the oldest make room."""
+
+
 class LedgerSettings(Section, frozen=True, kw_only=True):
     """Usage records."""
 
@@ -176,6 +189,9 @@ class LedgerSettings(Section, frozen=True, kw_only=True):
 
     queue_capacity: Positive | None = None
     """Records waiting for the store, 1000000 when absent; beyond it calls are refused rather than unaccounted."""
+    checkpoint: Milliseconds | None = None
+    """How often the tokens of a stream are noted in the journal while they come, 500ms when absent: so much of a stream may go
+    unbilled when the process is killed."""
     coworker: bool = True
     """With Redis: write down what is in the stream of usage, too, and not leave it to `penstock coworker` alone."""
     stream_length: Positive | None = None
@@ -309,6 +325,7 @@ class PenstockSection(Section, frozen=True, kw_only=True):
     routing: RoutingSettings = RoutingSettings()
     streams: StreamSettings = StreamSettings()
     budgets: BudgetSettings = BudgetSettings()
+    idempotency: IdempotencySettings = IdempotencySettings()
     alerts: AlertSettings = AlertSettings()
     ledger: LedgerSettings = LedgerSettings()
     database: DatabaseSection = DatabaseSection()

@@ -45,7 +45,8 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True, fo
     status: int
     """HTTP status the client got; 499 when it left before."""
     outcome: str
-    """`ok`, `error`, `client_disconnect`, `upstream_cut`, `shutdown`."""
+    """`ok`, `error`, `client_disconnect`, `deadline_exceeded`, `upstream_cut`, `shutdown`, or `gateway_lost`: the gateway was killed during the
+    call, and the record is made of what its journal had of it. `status` is then what the client had been told, 503 when nothing."""
     error_code: str
     prompt_tokens: int
     completion_tokens: int
@@ -73,3 +74,12 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True, fo
     """JSON list of the key's tags."""
     request_bytes: int
     response_bytes: int
+
+
+class Recovered(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A record that a process which was killed left in its journal."""
+
+    incarnation: str
+    """Which process."""
+    row: UsageRecord
+    """`seq` is its ordinal among the records of that process; calls that were cut come after those that were settled."""

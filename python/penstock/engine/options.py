@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TypeVar
 
 from penstock.config.env import Environment
-from penstock.config.penstock_section import GrpcSettings
+from penstock.config.penstock_section import GrpcSettings, IdempotencySettings
 from penstock.config.schema import Config
-from penstock.engine.snapshot import EngineOptions, GrpcOptions, ListenerTls
+from penstock.engine.snapshot import EngineOptions, GrpcOptions, IdempotencyOptions, ListenerTls
 
 _T = TypeVar("_T")
 
@@ -22,6 +22,8 @@ def engine_options(
     control_socket: str = "",
     pepper: str = "",
     listen: bool = True,
+    incarnation: str = "",
+    journal_dir: str | None = None,
 ) -> EngineOptions:
     """``host``, ``port`` and ``threads`` are the command line's. ``listen`` False: another listener has the port."""
     own, defaults = config.penstock, EngineOptions()
@@ -50,6 +52,10 @@ def engine_options(
         usage_queue_capacity=_first(own.ledger.queue_capacity, defaults.usage_queue_capacity),
         ca_file=own.upstream.ca_file,
         grpc=_grpc(own.grpc),
+        idempotency=_idempotency(own.idempotency),
+        incarnation=incarnation,
+        journal_dir=journal_dir,
+        checkpoint_ms=_first(own.ledger.checkpoint, defaults.checkpoint_ms),
     )
 
 
@@ -62,6 +68,15 @@ def _grpc(settings: GrpcSettings) -> GrpcOptions:
         max_connection_age_grace_ms=settings.max_connection_age_grace,
         keepalive_ms=_first(settings.keepalive, defaults.keepalive_ms),
         keepalive_timeout_ms=_first(settings.keepalive_timeout, defaults.keepalive_timeout_ms),
+    )
+
+
+def _idempotency(settings: IdempotencySettings) -> IdempotencyOptions:
+    defaults = IdempotencyOptions()
+    return IdempotencyOptions(
+        keep_ms=_first(settings.keep, defaults.keep_ms),
+        answer_bytes=settings.answer_kb * 1024 if settings.answer_kb else defaults.answer_bytes,
+        memory_bytes=settings.memory_mb * 1024 * 1024 if settings.memory_mb else defaults.memory_bytes,
     )
 
 

@@ -16,8 +16,9 @@ from penstock.engine import background
 
 logger = logging.getLogger("penstock")
 
-STORE_PATIENCE_S = 30.0
-"""How long the store may fail before load balancers are told to go elsewhere; records wait in the queue meanwhile."""
+STORE_PATIENCE_S = 180.0
+"""How long the store may fail before load balancers are told to go elsewhere. Every replica has the same store, so that there is
+nowhere to go: known keys work meanwhile, and records wait in the journal and in the queue."""
 _INTERVAL_S = 0.5
 
 

@@ -190,6 +190,8 @@ class Runtime:
                 control_socket=str(settings.control_socket or ""),
                 pepper=secrets.pepper.hex(),
                 listen=settings.listener == "native",
+                incarnation=incarnation,
+                journal_dir=str(settings.data_dir / "journal"),
             )
             where = database_settings(prepared.config, prepared.environment, settings.data_dir)
             shared = redis_settings(prepared.config, prepared.environment)

@@ -45,6 +45,17 @@ class GrpcOptions(msgspec.Struct, frozen=True):
     """A connection on which a ping is not answered within this time is closed."""
 
 
+class IdempotencyOptions(msgspec.Struct, frozen=True):
+    """Answers kept under the `Idempotency-Key` of their requests."""
+
+    keep_ms: int = 86_400_000
+    """How long an answer is kept."""
+    answer_bytes: int = 1024 * 1024
+    """A larger answer is not kept."""
+    memory_bytes: int = 64 * 1024 * 1024
+    """All answers together; the oldest make room."""
+
+
 class EngineOptions(msgspec.Struct, frozen=True):
     """What is fixed for the life of the process."""
 
@@ -90,6 +101,15 @@ class EngineOptions(msgspec.Struct, frozen=True):
     ca_file: str | None = None
     """PEM bundle of the CAs that upstreams may chain to; None uses the built-in Mozilla roots."""
     grpc: GrpcOptions = GrpcOptions()
+    incarnation: str = ""
+    """Names this run of the process: 16 hexadecimal characters, never used before. Ordinals of usage records begin at 1 then;
+    without a name they rise over restarts."""
+    journal_dir: str | None = None
+    """Directory of the journals, one for each incarnation, and for nothing else; None: what is not in the ledger yet is lost when the
+    process is killed."""
+    checkpoint_ms: int = 500
+    """How often the tokens of a stream are noted in the journal while they come."""
+    idempotency: IdempotencyOptions = IdempotencyOptions()
 
 
 class PriceTier(msgspec.Struct, frozen=True):

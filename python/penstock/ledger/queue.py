@@ -16,11 +16,17 @@ from penstock.ledger.records import Batch
 class UsageSource(Protocol):
     """The part of `penstock._core.Engine` that holds settled records."""
 
-    def take_usage(self, limit: int) -> bytes:
-        """The oldest records, which stay queued."""
+    def take_usage(self, limit: int, after: int = 0) -> bytes:
+        """The oldest records with ordinals above ``after``, which stay queued."""
 
-    def ack_usage(self, count: int) -> None:
-        """Forget the oldest records."""
+    def ack_usage(self, seq: int) -> None:
+        """Forget the records up to this ordinal."""
+
+    def recovered_usage(self) -> bytes:
+        """What runs that were killed had left."""
+
+    def forget_recovered(self) -> None:
+        """It is durable."""
 
 
 class EngineQueue:
@@ -31,50 +37,51 @@ class EngineQueue:
         self.acknowledged = 0
         """Ordinal up to which every record is in the ledger and forgotten here."""
         self._source = source
-        self._base: int | None = None
 
     def take(self, limit: int, after: int | None = None) -> Batch | None:
         """The oldest records with ordinals above ``after`` (default: above what is acknowledged); they stay queued."""
-        skipped = 0 if after is None else max(0, after - self.acknowledged)
-        rows = self._source.take_usage(skipped + limit)
+        before = self.acknowledged if after is None else max(after, self.acknowledged)
+        rows = self._source.take_usage(limit, before)
         if rows == texts.NOTHING:
             return None
-        if self._base is None:
-            self._base = texts.seq_of(rows) - 1 - self.acknowledged
-        if skipped:
-            kept = texts.split(rows)[skipped:]
-            if not kept:
-                return None
-            rows = b"[" + b",".join(kept) + b"]"
-            return Batch(self.incarnation, self.acknowledged + skipped + 1, rows, len(kept))
-        return Batch(self.incarnation, self.acknowledged + 1, rows, texts.count(rows))
+        return Batch(self.incarnation, before + 1, rows, texts.count(rows))
 
     def acknowledge(self, ordinal: int) -> None:
         """Every record up to this ordinal is in the ledger: forget them. Idempotent."""
         if ordinal > self.acknowledged:
-            self._source.ack_usage(ordinal - self.acknowledged)
+            self._source.ack_usage(ordinal)
             self.acknowledged = ordinal
 
-    def version_of(self, watermark: int) -> int:
+    @staticmethod
+    def version_of(watermark: int) -> int:
         """What the data plane calls the record with this ordinal (`spend_version`)."""
-        return watermark + (self._base or 0) if watermark else 0
+        return watermark
 
     def recovered(self) -> list[Batch]:
-        """Records of incarnations that ended before they were acknowledged, as the journals have them."""
-        return []
+        """Records of incarnations that ended before they were acknowledged, as the journals have them.
+
+        Raises:
+            OSError: a journal cannot be read.
+        """
+        return batches_of(self._source.recovered_usage())
 
     def forget_recovered(self) -> None:
-        """They are in the ledger."""
+        """They are in the ledger.
+
+        Raises:
+            OSError: a journal cannot be deleted; it comes again.
+        """
+        self._source.forget_recovered()
 
 
-class Recovered(msgspec.Struct, frozen=True):
-    """A record of an incarnation that has ended."""
+class _Recovered(msgspec.Struct, frozen=True):
+    """:class:`penstock.engine.events.Recovered` with the record as text, for it may be one that cannot be read."""
 
     incarnation: str
     row: msgspec.Raw
 
 
-_recovered = msgspec.json.Decoder(list[Recovered])
+_recovered = msgspec.json.Decoder(list[_Recovered])
 
 
 def batches_of(recovered: bytes) -> list[Batch]:

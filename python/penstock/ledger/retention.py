@@ -48,7 +48,10 @@ class Retention:
             await fence.check(tx)
             if await tx.fetch_one("SELECT to_regclass(?) AS found WHERE to_regclass(?) IS NOT NULL", (name, name)):
                 return
-            # Rows that came before their month was there are in the default partition, and keep the month from it.
+            # Rows that came before their month was there are in the default partition, and keep the month from it. Nobody
+            # may add to them between the statements that move them: those would be deleted without having been copied.
+            await tx.execute("SET LOCAL lock_timeout = '2s'")
+            await tx.execute("LOCK TABLE usage, usage_default IN ACCESS EXCLUSIVE MODE")
             await tx.execute(f"CREATE TABLE {name} (LIKE usage INCLUDING DEFAULTS)")
             await tx.execute(
                 f"INSERT INTO {name} SELECT * FROM usage_default WHERE started_at >= {start} AND started_at < {end}"

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +19,8 @@ use crate::auth::digest::{Digest, Pepper};
 use crate::auth::table::KeyTable;
 use crate::busy::{self, Busy};
 use crate::hooks::{Events, KeyHooks};
-use crate::ledger::Ledger;
+use crate::idempotency::{Answers, Bounds};
+use crate::ledger::{Ledger, Recovery};
 use crate::limits::{Clock, Slots};
 use crate::listener::bridge::{Bridge, Submitted};
 use crate::snapshot::{EngineOptions, Snapshot};
@@ -51,6 +53,8 @@ pub struct Shared {
     pub bridge: Bridge,
     /// Proxies whose word is taken.
     pub trusted: CidrSet,
+    /// Answers kept under idempotency keys.
+    pub answers: Arc<Answers>,
     /// Both clocks.
     pub clock: Clock,
     /// Calls in flight over all keys.
@@ -110,6 +114,8 @@ pub struct Core {
     pub buffers: Buffers,
     /// Timers to use again.
     pub timers: Timers,
+    /// Room for a large request message that is inflated: one at a time.
+    pub inflating: Semaphore,
     /// Keeps the thread awake between a request and its answer.
     pub busy: Busy,
     /// How far on the way out, for the tasks of this thread.
@@ -183,6 +189,8 @@ impl Buffers {
 pub struct Engine {
     /// Shared by all threads.
     pub shared: Arc<Shared>,
+    /// Records of former processes that were killed.
+    pub recovery: Mutex<Recovery>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -201,6 +209,7 @@ impl Engine {
         let empty = br#"{"version":0,"deployments":[],"groups":[],"settings":{"retries":0,"retry_backoff_ms":0,
             "allowed_fails":0,"cooldown_ms":0,"max_fallbacks":0,"budget_exceeded_status":422,"default_output_tokens":0,
             "max_parallel_requests":null,"passthrough_group":null,"always_include_stream_usage":false}}"#;
+        let (ledger, recovery) = ledger(&options, threads, &clock)?;
         let shared = Shared {
             snapshot: ArcSwap::from_pointee(Snapshot::compile(empty, None)?),
             tls: ArcSwapOption::empty(),
@@ -208,11 +217,15 @@ impl Engine {
             keys: KeyTable::new(options.key_table_capacity, options.negative_ttl_ms * 1_000_000),
             key_hooks: KeyHooks::new(Arc::clone(&events)),
             events,
-            // Microseconds: no process writes a million records a second for long.
-            ledger: Ledger::new(threads, options.usage_queue_capacity, clock.now().unix_ms * 1000),
+            ledger,
             metrics: Metrics::new(threads),
             bridge: Bridge::default(),
             trusted,
+            answers: Arc::new(Answers::new(Bounds {
+                keep_ns: options.idempotency.keep_ms.saturating_mul(1_000_000),
+                answer: options.idempotency.answer_bytes,
+                memory: options.idempotency.memory_bytes,
+            })),
             clock,
             slots: Arc::default(),
             counting: Arc::new(Semaphore::new(threads)),
@@ -223,7 +236,7 @@ impl Engine {
             connector: Connector::new(tls),
             options,
         };
-        Ok(Self { shared: Arc::new(shared), threads: Mutex::default() })
+        Ok(Self { shared: Arc::new(shared), recovery: Mutex::new(recovery), threads: Mutex::default() })
     }
 
     /// Makes a compiled configuration current.
@@ -323,7 +336,26 @@ impl Engine {
         for thread in threads {
             let _ = thread.join();
         }
+        self.shared.ledger.close();
     }
+}
+
+/// The ledger, with its journal if it is to have one, and what was found beside it.
+fn ledger(options: &EngineOptions, threads: usize, clock: &Clock) -> Result<(Ledger, Recovery), String> {
+    let incarnation = &options.incarnation;
+    // Ordinals of an incarnation begin at 1. Without a name they are microseconds: no process writes a million records a
+    // second for long.
+    let seq_base = if incarnation.is_empty() { clock.now().unix_ms * 1000 } else { 0 };
+    let ledger = Ledger::new(threads, options.usage_queue_capacity, seq_base);
+    let Some(root) = &options.journal_dir else { return Ok((ledger, Recovery::default())) };
+    if incarnation.len() != 16 || !incarnation.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(format!("incarnation: {incarnation:?} is not 16 hexadecimal characters, which a journal needs"));
+    }
+    let failed = |e: std::io::Error| format!("journal_dir: {root}: {e}");
+    let opened = penstock_journal::open(Path::new(root), incarnation, threads, penstock_journal::SEGMENT);
+    let opened = opened.map_err(failed)?;
+    let recovery = Recovery::of(opened.ended).map_err(failed)?;
+    Ok((ledger.journaled(opened.journal, opened.writers), recovery))
 }
 
 fn run_thread(
@@ -347,6 +379,7 @@ fn run_thread(
             pool,
             buffers: Buffers::default(),
             timers: Timers::default(),
+            inflating: Semaphore::new(1),
             busy: Busy::new(Duration::from_micros(shared.options.busy_poll_us)),
             stage: LocalStage::new(shared.stage()),
             thread: number,

@@ -16,6 +16,7 @@ pub mod engine;
 pub mod errors;
 pub(crate) mod grpc;
 pub mod hooks;
+pub mod idempotency;
 pub mod ledger;
 pub mod limits;
 pub mod listener;

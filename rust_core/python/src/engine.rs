@@ -1,7 +1,7 @@
 //! `Engine`.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -122,13 +122,23 @@ impl Engine {
         self.0.shared.bridge.cancel(id);
     }
 
-    fn take_usage<'py>(&self, py: Python<'py>, limit: usize) -> Bound<'py, PyBytes> {
-        let records = py.detach(|| self.0.shared.ledger.take(limit));
+    #[pyo3(signature = (limit, after=0))]
+    fn take_usage<'py>(&self, py: Python<'py>, limit: usize, after: u64) -> Bound<'py, PyBytes> {
+        let records = py.detach(|| self.0.shared.ledger.take(limit, after));
         PyBytes::new(py, &records)
     }
 
-    fn ack_usage(&self, count: usize) {
-        self.0.shared.ledger.ack(count);
+    fn ack_usage(&self, seq: u64) {
+        self.0.shared.ledger.ack(seq);
+    }
+
+    fn recovered_usage<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let rows = py.detach(|| self.0.recovery.lock().unwrap_or_else(PoisonError::into_inner).rows())?;
+        Ok(PyBytes::new(py, &rows))
+    }
+
+    fn forget_recovered(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(py.detach(|| self.0.recovery.lock().unwrap_or_else(PoisonError::into_inner).forget())?)
     }
 
     fn metrics(&self, py: Python<'_>) -> String {
@@ -164,6 +174,7 @@ impl Engine {
             in_flight: shared.slots.in_flight(),
             connections: shared.connections.load(Ordering::Relaxed) as u64,
             usage_queue: shared.ledger.waiting() as u64,
+            journal: shared.ledger.journal_state(),
             keys: shared.keys.len() as u64,
             snapshot_version: shared.snapshot.load().version,
         }

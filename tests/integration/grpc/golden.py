@@ -142,9 +142,10 @@ def both(rpc: Rpc, sim: Sim, kind: str, body: dict[str, Any], tell: dict[str, An
     call = rpc.call(ROUTES[kind][1], request_of(kind, body), sim=tell)
     assert call.ok
     second = upstream_of(sim, call.call_id)
-    ids = (answer.headers["x-penstock-call-id"], call.call_id)
-    records = (lasting(record_of(rpc.gateway, ids[0])), lasting(record_of(rpc.gateway, ids[1])))
-    return Pair(answer, first, call, second, records)
+    path, method = ROUTES[kind]
+    records = (record_of(rpc.gateway, answer.headers["x-penstock-call-id"]), record_of(rpc.gateway, call.call_id))
+    assert [record["metadata"]["route"] for record in records] == [path, method.path]
+    return Pair(answer, first, call, second, (lasting(records[0]), lasting(records[1])))
 
 
 def events(answer: httpx.Response) -> list[tuple[str, str]]:

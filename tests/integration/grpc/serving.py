@@ -84,11 +84,20 @@ def record_of(gateway: Gateway, call_id: str) -> dict[str, Any]:
 
 
 _OF_THE_MOMENT = {"request_id", "startTime", "endTime", "completionStartTime", "request_duration_ms"}
-_MEASURED = {"event_id", "ttft_us", "duration_us", "overhead_us", "request_bytes", "response_bytes", "snapshot_version"}
+_MEASURED = {
+    "event_id",
+    "route",
+    "ttft_us",
+    "duration_us",
+    "overhead_us",
+    "request_bytes",
+    "response_bytes",
+    "snapshot_version",
+}
 
 
 def lasting(record: dict[str, Any]) -> dict[str, Any]:
-    """A usage record without what differs between two equal calls."""
+    """A usage record without what differs between two equal calls: of the moment, measured, and which way they came."""
     kept = {name: value for name, value in record.items() if name not in _OF_THE_MOMENT}
     kept["metadata"] = {name: value for name, value in record["metadata"].items() if name not in _MEASURED}
     return kept

@@ -14,12 +14,14 @@ from tests.conftest import Gateway
 from tests.faults.accounts import Row, differences, idle, rows_of, settled
 from tests.integration.grpc.calls import Ended, Rpc, dialled, ended
 from tests.integration.grpc.frames import Raw, frame
-from tests.integration.grpc.serving import entry_of
+from tests.integration.grpc.serving import entry_of, record_of
 from tests.rig import Sim, until
 
 CREATE = "/penstock.v1.Chat/Create"
 STREAM = "/penstock.v1.Chat/Stream"
 PROMPTLY_S = 1.0
+LATE = (504, "deadline_exceeded", "deadline_exceeded")
+"""Status, outcome and code of a call whose deadline passed."""
 
 
 def _request(model: str = "sim") -> pb.ChatCreateRequest:
@@ -57,6 +59,7 @@ def test_a_unary_deadline_ends_the_provider_s_work(port: Gateway, rpc: Rpc, sim:
     assert entry["outcome"] == "cut"
     rows = _agree(port, sim, rpc.key, since)
     assert [row["prompt_tokens"] + row["completion_tokens"] for row in rows] == [0]
+    assert _ending(rows[0]) == LATE
 
 
 @pytest.mark.parametrize("model", ["sim", "claude"])
@@ -70,6 +73,12 @@ def test_a_stream_s_deadline_settles_what_was_made(port: Gateway, rpc: Rpc, sim:
     assert entry["duration_us"] < (0.6 + PROMPTLY_S) * 1e6
     rows = _agree(port, sim, rpc.key, since)
     assert rows[0]["completion_tokens"] == entry["tokens_sent"] > 10
+    assert _ending(rows[0]) == LATE
+
+
+def _ending(row: Row) -> tuple[int, str, str]:
+    told = row["metadata"]
+    return told["http_status"], told["outcome"], told["error_code"]
 
 
 def _deadline(raw: Raw, value: str, path: str = CREATE, **tell: Any) -> tuple[int, float]:
@@ -108,15 +117,26 @@ def test_a_deadline_that_cannot_be_read_is_refused(raw: Raw, sim: Sim, value: st
     assert sim.mark() == since, "nothing was sent upstream"
 
 
-def test_the_server_s_own_word_has_details(raw: Raw) -> None:
+def test_the_server_s_own_word_has_details(port: Gateway, raw: Raw) -> None:
     reply = raw.ask(
         STREAM, frame(_request()), more=[("grpc-timeout", "400m"), ("x-sim-tps", "50"), ("x-sim-tokens", "900")]
     )
+    assert reply.details.reason == "DEADLINE_EXCEEDED"
+    assert reply.details.info["status"] == "504"
+    call_id = reply.trailers["x-penstock-call-id"]
+    assert record_of(port, call_id)["metadata"]["route"] == STREAM
     assert reply.status == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
     assert reply.message
     assert reply.details.domain == "penstock"
     assert len(reply.messages) > 5
     assert "grpc-status" in reply.trailers, "after messages the status stands in the trailers"
+
+
+def test_a_call_that_nobody_answered_in_time_has_its_id(port: Gateway, raw: Raw) -> None:
+    reply = raw.ask(CREATE, frame(_request()), more=[("grpc-timeout", "300m"), ("x-sim-ttft", "20000")])
+    assert reply.status == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    row = record_of(port, {**reply.headers, **reply.trailers}["x-penstock-call-id"])
+    assert _ending(row) == LATE
 
 
 def test_the_request_s_own_time_counts(raw: Raw) -> None:

@@ -79,13 +79,27 @@ def _expected(status: int, code: str | None) -> str:
     return _BY_CODE.get(code or "", _STATUSES[status])
 
 
+_REMEDIES = {
+    "`GET /v1/models`": "`penstock.v1.Models/List`",
+    "send `model` in the body, the `x-penstock-model` header, or set `penstock.routing.passthrough_group`": "set the "
+    "field `model`",
+}
+
+
+def _worded(message: str) -> str:
+    """A REST error's message as it is over gRPC: what it recommends can be done there."""
+    for rest, here in _REMEDIES.items():
+        message = message.replace(rest, here)
+    return message
+
+
 def _agrees(rest: httpx.Response, call: Ended[Any], source: str) -> None:
     """What an error over gRPC is, given the same over REST."""
     error = rest.json()["error"]
     code = error.get("code") or "upstream_error"
     assert call.answers == []
     assert call.code.name == _expected(rest.status_code, code)
-    assert call.message == error["message"]
+    assert call.message == _worded(error["message"])
     details = call.details
     assert (details.code, details.message) == (call.code.value[0], call.message)
     assert (details.domain, details.reason) == ("penstock", code.upper())

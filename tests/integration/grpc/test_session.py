@@ -229,9 +229,13 @@ def test_a_call_has_a_deadline_of_its_own(port: Gateway, rpc: Rpc, sim: Sim) -> 
         assert 0.3 < time.monotonic() - begun < 1.5
         assert details.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
         assert len(session.words(1)) > 5
+        late = session.call_id(1)
         session.finish(2)
         assert len(session.words(2)) == 60
     idle(port)
+    told = record_of(port, late)["metadata"]
+    assert (told["http_status"], told["error_code"]) == (504, "deadline_exceeded")
+    assert told["route"] == "/penstock.v1.Chat/Session"
     rows = rows_of(port, rpc.key)
     assert differences(rows, settled(sim, since, {row["request_id"] for row in rows})) == []
 

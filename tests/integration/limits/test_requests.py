@@ -23,27 +23,20 @@ def seconds(span: str) -> float:
 
 def test_exactly_the_limit_is_admitted_of_fifty_calls_at_once(managed: Managed) -> None:
     key = managed.key(rpm_limit=10)
-    begin = time.monotonic()
     answers = managed.many(key, 50)
-    refilled = int((time.monotonic() - begin) * 10 / 60)
     admitted = [answer for answer in answers if answer.status_code == 200]
     assert {answer.status_code for answer in answers} == {200, 429}
-    assert 10 <= len(admitted) <= 10 + refilled
+    assert len(admitted) == 10
     remaining = sorted(int(answer.headers["x-ratelimit-remaining-requests"]) for answer in admitted)
-    assert remaining[:1] == [0]
-    if not refilled:
-        assert remaining == list(range(10)), "each admission took its own place"
+    assert remaining == list(range(10)), "each admission took its own place"
 
 
 def test_threads_of_the_data_plane_share_one_limit(start_managed: Callable[..., Managed]) -> None:
     gateway = start_managed(arguments=["--threads", "3"])
     key = gateway.key(rpm_limit=12)
-    begin = time.monotonic()
     with ThreadPoolExecutor(3) as pool:
         rounds = list(pool.map(lambda _: gateway.many(key, 20), range(3)))
-    refilled = int((time.monotonic() - begin) * 12 / 60)
-    admitted = sum(answer.status_code == 200 for answers in rounds for answer in answers)
-    assert 12 <= admitted <= 12 + refilled
+    assert sum(answer.status_code == 200 for answers in rounds for answer in answers) == 12
 
 
 def test_the_headers_say_where_the_key_stands(managed: Managed) -> None:
@@ -52,13 +45,14 @@ def test_the_headers_say_where_the_key_stands(managed: Managed) -> None:
         headers = managed.chat(key).headers
         assert headers["x-ratelimit-limit-requests"] == "5"
         assert headers["x-ratelimit-remaining-requests"] == str(remaining)
-        full = (5 - remaining) * 12
-        assert full - 3 < seconds(headers["x-ratelimit-reset-requests"]) <= full
+        # All five are there again a minute after the newest of them was used.
+        assert 59 < seconds(headers["x-ratelimit-reset-requests"]) <= 60
         assert "x-ratelimit-limit-tokens" not in headers, "a limit that the key does not have is not spoken of"
 
 
 def test_a_refusal_is_openais_and_says_when_to_come_back(managed: Managed) -> None:
     key = managed.key(rpm_limit=2)
+    sent = time.monotonic()
     for _ in range(2):
         assert managed.chat(key).status_code == 200
     refused = managed.chat(key)
@@ -69,7 +63,8 @@ def test_a_refusal_is_openais_and_says_when_to_come_back(managed: Managed) -> No
     assert "limit 2" in error["message"]
     assert refused.headers["x-ratelimit-remaining-requests"] == "0"
     milliseconds = int(refused.headers["retry-after-ms"])
-    assert 25_000 < milliseconds <= 30_000, "half a minute's refill less what has passed"
+    # A minute after the first, or after the second when it came so soon that the two are counted as one.
+    assert 60_000 - 1_000 * (time.monotonic() - sent) <= milliseconds <= 60_000
     assert int(refused.headers["retry-after"]) == -(-milliseconds // 1000)
 
 
@@ -83,26 +78,18 @@ def test_a_refusal_on_anthropics_surface_is_anthropics(managed: Managed) -> None
     assert int(answers[1].headers["retry-after"]) > 50
 
 
-def test_retry_after_is_kept_to_the_millisecond(managed: Managed) -> None:
-    # Two units a second: the next call is admitted half a second after the burst was used up.
-    key = managed.key(rpm_limit=120)
-    sent = time.monotonic()
-    while (refused := managed.chat(key)).status_code == 200:
-        sent = time.monotonic()
-    answered = time.monotonic()
-    promised = int(refused.headers["retry-after-ms"]) / 1000
-    assert 0 < promised <= 0.5
-    deadline = answered + promised
-    while True:
+def test_the_moment_that_is_promised_does_not_move(managed: Managed) -> None:
+    # That it is kept, a minute later, is shown on a clock of its own in `limits/window/tests.rs`.
+    key = managed.key(rpm_limit=3)
+    assert [managed.chat(key).status_code for _ in range(3)] == [200] * 3
+    moments = []
+    for _ in range(5):
         asked = time.monotonic()
-        status = managed.chat(key).status_code
-        now = time.monotonic()
-        if status == 200:
-            # The promise is rounded up to a whole millisecond.
-            assert now >= sent + promised - 0.001, "admitted before its time"
-            break
-        assert status == 429
-        assert asked < deadline + 0.002, "the promise was broken"
+        refused = managed.chat(key)
+        promised = int(refused.headers["retry-after-ms"]) / 1000
+        moments.append((asked + promised, time.monotonic() + promised))
+    # Each promise names one moment, somewhere between when it was asked for and when it was read.
+    assert max(earliest for earliest, _ in moments) <= min(latest for _, latest in moments) + 0.001
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/completions", "/v1/moderations", "/v1/responses"])

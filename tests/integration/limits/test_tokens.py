@@ -60,7 +60,6 @@ def test_without_a_bound_the_deployments_or_the_default_is_reserved(managed: Man
 
 def test_what_a_call_did_not_use_comes_back_when_it_is_settled(managed: Managed) -> None:
     key = managed.key(tpm_limit=LIMIT)
-    begin = time.monotonic()
     first = managed.chat(key, max_tokens=900, sim={"tokens": 3})
     used = first.json()["usage"]["total_tokens"]
     assert used == ASKED + 3
@@ -68,18 +67,13 @@ def test_what_a_call_did_not_use_comes_back_when_it_is_settled(managed: Managed)
     # Without the refund the second could not be admitted at all.
     second = managed.chat(key, max_tokens=900, sim={"tokens": 3})
     assert second.status_code == 200
-    refilled = (time.monotonic() - begin) * LIMIT / 60
-    expected = LIMIT - used - prompt_tokens() - 900
-    assert expected <= remaining(second) <= expected + min(used, refilled + 1)
+    assert remaining(second) == LIMIT - used - prompt_tokens() - 900
 
 
 def test_what_a_call_used_beyond_its_reservation_is_taken_when_it_is_settled(managed: Managed) -> None:
     key = managed.key(tpm_limit=LIMIT)
     assert managed.chat(key, sim={"prompt": 600}).json()["usage"]["prompt_tokens"] == 600
-    begin = time.monotonic()
-    after = managed.chat(key)
-    expected = LIMIT - 604 - prompt_tokens() - 4
-    assert expected <= remaining(after) <= expected + (time.monotonic() - begin + 1) * LIMIT / 60
+    assert remaining(managed.chat(key)) == LIMIT - 604 - prompt_tokens() - 4
 
 
 def test_a_call_that_failed_upstream_gives_everything_back(managed: Managed) -> None:
@@ -111,34 +105,26 @@ def test_a_request_larger_than_the_limit_is_refused_with_its_size(managed: Manag
     assert managed.chat(key).status_code == 200, "it took nothing"
 
 
-def test_used_up_tokens_are_refused_until_the_promised_moment(managed: Managed) -> None:
-    # 100 tokens a second; the first call leaves a debt that half a second pays off.
+def test_used_up_tokens_are_refused_until_they_have_had_their_minute(managed: Managed) -> None:
     key = managed.key(tpm_limit=6_000, rpm_limit=1_000)
-    sent = time.monotonic()
     assert managed.chat(key, sim={"prompt": 6_036}).status_code == 200
+    settled = time.monotonic()
     refused = managed.chat(key)
-    answered = time.monotonic()
     assert refused.status_code == 429
     assert refused.json()["error"]["type"] == "tokens"
     assert remaining(refused) == 0
-    promised = int(refused.headers["retry-after-ms"]) / 1000
-    assert 0.3 < promised <= 0.54
-    assert refused.headers["retry-after"] == "1"
-    while managed.chat(key).status_code == 429:
-        assert time.monotonic() < answered + promised + 0.25, "the promise was broken"
-    assert time.monotonic() >= sent + promised - 0.001, "admitted before its time"
-    # What was refused for tokens was not counted as a request: one, its debt's end, and the refused in between.
-    assert int(managed.chat(key).headers["x-ratelimit-remaining-requests"]) >= 1_000 - 4
+    promised = int(refused.headers["retry-after-ms"])
+    assert 60_000 - 1_000 * (time.monotonic() - settled) - 1_000 <= promised <= 60_000
+    # What was refused for tokens was not counted as a request.
+    assert refused.headers["x-ratelimit-remaining-requests"] == "999"
 
 
 def test_concurrent_calls_never_reserve_more_than_the_limit(managed: Managed) -> None:
     key = managed.key(tpm_limit=LIMIT)
     demand = prompt_tokens() + 191
-    begin = time.monotonic()
     answers = managed.many(key, 30, max_tokens=191, sim={"ttft": 300, "tokens": 2})
     admitted = sum(answer.status_code == 200 for answer in answers)
-    assert LIMIT // demand <= admitted
-    assert admitted <= (LIMIT + (time.monotonic() - begin) * LIMIT / 60) // demand
+    assert admitted == LIMIT // demand
 
 
 def test_embeddings_reserve_their_input_alone(managed: Managed) -> None:

@@ -199,7 +199,8 @@ class Plane:
     def take(self) -> list[dict[str, Any]]:
         """Usage records waiting, by the names of their fields; they are acknowledged."""
         rows = json.loads(self.core.take_usage(100_000))
-        self.core.ack_usage(len(rows))
+        if rows:
+            self.core.ack_usage(rows[-1][UsageRecord.__struct_fields__.index("seq")])
         return [dict(zip(UsageRecord.__struct_fields__, row, strict=True)) for row in rows]
 
     def records(self, count: int = 1, seconds: float = 10) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pydoc
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import grpc
 import pytest
 
 import penstock.client
-from penstock.client import AsyncClient, Client, ConfigurationError, Unavailable
+from penstock.client import AnswerMetadata, AsyncClient, Client, ConfigurationError, Unavailable
 from penstock.client import _calls as calls
 from penstock.client import _messages as pb
 from tests.integration.listener.certificates import Authority, needs_openssl
@@ -67,6 +68,11 @@ def test_metadata_of_an_answer(gateway: Gateway, client: Client) -> None:
     client.chat.create(model="m", messages=MESSAGES, on_metadata=seen.update)
     assert seen["x-penstock-call-id"] == "c1"
     assert seen["x-penstock-cost-usd"] == "0.25"
+    told = AnswerMetadata()
+    assert (dict(told), told.call_id, told.cost_usd) == ({}, None, None)
+    client.chat.create(model="m", messages=MESSAGES, on_metadata=told)
+    assert (told.call_id, told.cost_usd) == ("c1", Decimal("0.25"))
+    assert told["x-penstock-call-id"] == "c1"
 
 
 def test_the_other_methods(gateway: Gateway, client: Client) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -164,6 +167,34 @@ def _failing(times: int, *args: Any, **kwargs: Any) -> Callable[[Any, Any], Any]
         return answer("at last")
 
     return behave
+
+
+@pytest.mark.parametrize(
+    "scheme, hello, hint",
+    [("grpcs", b"HTTP/1.1 400 Bad Request\r\n\r\n", "grpc://"), ("grpc", b"\x15\x03\x03\0\2\2\x32", "grpcs://")],
+)
+def test_tls_on_one_side_only_is_named(scheme: str, hello: bytes, hint: str) -> None:
+    """What a port answers that speaks the other: a line of HTTP, an alert."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer_each() -> None:
+            with suppress(OSError):
+                while True:
+                    peer, _ = server.accept()
+                    with peer:
+                        peer.recv(4096)
+                        peer.sendall(hello)
+
+        thread = threading.Thread(target=answer_each)
+        thread.start()
+        with (
+            Client(f"{scheme}://127.0.0.1:{server.getsockname()[1]}", api_key="sk-x", max_retries=0) as client,
+            pytest.raises(Unavailable) as raised,
+        ):
+            client.models.list(timeout=10)
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+    assert raised.value.message.endswith(hint)
 
 
 def test_unavailable_is_tried_again(gateway: Gateway, client: Client) -> None:

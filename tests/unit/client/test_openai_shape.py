@@ -159,6 +159,18 @@ def test_answers_are_objects_of_python(gateway: Gateway, client: Client) -> None
     assert dict(got)["object"] == "chat.completion"
 
 
+def test_what_has_its_own_name_but_no_place_is_shown_as_it_came(gateway: Gateway, client: Client) -> None:
+    made = answer("x")
+    call = made.choices[0].message.tool_calls.add(id="1")
+    call.function.name = "f"
+    call.extra["custom"] = {"name": "c", "input": "i"}
+    gateway.behaviours[calls.CHAT_CREATE.path] = lambda request, context: made
+    message = client.as_openai().chat.completions.create(model="m", messages=MESSAGES).choices[0].message
+    shown = message.tool_calls[0]
+    assert (shown.function.name, shown.custom.name, shown.custom.input) == ("f", "c", "i")
+    assert shown.model_dump()["custom"] == {"name": "c", "input": "i"}
+
+
 def test_models_are_iterated(gateway: Gateway, client: Client) -> None:
     listed = pb.ModelsListResponse(models=[{"id": "a"}, {"id": "b"}])
     gateway.behaviours[calls.MODELS_LIST.path] = lambda request, context: listed

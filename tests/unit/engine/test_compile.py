@@ -376,14 +376,16 @@ penstock:
     {reflection: false, web_origins: [https://App.example/], max_connection_age: 30m, max_connection_age_grace: 12,
      keepalive: 13, keepalive_timeout: 14}
   limits: {key_table_capacity: 7, negative_ttl: 8, hook_timeout: 9}
-  ledger: {queue_capacity: 10}
+  ledger: {queue_capacity: 10, checkpoint: 1s}
   upstream: {ca_file: ca.pem}
 """,
         "c.yaml",
         Environment({"PENSTOCK_PORT": "2"}),
     )
     assert loaded.problems == []
-    options = engine_options(loaded.config, loaded.environment, threads=4, control_socket="s", pepper="p")
+    options = engine_options(
+        loaded.config, loaded.environment, threads=4, control_socket="s", pepper="p", incarnation="i", journal_dir="j"
+    )
     assert (options.host, options.port, options.threads) == ("0.0.0.0", 2, 4)
     assert (options.max_body_bytes, options.max_header_bytes) == (3 << 20, 8 << 10)
     assert options.tls is not None

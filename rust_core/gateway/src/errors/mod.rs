@@ -49,10 +49,18 @@ pub enum Kind {
     RouteUnsupported,
     /// The body is larger than allowed.
     BodyTooLarge,
+    /// The first request with this idempotency key is still running.
+    IdempotencyRunning,
+    /// The idempotency key was used for another request.
+    IdempotencyMismatch,
+    /// The answer under this idempotency key was not kept.
+    IdempotencyTooLarge,
     /// The client was too slow to send its request.
     RequestTimeout,
     /// The client left before its request was complete.
     ClientGone,
+    /// The time that the client gave the call was over before its answer was.
+    DeadlineExceeded,
     /// Too many requests per minute.
     RateRequests,
     /// Too many tokens per minute.
@@ -110,8 +118,12 @@ impl Kind {
             Self::ParameterUnsupported => row(400, "invalid_request_error", "unsupported_parameter", Client),
             Self::RouteUnsupported => row(400, "invalid_request_error", "unsupported_route", Client),
             Self::BodyTooLarge => row(413, "invalid_request_error", "request_too_large", Client),
+            Self::IdempotencyRunning => row(409, "idempotency_error", "idempotency_key_in_use", Client),
+            Self::IdempotencyMismatch => row(422, "idempotency_error", "idempotency_key_reused", Client),
+            Self::IdempotencyTooLarge => row(409, "idempotency_error", "idempotency_answer_not_kept", Client),
             Self::RequestTimeout => row(408, "invalid_request_error", "request_timeout", Client),
             Self::ClientGone => row(499, "invalid_request_error", "client_disconnect", Client),
+            Self::DeadlineExceeded => row(504, "timeout_error", "deadline_exceeded", Client),
             Self::RateRequests => row(429, "requests", "rate_limit_exceeded", Gateway),
             Self::RateTokens => row(429, "tokens", "rate_limit_exceeded", Gateway),
             Self::RateParallel => row(429, "max_parallel_requests", "rate_limit_exceeded", Gateway),

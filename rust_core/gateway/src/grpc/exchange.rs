@@ -1,6 +1,7 @@
 //! A gRPC call as the phases see it: the request comes as JSON, the answer goes as JSON or as an event stream, and is
 //! translated on the way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -8,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::dialect::Dialect;
 use super::event;
 use super::frame::{Mark, Messages};
-use super::method::Call;
+use super::method::{Call, SESSION};
 use super::session::Lane;
 use super::status::Status;
 use super::stream::Stream;
@@ -39,8 +40,8 @@ pub(crate) enum Sink<'a> {
 #[derive(Debug)]
 pub struct GrpcExchange<'a> {
     sink: Sink<'a>,
+    call: Call,
     dialect: Dialect,
-    streams: bool,
     messages: Messages,
     /// The beginning of an event that comes in parts.
     held: BytesMut,
@@ -62,14 +63,38 @@ impl<'a> GrpcExchange<'a> {
         };
         Self {
             sink,
+            call,
             dialect: call.dialect(),
-            streams: call.streams(),
             messages,
             held: BytesMut::new(),
             trailing: HeaderLines::default(),
             accepted: None,
             fault: None,
             told: None,
+        }
+    }
+
+    /// The method, as records tell it from others.
+    pub(crate) fn method(&self) -> &'static str {
+        match self.sink {
+            Sink::Stream(_) => self.call.path(),
+            Sink::Lane(_) => SESSION,
+        }
+    }
+
+    /// The call has this id, which the client hears however it ends.
+    pub(crate) fn name(&mut self, id: &Arc<str>) {
+        match &mut self.sink {
+            Sink::Stream(s) => s.name(id),
+            Sink::Lane(l) => l.name(id),
+        }
+    }
+
+    /// Whether the client's time was over before the call was.
+    pub(crate) fn expired(&self) -> bool {
+        match &self.sink {
+            Sink::Stream(s) => s.expired(),
+            Sink::Lane(l) => l.expired(),
         }
     }
 
@@ -92,7 +117,7 @@ impl<'a> GrpcExchange<'a> {
         if let Some(failure) = event::failure(body) {
             return Err(failure);
         }
-        if self.streams {
+        if self.call.streams() {
             let what = "The provider answered a streamed request without streaming.";
             return Err(Failure::new(Kind::UpstreamProtocol, what));
         }
@@ -115,49 +140,32 @@ impl<'a> GrpcExchange<'a> {
             self.fail(&failure, HeaderLines::default()).await;
             return Err(Gone);
         }
-        let initial = self.initial(lines);
+        self.open(lines)?;
         self.tell_cost();
         if let Some(mark) = self.accepted.take() {
             self.dialect.finish_answer(self.messages.out());
             self.messages.end(mark);
         }
-        self.open(initial)?;
         self.flush().await?;
         self.close(&Status::OK).await
     }
 
     /// Begins a stream.
     pub(crate) fn start(&mut self, lines: &HeaderLines) -> Result<(), Gone> {
-        if !self.streams {
+        if !self.call.streams() {
             let what = "The provider streamed an answer to a request that asked for a whole one.";
             self.fault = Some(Failure::new(Kind::UpstreamProtocol, what));
         }
-        let initial = self.initial(lines);
-        self.open(initial)
+        self.open(lines)
     }
 
-    fn open(&mut self, initial: HeaderLines) -> Result<(), Gone> {
+    /// Sends what of an answer's header fields is initial metadata.
+    fn open(&mut self, lines: &HeaderLines) -> Result<(), Gone> {
+        let keep = initial(&mut self.trailing);
         match &mut self.sink {
-            Sink::Stream(s) => s.open(initial),
-            Sink::Lane(l) => l.open(&initial),
+            Sink::Stream(s) => s.open(lines, keep),
+            Sink::Lane(l) => l.open(lines, keep),
         }
-    }
-
-    /// Initial metadata of an answer's header fields; what belongs at the end is kept for then.
-    fn initial(&mut self, lines: &HeaderLines) -> HeaderLines {
-        let trailing = &mut self.trailing;
-        let mut room = METADATA;
-        // Ours come first, so that it is a provider's that find no room.
-        lines.kept(|name, value| {
-            if name == COST {
-                trailing.add(name, value);
-                return false;
-            }
-            let size = name.len() + value.len() + FIELD;
-            let keeps = size <= room && is_metadata(name, value);
-            room -= if keeps { size } else { 0 };
-            keeps
-        })
     }
 
     /// Tells the dialect what the call cost, if that is known.
@@ -261,8 +269,8 @@ impl<'a> GrpcExchange<'a> {
         if self.started() {
             let _ = self.flush().await;
         } else {
-            let initial = self.initial(&lines);
-            self.trailing.0.extend_from_slice(&initial.0);
+            let told = lines.kept(initial(&mut self.trailing));
+            self.trailing.0.extend_from_slice(&told.0);
         }
         let _ = self.close(&self.status(failure)).await;
     }
@@ -308,6 +316,22 @@ impl<'a> GrpcExchange<'a> {
     }
 }
 
+/// Whether a header field of an answer is initial metadata; what belongs at the end is kept for then.
+fn initial(trailing: &mut HeaderLines) -> impl FnMut(&[u8], &[u8]) -> bool {
+    let mut room = METADATA;
+    // Ours come first, so that it is a provider's that find no room.
+    move |name, value| {
+        if name == COST {
+            trailing.add(name, value);
+            return false;
+        }
+        let size = name.len() + value.len() + FIELD;
+        let keeps = size <= room && is_metadata(name, value);
+        room -= if keeps { size } else { 0 };
+        keeps
+    }
+}
+
 /// Whether a header field of an answer may be gRPC metadata: not one that describes the body or the connection, and not
 /// one that would mean something else there.
 fn is_metadata(name: &[u8], value: &[u8]) -> bool {
@@ -316,5 +340,6 @@ fn is_metadata(name: &[u8], value: &[u8]) -> bool {
         b"content-type" | b"content-length" | b"content-encoding" | b"transfer-encoding" | b"cache-control" | b"vary"
     );
     let reserved = name.starts_with(b"grpc-") || name.ends_with(b"-bin") || name.starts_with(b"access-control-");
-    !other && !reserved && value.iter().all(|b| (b' '..=b'~').contains(b))
+    // No other control character is in a field's value.
+    !other && !reserved && value.is_ascii() && !value.contains(&b'\t')
 }

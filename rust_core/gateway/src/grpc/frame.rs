@@ -6,18 +6,18 @@ use std::io::Read;
 
 use bytes::{Bytes, BytesMut};
 use flate2::Compression;
+use tokio::sync::Semaphore;
 
 use super::Encoding;
 use super::status::Code;
+use crate::engine::Core;
 use crate::errors::{Failure, Kind, Outcome};
 
-/// Messages that are larger than this when they are inflated are measured first.
-const UNMEASURED: usize = 1 << 20;
 /// Flag and length.
 pub(crate) const PREFIX: usize = 5;
 /// Answers up to this size are not compressed, whatever the client takes: they fit a packet as they are.
 const WORTH_IT: usize = 1024;
-/// Inflated at once; other calls of the thread have their turn in between.
+/// Inflated at once, and what counts as small; other calls of the thread have their turn in between.
 const STEP: usize = 128 * 1024;
 
 /// Messages on their way out, back to back.
@@ -175,17 +175,34 @@ pub(crate) fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Why a frame's message cannot be had, with the code that gRPC has for it, where it has one of its own.
 pub(crate) type Unreadable = (Failure, Option<Code>);
 
-/// The message in a frame.
+/// Reads messages that may be compressed.
 ///
-/// # Errors
-/// Its flag is wrong, it cannot be inflated, or is larger than `limit` when it is.
-pub(crate) async fn message(frame: Frame, encoding: Encoding, limit: usize) -> Result<Bytes, Unreadable> {
-    let wrong = |what: String| (Failure::new(Kind::BadRequest, what), Some(Code::Internal));
-    match (frame.flag, encoding) {
-        (0, _) => Ok(frame.data),
-        (1, Encoding::Gzip) => inflate(&frame.data, limit).await.map_err(|failure| (failure, None)),
-        (1, _) => Err(wrong("A request message is compressed, but `grpc-encoding` does not say how.".to_owned())),
-        (flag, _) => Err(wrong(format!("A request message has the flag {flag}; only 0 and 1 have a meaning."))),
+/// A small message can grow to a thousand times its size. So what is not small when it is inflated is first measured
+/// without being kept, and then kept by one call of the thread at a time, until it has been read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inflating<'a> {
+    room: &'a Semaphore,
+    encoding: Encoding,
+}
+
+impl<'a> Inflating<'a> {
+    /// `encoding`: how messages are compressed that are.
+    pub(crate) fn new(core: &'a Core, encoding: Encoding) -> Self {
+        Self { room: &core.inflating, encoding }
+    }
+
+    /// The message in a frame. What is made of it is to be made without waiting for anything.
+    ///
+    /// # Errors
+    /// Its flag is wrong, it cannot be inflated, or is larger than `limit` when it is.
+    pub(crate) async fn message(self, frame: Frame, limit: usize) -> Result<Bytes, Unreadable> {
+        let wrong = |what: String| (Failure::new(Kind::BadRequest, what), Some(Code::Internal));
+        match (frame.flag, self.encoding) {
+            (0, _) => Ok(frame.data),
+            (1, Encoding::Gzip) => inflate(&frame.data, limit, self.room).await.map_err(|failure| (failure, None)),
+            (1, _) => Err(wrong("A request message is compressed, but `grpc-encoding` does not say how.".to_owned())),
+            (flag, _) => Err(wrong(format!("A request message has the flag {flag}; only 0 and 1 have a meaning."))),
+        }
     }
 }
 
@@ -198,35 +215,35 @@ pub(crate) fn too_large(limit: usize) -> Failure {
 ///
 /// # Errors
 /// It is no gzip, or holds more than `limit` bytes.
-pub(crate) async fn inflate(message: &[u8], limit: usize) -> Outcome<Bytes> {
-    let mut decoder = flate2::read::GzDecoder::new(message);
+async fn inflate(message: &[u8], limit: usize, room: &Semaphore) -> Outcome<Bytes> {
     let mut plain = Vec::with_capacity(message.len().saturating_mul(4).min(STEP));
-    let mut is_measured = false;
-    loop {
-        let room = (limit + 1 - plain.len()).min(STEP);
-        let read = decoder.by_ref().take(room as u64).read_to_end(&mut plain).map_err(|_| no_gzip())?;
-        if plain.len() > limit {
-            return Err(too_large(limit));
-        }
-        if read < room {
-            return Ok(Bytes::from(plain));
-        }
-        if plain.len() >= UNMEASURED && !std::mem::replace(&mut is_measured, true) {
-            measure(message, limit).await?;
-        }
+    let small = limit.min(STEP);
+    let mut beginning = flate2::read::GzDecoder::new(message).take(small as u64 + 1);
+    beginning.read_to_end(&mut plain).map_err(|_| no_gzip())?;
+    if plain.len() <= small {
+        return Ok(Bytes::from(plain));
+    }
+    // It waits for its turn without what is inflated already.
+    drop(plain);
+    let size = measure(message, limit).await?;
+    // The semaphore is never closed.
+    let _turn = room.acquire().await;
+    let mut plain = Vec::with_capacity(size);
+    let mut decoder = flate2::read::GzDecoder::new(message);
+    while decoder.by_ref().take(STEP as u64).read_to_end(&mut plain).map_err(|_| no_gzip())? > 0 {
         tokio::task::yield_now().await;
     }
+    Ok(Bytes::from(plain))
 }
 
-/// Makes sure that a message does not hold too much, without keeping any of it: many that do, sent at once, are refused
-/// before they take memory.
-async fn measure(message: &[u8], limit: usize) -> Outcome<()> {
+/// The size of a message, of which nothing is kept.
+async fn measure(message: &[u8], limit: usize) -> Outcome<usize> {
     let mut decoder = flate2::read::GzDecoder::new(message);
     let mut scratch = vec![0; STEP];
     let mut size = 0;
     loop {
         match decoder.read(&mut scratch).map_err(|_| no_gzip())? {
-            0 => return Ok(()),
+            0 => return Ok(size),
             n => size += n,
         }
         if size > limit {
@@ -278,7 +295,7 @@ mod tests {
 
     #[test]
     fn only_what_is_worth_it_is_compressed() {
-        let text = "word ".repeat(1000);
+        let (text, turns) = ("word ".repeat(1000), Semaphore::new(1));
         let mut messages = Messages::new(true);
         messages.put(b"short");
         messages.put(text.as_bytes());
@@ -287,17 +304,37 @@ mod tests {
         assert_eq!(reader.next(9999).unwrap().unwrap().flag, 0);
         let frame = reader.next(9999).unwrap().unwrap();
         assert!(frame.flag == 1 && frame.data.len() < 200);
-        assert_eq!(&run(inflate(&frame.data, 5000)).unwrap()[..], text.as_bytes());
-        assert_eq!(run(inflate(&frame.data, 4999)).unwrap_err().kind, Kind::BodyTooLarge);
+        assert_eq!(&run(inflate(&frame.data, 5000, &turns)).unwrap()[..], text.as_bytes());
+        assert_eq!(run(inflate(&frame.data, 4999, &turns)).unwrap_err().kind, Kind::BodyTooLarge);
     }
 
     #[test]
     fn a_flood_is_bounded_and_garbage_is_told() {
+        let turns = Semaphore::new(1);
         let flood = deflate(&vec![0; 64 << 20]).unwrap();
         assert!(flood.len() < 1 << 20);
-        assert_eq!(run(inflate(&flood, 1 << 20)).unwrap_err().kind, Kind::BodyTooLarge);
+        assert_eq!(run(inflate(&flood, 1 << 20, &turns)).unwrap_err().kind, Kind::BodyTooLarge);
         for garbage in [&b"plain"[..], &flood[..flood.len() - 9], b""] {
-            assert_eq!(run(inflate(garbage, 128 << 20)).unwrap_err().kind, Kind::BadRequest);
+            assert_eq!(run(inflate(garbage, 128 << 20, &turns)).unwrap_err().kind, Kind::BadRequest);
         }
+    }
+
+    #[test]
+    fn what_is_large_is_kept_by_one_at_a_time_and_what_is_small_never_waits() {
+        let (small, large) = (vec![1; STEP], vec![2; 3 * STEP + 1]);
+        let turns = Semaphore::new(1);
+        run(async {
+            let taken = turns.acquire().await.unwrap();
+            assert_eq!(inflate(&deflate(&small).unwrap(), 1 << 20, &turns).await.unwrap(), small);
+            let packed = deflate(&large).unwrap();
+            let mut waiting = std::pin::pin!(inflate(&packed, 1 << 20, &turns));
+            for _ in 0..10 {
+                let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx))).await;
+                assert!(polled.is_pending());
+            }
+            drop(taken);
+            assert_eq!(waiting.await.unwrap(), large);
+        });
+        assert_eq!(turns.available_permits(), 1);
     }
 }

@@ -88,7 +88,7 @@ pub(super) async fn watch(
     let mut quiet = core.timers.after(idle);
     let mut told = None;
     let gone = || Failure::new(Kind::ClientGone, "the client left");
-    stream.open(HeaderLines::default()).map_err(|_| gone())?;
+    stream.begin().map_err(|_| gone())?;
     loop {
         let now = status(core, &name);
         if told.replace(now) != Some(now) {

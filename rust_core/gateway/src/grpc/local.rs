@@ -78,7 +78,7 @@ pub(super) async fn run(
     let mut messages = stream.messages();
     messages.put(&answer);
     let gone = |_| Failure::new(Kind::ClientGone, "the client left");
-    stream.open(HeaderLines::default()).map_err(gone)?;
+    stream.begin().map_err(gone)?;
     stream.send(&mut messages).await.map_err(gone)?;
     stream.close(&status::Status::OK, HeaderLines::default()).await.map_err(gone)
 }

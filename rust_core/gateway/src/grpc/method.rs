@@ -76,6 +76,9 @@ pub(crate) fn services(reflection: bool) -> impl Iterator<Item = &'static str> {
     SERVICES.into_iter().chain(REFLECTION.into_iter().filter(move |_| reflection))
 }
 
+/// The method that carries many calls.
+pub(crate) const SESSION: &str = "/penstock.v1.Chat/Session";
+
 /// Looks a path up, as `/penstock.v1.Chat/Create`.
 pub(crate) fn find(path: &str) -> Option<Work> {
     let Some(method) = path.strip_prefix("/penstock.v1.") else { return others(path) };
@@ -148,6 +151,20 @@ impl Call {
         }
     }
 
+    /// The path of the method.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::ChatCreate => "/penstock.v1.Chat/Create",
+            Self::ChatStream => "/penstock.v1.Chat/Stream",
+            Self::CompletionsCreate => "/penstock.v1.Completions/Create",
+            Self::CompletionsStream => "/penstock.v1.Completions/Stream",
+            Self::EmbeddingsCreate => "/penstock.v1.Embeddings/Create",
+            Self::ResponsesCreate => "/penstock.v1.Responses/Create",
+            Self::ResponsesStream => "/penstock.v1.Responses/Stream",
+            Self::Xai(method) => method.path(),
+        }
+    }
+
     /// Whether it answers with a stream of messages.
     pub(crate) fn streams(self) -> bool {
         match self {
@@ -180,5 +197,27 @@ impl Call {
             Self::Xai(method) => return Dialect::Xai(Box::new(xai::Translator::new(method))),
         };
         Dialect::Penstock(translator)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_is_found_by_its_path() {
+        let own = [
+            Call::ChatCreate,
+            Call::ChatStream,
+            Call::CompletionsCreate,
+            Call::CompletionsStream,
+            Call::EmbeddingsCreate,
+            Call::ResponsesCreate,
+            Call::ResponsesStream,
+        ];
+        for call in own.into_iter().chain(xai::Method::ALL.map(Call::Xai)) {
+            assert_eq!(find(call.path()), Some(Work::Call(call)), "{}", call.path());
+        }
+        assert_eq!(find(SESSION), Some(Work::Session));
     }
 }

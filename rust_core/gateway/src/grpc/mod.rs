@@ -165,16 +165,21 @@ pub(crate) struct Origin<'a> {
     pub(crate) peer: Peer,
 }
 
-/// Serves one call. Gives the transport back, unless the call used it up.
-pub(crate) async fn serve<'a>(
+/// Serves one call, whichever HTTP it came over. `field` gives the value of a header field of its head; `headers` are those
+/// that the REST request would have. Gives the transport back, unless the call used it up.
+pub(crate) async fn serve<'a, 'f>(
     origin: Origin<'a>,
-    opening: &Opening,
+    flavour: Flavour,
+    is_post: bool,
+    path: Bytes,
+    field: impl Fn(&'static str) -> Option<&'f [u8]>,
     headers: Headers,
     transport: Transport<'a>,
 ) -> Option<Transport<'a>> {
     let core = origin.core;
-    let mut stream = Stream::new(core, transport, opening);
-    let work = match vetted(opening, core.shared.options.grpc.reflection) {
+    let opening = Opening::new(flavour, is_post, path, field);
+    let mut stream = Stream::new(core, transport, &opening);
+    let work = match vetted(&opening, core.shared.options.grpc.reflection) {
         Ok(work) => work,
         Err(refused) => {
             refused.send(&mut stream).await;

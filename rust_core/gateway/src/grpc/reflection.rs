@@ -138,11 +138,11 @@ pub(super) async fn run(origin: Origin<'_>, stream: &mut Stream<'_>) -> Outcome<
     let idle = Duration::from_millis(core.shared.options.idle_timeout_ms);
     let mut quiet = core.timers.after(idle);
     let gone = |_| Failure::new(Kind::ClientGone, "the client left");
-    stream.open(HeaderLines::default()).map_err(gone)?;
+    stream.begin().map_err(gone)?;
     loop {
         let message = tokio::select! {
             biased;
-            message = stream.next(KEYLESS, None) => message,
+            message = stream.next(KEYLESS) => message,
             () = stage.reached(Stage::Draining) => break,
             () = connection.reached(Stage::Draining) => break,
             () = quiet.wait() => break,

@@ -2,6 +2,8 @@
 //!
 //! One table for all kinds of failure, beside the one that gives each its REST status; `proto/README.md` shows both.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 
 use super::{base64, wire};
@@ -30,6 +32,14 @@ pub(crate) enum Code {
 
 /// Bytes of a message that are told. A provider may have much to say, and clients bound the metadata they take (8 KiB).
 const LONGEST: usize = 1024;
+/// What failures of ours recommend to who speaks REST, and what that is here.
+const REMEDIES: [(&str, &str); 2] = [
+    ("`GET /v1/models`", "`penstock.v1.Models/List`"),
+    (
+        "send `model` in the body, the `x-penstock-model` header, or set `penstock.routing.passthrough_group`",
+        "set the field `model`",
+    ),
+];
 /// Bytes of a message that a detail repeats.
 const REPEATED: usize = 512;
 
@@ -57,7 +67,8 @@ impl Status {
 
     /// It failed in a way that has a code of its own in gRPC.
     pub(crate) fn with(code: Code, failure: &Failure) -> Self {
-        let message = cut(&failure.message, LONGEST);
+        let message = worded(failure);
+        let message = cut(&message, LONGEST);
         Self {
             code,
             details: details(code, message, failure),
@@ -68,7 +79,7 @@ impl Status {
 
     /// The client's time for the call is over.
     pub(crate) fn expired() -> Self {
-        Self::of(&Failure::new(Kind::RequestTimeout, "The deadline of the call is over."))
+        Self::of(&Failure::new(Kind::DeadlineExceeded, "The deadline of the call is over."))
     }
 
     /// As fields of trailers.
@@ -133,6 +144,19 @@ fn pushback(code: Code, failure: &Failure) -> Option<i64> {
         _ => false,
     };
     final_word.then_some(-1)
+}
+
+/// The message of a failure, for who speaks gRPC.
+fn worded(failure: &Failure) -> Cow<'_, str> {
+    let mut message = Cow::Borrowed(&*failure.message);
+    if failure.source() != Source::Upstream {
+        for (rest, here) in REMEDIES {
+            if message.contains(rest) {
+                message = Cow::Owned(message.replacen(rest, here, 1));
+            }
+        }
+    }
+    message
 }
 
 /// At most so many bytes, cut between characters.
@@ -267,6 +291,7 @@ mod tests {
             (Kind::ShuttingDown, Unavailable),
             (Kind::ClientGone, Cancelled),
             (Kind::RequestTimeout, DeadlineExceeded),
+            (Kind::DeadlineExceeded, DeadlineExceeded),
             (Kind::UpstreamTimeout, DeadlineExceeded),
             (Kind::UpstreamConnect, Unavailable),
             (Kind::UpstreamStatus(422), InvalidArgument),
@@ -288,6 +313,18 @@ mod tests {
         assert_eq!(told(Failure::new(Kind::BudgetExceeded, "")), Some(-1));
         assert_eq!(told(Failure::new(Kind::UpstreamStatus(429), "")), None);
         assert_eq!(told(Failure::new(Kind::BadRequest, "")), None);
+    }
+
+    #[test]
+    fn what_is_recommended_can_be_done_here() {
+        let of = |failure: &Failure| Status::of(failure).message;
+        let unknown = crate::phases::unknown_model("nope");
+        assert_eq!(
+            of(&unknown),
+            "The model `nope` does not exist here. `penstock.v1.Models/List` lists those your key may use."
+        );
+        let theirs = Failure::new(Kind::UpstreamStatus(404), "`GET /v1/models` lists them.");
+        assert_eq!(of(&theirs), "`GET /v1/models` lists them.");
     }
 
     #[test]

@@ -3,12 +3,15 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use tokio::time::Instant;
 
-use super::frame::{self, Messages, Reader};
+use super::frame::{Frame, Inflating, Messages, Reader};
 use super::status::{Code, Status};
 use super::{Encoding, Opening, web};
 use crate::engine::Core;
@@ -16,20 +19,31 @@ use crate::errors::{Failure, Kind};
 use crate::listener::transport::{BodyError, Gone, HeaderLines, Pace, Transport};
 use crate::timers::Deadline;
 
+/// A client's clock runs ahead of ours by the time that its request took, so that it gives up a call before we do.
+const EARLY: Duration = Duration::from_millis(50);
+
+/// The metadata by which a call is found in the logs.
+pub(crate) const CALL_ID: &str = "x-penstock-call-id";
+
 /// A call that is being answered.
 #[derive(Debug)]
 pub(crate) struct Stream<'a> {
     transport: Transport<'a>,
     web: Option<web::Web>,
-    encoding: Encoding,
+    inflating: Inflating<'a>,
     gzip_answers: bool,
+    call_id: Option<Arc<str>>,
     deadline: Option<Deadline<'a>>,
+    /// From when on a client that leaves does so because of its deadline.
+    due: Option<Instant>,
     reader: Reader,
     /// The code that a failure has by gRPC's own rules, whatever its kind says.
     code: Option<Code>,
     opened: bool,
     done: bool,
     expired: bool,
+    /// The client left when its time was over by its own clock.
+    left_late: bool,
 }
 
 impl<'a> Stream<'a> {
@@ -37,14 +51,17 @@ impl<'a> Stream<'a> {
         Self {
             transport,
             web: web::Web::new(opening, &core.shared.options),
-            encoding: opening.encoding,
+            inflating: Inflating::new(core, opening.encoding),
+            call_id: None,
             gzip_answers: opening.encoding == Encoding::Gzip && opening.takes_gzip,
             deadline: opening.timeout.map(|t| core.timers.after(t)),
+            due: opening.timeout.and_then(|t| Instant::now().checked_add(t - EARLY.min(t / 10))),
             reader: Reader::default(),
             code: None,
             opened: false,
             done: false,
             expired: false,
+            left_late: false,
         }
     }
 
@@ -68,17 +85,27 @@ impl<'a> Stream<'a> {
         self.transport
     }
 
+    /// The call has this id, which the client hears however it ends.
+    pub(crate) fn name(&mut self, id: &Arc<str>) {
+        self.call_id = Some(Arc::clone(id));
+    }
+
+    /// Whether the client's time was over first.
+    pub(crate) fn expired(&self) -> bool {
+        self.expired || self.left_late
+    }
+
     /// The one request message of a method that takes one.
     pub(crate) async fn message(&mut self, limit: usize, pause: Duration) -> Result<Bytes, BodyError> {
         let mut pace = Pace::new(pause);
-        let message = match self.next(limit, Some(&mut pace)).await? {
-            Some(message) => message,
-            None => return Err(self.cardinality("The request has no message; this method takes one.")),
+        let Some(frame) = self.frame(limit, Some(&mut pace)).await? else {
+            return Err(self.cardinality("The request has no message; this method takes one."));
         };
-        match self.next(limit, Some(&mut pace)).await? {
-            None => Ok(message),
-            Some(_) => Err(self.cardinality("The request has several messages; this method takes one.")),
+        if self.frame(limit, Some(&mut pace)).await?.is_some() {
+            return Err(self.cardinality("The request has several messages; this method takes one."));
         }
+        // Only now: what it grows to does not lie about while the client may still say something.
+        self.read(frame, limit).await
     }
 
     fn cardinality(&mut self, what: &'static str) -> BodyError {
@@ -87,16 +114,24 @@ impl<'a> Stream<'a> {
     }
 
     /// The next request message; `None` when the client has said all.
-    pub(crate) async fn next(&mut self, limit: usize, mut pace: Option<&mut Pace>) -> Result<Option<Bytes>, BodyError> {
+    pub(crate) async fn next(&mut self, limit: usize) -> Result<Option<Bytes>, BodyError> {
+        match self.frame(limit, None).await? {
+            Some(frame) => self.read(frame, limit).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn read(&mut self, frame: Frame, limit: usize) -> Result<Bytes, BodyError> {
+        self.inflating.message(frame, limit).await.map_err(|(failure, code)| {
+            self.code = code;
+            refused(failure)
+        })
+    }
+
+    async fn frame(&mut self, limit: usize, mut pace: Option<&mut Pace>) -> Result<Option<Frame>, BodyError> {
         loop {
             if let Some(frame) = self.reader.next(limit).map_err(refused)? {
-                return match frame::message(frame, self.encoding, limit).await {
-                    Ok(message) => Ok(Some(message)),
-                    Err((failure, code)) => {
-                        self.code = code;
-                        Err(refused(failure))
-                    }
-                };
+                return Ok(Some(frame));
             }
             if let Some(pace) = &mut pace {
                 pace.check(self.reader.len())?;
@@ -139,13 +174,24 @@ impl<'a> Stream<'a> {
         self.code.map_or_else(|| Status::of(failure), |code| Status::with(code, failure))
     }
 
-    /// Sends initial metadata.
-    pub(crate) fn open(&mut self, mut lines: HeaderLines) -> Result<(), Gone> {
+    /// Begins an answer that has nothing to say in its initial metadata.
+    pub(crate) fn begin(&mut self) -> Result<(), Gone> {
+        self.open(&HeaderLines::default(), |_, _| true)
+    }
+
+    /// Sends initial metadata: the lines for which `keep` holds.
+    pub(crate) fn open(&mut self, lines: &HeaderLines, keep: impl FnMut(&[u8], &[u8]) -> bool) -> Result<(), Gone> {
         if self.done {
             return Err(Gone);
         }
-        self.head(&mut lines);
         self.opened = true;
+        if let (Transport::H2(x), None) = (&mut self.transport, &self.web) {
+            let encoding = (HeaderName::from_static("grpc-encoding"), HeaderValue::from_static("gzip"));
+            let own = [(CONTENT_TYPE, HeaderValue::from_static("application/grpc"))];
+            return x.start_with(lines, keep, own.into_iter().chain(self.gzip_answers.then_some(encoding)));
+        }
+        let mut lines = lines.kept(keep);
+        self.head(&mut lines);
         self.transport.start(200, &lines, None)
     }
 
@@ -180,10 +226,12 @@ impl<'a> Stream<'a> {
             })
             .await
         };
-        sent.unwrap_or_else(|| {
-            self.expire();
-            Err(Gone)
-        })
+        match sent {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(Gone)) => self.left(),
+            None => self.expire(),
+        }
+        Err(Gone)
     }
 
     /// Ends what never was a call.
@@ -200,9 +248,9 @@ impl<'a> Stream<'a> {
             return Err(Gone);
         }
         if self.expired {
-            Status::expired().put(&mut lines)
+            lines = self.farewell();
         } else {
-            status.put(&mut lines)
+            status.put(&mut lines);
         }
         if !self.opened {
             self.head(&mut lines);
@@ -222,12 +270,11 @@ impl<'a> Stream<'a> {
     /// The client's time is over: over HTTP/2 it is told at once, whatever the call still has to do.
     fn expire(&mut self) {
         self.expired = true;
+        let mut lines = self.farewell();
         if let Transport::H2(x) = &mut self.transport
             && self.web.is_none()
             && !std::mem::replace(&mut self.done, true)
         {
-            let mut lines = HeaderLines::default();
-            Status::expired().put(&mut lines);
             let _ = if self.opened {
                 x.trailers(&lines)
             } else {
@@ -235,6 +282,16 @@ impl<'a> Stream<'a> {
                 x.head(200, &lines)
             };
         }
+    }
+
+    /// What there is to say when the client's time is over.
+    fn farewell(&self) -> HeaderLines {
+        let mut lines = HeaderLines::default();
+        if let Some(id) = &self.call_id {
+            lines.add(CALL_ID, id.as_bytes());
+        }
+        Status::expired().put(&mut lines);
+        lines
     }
 
     /// After the call: a client that is still there is told how it ended, whatever ended it.
@@ -273,12 +330,19 @@ impl<'a> Stream<'a> {
         };
         if is_over {
             self.expire();
+        } else {
+            self.left();
         }
     }
 
-    /// What requests and answers are compressed with.
-    pub(crate) fn encoding(&self) -> Encoding {
-        self.encoding
+    /// The client has gone.
+    fn left(&mut self) {
+        self.left_late |= self.due.is_some_and(|due| Instant::now() >= due);
+    }
+
+    /// How requests are read that are compressed.
+    pub(crate) fn inflating(&self) -> Inflating<'a> {
+        self.inflating
     }
 
     /// The time that the client gives.

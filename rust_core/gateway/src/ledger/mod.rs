@@ -4,24 +4,49 @@
 //! the call has to outlive it, no memory changes threads, and the lock is only ever contended for the moment in which
 //! the writer swaps the list out. Records stay here until they are acknowledged, so a failing store loses nothing; when
 //! too many wait, admission refuses new calls rather than let one go unaccounted.
+//!
+//! What is only in memory is lost with the process. Where there is a journal, a call is therefore opened in it before its request
+//! goes to an upstream, its progress is noted now and then, and its record closes it; a process that was killed left there
+//! what the next one hands over in its name. When the journal cannot be written, admission refuses new calls too.
 
+mod opening;
 mod record;
+mod recovery;
 mod rows;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::UNIX_EPOCH;
 
+pub use penstock_journal::{Full, Ticket};
+use penstock_journal::{Journal, Writer};
+
+pub use opening::{Opening, Progress};
 pub use record::{Outcome, UsageRecord, UsageSource};
+pub use recovery::Recovery;
 use rows::{Rows, Taken};
+
+/// What one thread adds to.
+#[derive(Debug, Default)]
+struct Lane {
+    rows: Rows,
+    journal: Option<Writer>,
+    /// Where an opening is written together.
+    scratch: Vec<u8>,
+}
 
 /// The queue of records between the data plane and the store.
 #[derive(Debug)]
 pub struct Ledger {
-    incoming: Vec<Mutex<Rows>>,
+    lanes: Vec<Mutex<Lane>>,
     taken: Mutex<Taken>,
     waiting: AtomicUsize,
     seq: AtomicU64,
     capacity: usize,
+    journal: Option<Journal>,
+    /// A thread could not open a call in the journal.
+    failing: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -31,23 +56,48 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Ledger {
     /// A queue for so many threads that reports itself full at `capacity` records. Ordinals start after `seq_base`,
-    /// which must lie beyond those of former processes.
+    /// which must lie beyond those of former processes unless these have names of their own.
     #[must_use]
     pub fn new(threads: usize, capacity: usize, seq_base: u64) -> Self {
         let threads = threads.max(1);
         Self {
-            incoming: (0..threads).map(|_| Mutex::default()).collect(),
+            lanes: (0..threads).map(|_| Mutex::default()).collect(),
             taken: Mutex::new(Taken::new(threads)),
             waiting: AtomicUsize::new(0),
             seq: AtomicU64::new(seq_base),
             capacity,
+            journal: None,
+            failing: AtomicBool::new(false),
         }
     }
 
-    /// Whether new calls must be refused.
+    /// Keeps a journal, with a writer for each thread.
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) >= self.capacity
+    pub fn journaled(mut self, journal: Journal, writers: Vec<Writer>) -> Self {
+        for (lane, writer) in self.lanes.iter().zip(writers) {
+            lock(lane).journal = Some(writer);
+        }
+        self.journal = Some(journal);
+        self
+    }
+
+    /// Whether calls are opened in a journal.
+    #[must_use]
+    pub fn is_journaled(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    /// Whether new calls of this thread must be refused.
+    #[must_use]
+    pub fn refuses(&self, thread: usize) -> bool {
+        self.waiting() >= self.capacity || (self.failing.load(Ordering::Relaxed) && !self.is_writable(thread))
+    }
+
+    /// Whether the thread can open calls in the journal; tries to make it so.
+    fn is_writable(&self, thread: usize) -> bool {
+        let writable = self.lane(thread).is_none_or(|mut lane| lane.journal.as_mut().is_none_or(Writer::is_writable));
+        self.failing.store(!writable, Ordering::Relaxed);
+        writable
     }
 
     /// Records that are not acknowledged.
@@ -56,38 +106,107 @@ impl Ledger {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Adds the record of a call, which `settle` makes (and settles its amounts) once its ordinal is known.
+    /// Whether the journal could last be written, and how large its files are; `None`: there is none.
+    #[must_use]
+    pub fn journal_state(&self) -> Option<(bool, u64)> {
+        self.journal.as_ref()?;
+        let bytes = self.lanes.iter().map(|lane| lock(lane).journal.as_ref().map_or(0, Writer::bytes)).sum();
+        Some((!self.failing.load(Ordering::Relaxed), bytes))
+    }
+
+    fn lane(&self, thread: usize) -> Option<MutexGuard<'_, Lane>> {
+        self.lanes.get(thread % self.lanes.len()).map(lock)
+    }
+
+    /// Opens a call in the journal; `None`: there is no journal.
+    ///
+    /// # Errors
+    /// [`Full`]: it cannot be written, and the call must not go on.
+    pub fn open(&self, thread: usize, opening: &Opening<'_>) -> Result<Option<Ticket>, Full> {
+        let Some(mut lane) = self.lane(thread) else { return Ok(None) };
+        let Lane { journal: Some(journal), scratch, .. } = &mut *lane else { return Ok(None) };
+        opening.write(scratch);
+        let opened = journal.open(&[scratch]);
+        if opened.is_err() {
+            self.failing.store(true, Ordering::Relaxed);
+        }
+        opened.map(Some)
+    }
+
+    /// The call goes to another upstream. Where there is no room for that, what was said of the first stands.
+    pub fn reopen(&self, thread: usize, ticket: &Ticket, opening: &Opening<'_>) {
+        let Some(mut lane) = self.lane(thread) else { return };
+        let Lane { journal: Some(journal), scratch, .. } = &mut *lane else { return };
+        opening.write(scratch);
+        journal.reopen(ticket, &[scratch]);
+    }
+
+    /// Notes how far a call has got.
+    pub fn progress(&self, thread: usize, ticket: &Ticket, progress: &Progress) {
+        if let Some(journal) = self.lane(thread).as_mut().and_then(|lane| lane.journal.as_mut()) {
+            journal.update(ticket, &[&progress.write()]);
+        }
+    }
+
+    /// Adds the record of a call, which `settle` makes (and settles its amounts) once its ordinal is known, and closes the
+    /// call in the journal if it was opened there.
     ///
     /// Ordinal, settlement and hand-over are one step for whoever takes records: one that holds an ordinal holds all
     /// lower ones.
-    pub fn push<'a>(&self, thread: usize, settle: impl FnOnce(u64) -> UsageRecord<'a>) {
-        if let Some(rows) = self.incoming.get(thread % self.incoming.len()) {
-            let mut rows = lock(rows);
-            let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
-            rows.push(&settle(seq));
-            // Under the lock: whoever takes the record finds it counted.
-            self.waiting.fetch_add(1, Ordering::Relaxed);
+    pub fn push<'a>(&self, thread: usize, ticket: Option<Ticket>, settle: impl FnOnce(u64) -> UsageRecord<'a>) {
+        let Some(mut lane) = self.lane(thread) else { return };
+        let Lane { rows, journal, .. } = &mut *lane;
+        let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
+        let settled = catch_unwind(AssertUnwindSafe(|| settle(seq)));
+        let row = match &settled {
+            Ok(record) => rows.push(record),
+            // Who counts up to where all ordinals are there would wait for this one for ever.
+            Err(_) => rows.push(&UsageRecord::void(
+                &format!("void-{:x}-{seq}", UNIX_EPOCH.elapsed().unwrap_or_default().as_micros()),
+                seq,
+            )),
+        };
+        if let (Some(row), Some(journal)) = (row, journal) {
+            journal.close(ticket, seq, row);
+        }
+        // Under the lock: whoever takes the record finds it counted.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        drop(lane);
+        if let Err(panic) = settled {
+            resume_unwind(panic);
         }
     }
 
-    /// The oldest `limit` records as JSON, an array of values each; they stay until [`Ledger::ack`].
+    /// The oldest `limit` records with ordinals above `after` as JSON, an array of values each; they stay until
+    /// [`Ledger::ack`].
     #[must_use]
-    pub fn take(&self, limit: usize) -> Vec<u8> {
+    pub fn take(&self, limit: usize, after: u64) -> Vec<u8> {
         let mut taken = lock(&self.taken);
-        if taken.len() < limit {
+        if taken.beyond(after) < limit {
             // All at once, in order of their ordinals.
-            let mut lists: Vec<_> = self.incoming.iter().map(lock).collect();
-            taken.swap(lists.iter_mut().map(|list| &mut **list));
-            drop(lists);
+            let mut lanes: Vec<_> = self.lanes.iter().map(lock).collect();
+            taken.swap(lanes.iter_mut().map(|lane| &mut lane.rows));
+            drop(lanes);
             taken.gather();
         }
-        taken.oldest(limit)
+        taken.oldest(limit, after)
     }
 
-    /// The first `count` records taken are durable.
-    pub fn ack(&self, count: usize) {
-        let gone = lock(&self.taken).forget(count);
+    /// All records with ordinals up to this one, of those that were taken, are durable.
+    pub fn ack(&self, seq: u64) {
+        let mut taken = lock(&self.taken);
+        let Some((gone, last)) = taken.forget(seq) else { return };
         self.waiting.fetch_sub(gone, Ordering::Relaxed);
+        if let Some(journal) = &self.journal {
+            journal.acknowledge(last);
+        }
+    }
+
+    /// The threads have ended: a journal in which all is acknowledged has nothing to say any more.
+    pub fn close(&self) {
+        if let Some(journal) = self.journal.as_ref().filter(|_| self.waiting() == 0) {
+            journal.discard();
+        }
     }
 }
 
@@ -96,12 +215,12 @@ mod tests {
     use super::*;
 
     fn push(ledger: &Ledger, thread: usize) {
-        ledger.push(thread, record::example);
+        ledger.push(thread, None, record::example);
     }
 
     /// Ordinals of the oldest `limit` records.
     fn ordinals(ledger: &Ledger, limit: usize) -> Vec<u64> {
-        let rows: Vec<Vec<serde_json::Value>> = serde_json::from_slice(&ledger.take(limit)).unwrap();
+        let rows: Vec<Vec<serde_json::Value>> = serde_json::from_slice(&ledger.take(limit, 0)).unwrap();
         rows.iter().map(|row| row[2].as_u64().unwrap()).collect()
     }
 
@@ -113,14 +232,16 @@ mod tests {
         }
         assert_eq!(ordinals(&ledger, 4), [101, 102, 103, 104]);
         assert_eq!(ordinals(&ledger, 4), [101, 102, 103, 104]);
-        ledger.ack(3);
+        ledger.ack(103);
         push(&ledger, 1);
         assert_eq!(ordinals(&ledger, 2), [104, 105]);
         assert_eq!(ordinals(&ledger, 99), [104, 105, 106, 107]);
         assert_eq!(ledger.waiting(), 4);
         ledger.ack(99);
+        assert_eq!(ledger.waiting(), 4);
+        ledger.ack(107);
         assert_eq!(ledger.waiting(), 0);
-        assert_eq!(ledger.take(5), b"[]");
+        assert_eq!(ledger.take(5, 0), b"[]");
         push(&ledger, 0);
         assert_eq!(ordinals(&ledger, 5), [108]);
     }
@@ -131,10 +252,10 @@ mod tests {
         for _ in 0..3 {
             push(&ledger, 0);
         }
-        assert!(ledger.is_full());
+        assert!(ledger.refuses(0));
         assert_eq!(ordinals(&ledger, 9), [1, 2, 3]);
         ledger.ack(2);
-        assert!(!ledger.is_full());
+        assert!(!ledger.refuses(0));
     }
 
     #[test]
@@ -142,12 +263,13 @@ mod tests {
         let ledger = Ledger::new(1, 10, 0);
         push(&ledger, 0);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            ledger.push(0, |_| panic!("while the record is made"));
+            ledger.push(0, None, |_| panic!("while the record is made"));
         }));
         assert!(panicked.is_err());
         push(&ledger, 0);
-        assert_eq!(ordinals(&ledger, 9), [1, 3]);
-        assert_eq!(ledger.waiting(), 2);
+        // The place of the one that was not made is held by one that is void.
+        assert_eq!(ordinals(&ledger, 9), [1, 2, 3]);
+        assert_eq!(ledger.waiting(), 3);
     }
 
     #[test]
@@ -161,5 +283,27 @@ mod tests {
         push(&ledger, 0);
         assert_eq!(ordinals(&ledger, 9), [20_001]);
         assert!(lock(&ledger.taken).room() <= 2 * rows::SPARE, "{}", lock(&ledger.taken).room());
+    }
+
+    #[test]
+    fn records_after_an_ordinal_are_taken_while_earlier_ones_wait_for_their_acknowledgement() {
+        let ledger = Ledger::new(2, 10, 0);
+        (0..6).for_each(|n| push(&ledger, n % 2));
+        let after = |limit, after| -> Vec<u64> {
+            let rows: Vec<Vec<serde_json::Value>> = serde_json::from_slice(&ledger.take(limit, after)).unwrap();
+            rows.iter().map(|row| row[2].as_u64().unwrap()).collect()
+        };
+        assert_eq!(after(2, 0), [1, 2]);
+        assert_eq!(after(2, 2), [3, 4]);
+        push(&ledger, 1);
+        assert_eq!(after(9, 4), [5, 6, 7]);
+        assert_eq!(after(9, 7), [0; 0]);
+        ledger.ack(3);
+        ledger.ack(1);
+        assert_eq!(after(9, 0), [4, 5, 6, 7]);
+        assert_eq!(after(1, 4), [5]);
+        ledger.ack(u64::MAX);
+        push(&ledger, 0);
+        assert_eq!(after(9, 0), [8]);
     }
 }

@@ -15,10 +15,14 @@ pub enum Outcome {
     Error,
     /// The client left before the end.
     ClientDisconnect,
+    /// The time that the client gave the call was over before the end.
+    DeadlineExceeded,
     /// The upstream broke off after the first byte.
     UpstreamCut,
     /// The gateway was stopped.
     Shutdown,
+    /// The gateway was killed, and a later one found the call in its journal.
+    GatewayLost,
 }
 
 impl Outcome {
@@ -29,8 +33,10 @@ impl Outcome {
             Self::Ok => "ok",
             Self::Error => "error",
             Self::ClientDisconnect => "client_disconnect",
+            Self::DeadlineExceeded => "deadline_exceeded",
             Self::UpstreamCut => "upstream_cut",
             Self::Shutdown => "shutdown",
+            Self::GatewayLost => "gateway_lost",
         }
     }
 }
@@ -65,8 +71,8 @@ pub struct UsageRecord<'a> {
     pub call_id: &'a str,
     pub seq: u64,
     pub started_at: u64,
-    pub surface: &'static str,
-    pub route: &'static str,
+    pub surface: &'a str,
+    pub route: &'a str,
     pub key: Option<&'a KeyRecord>,
     pub token: &'a str,
     pub end_user: &'a str,
@@ -90,6 +96,42 @@ pub struct UsageRecord<'a> {
     pub attempts: u32,
     pub request_bytes: u64,
     pub response_bytes: u64,
+}
+
+impl<'a> UsageRecord<'a> {
+    /// A record that holds the place of one that could not be made, so that ordinals stay without a gap.
+    pub(super) fn void(call_id: &'a str, seq: u64) -> Self {
+        Self {
+            call_id,
+            seq,
+            started_at: 0,
+            surface: "",
+            route: "",
+            key: None,
+            token: "",
+            end_user: "",
+            model: "",
+            model_group: "",
+            deployment_id: "",
+            provider: "",
+            upstream_model: "",
+            stream: false,
+            status: 500,
+            outcome: Outcome::Error,
+            error_code: "internal_error",
+            usage: Usage::default(),
+            usage_source: UsageSource::None,
+            cost: 0,
+            price_version: "",
+            snapshot_version: 0,
+            ttft_us: None,
+            duration_us: 0,
+            overhead_us: 0,
+            attempts: 0,
+            request_bytes: 0,
+            response_bytes: 0,
+        }
+    }
 }
 
 /// Values of a record as the store has them.

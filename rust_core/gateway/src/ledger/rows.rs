@@ -19,14 +19,16 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn push(&mut self, record: &UsageRecord<'_>) {
+    /// Adds a record; its row, without the comma.
+    pub(super) fn push(&mut self, record: &UsageRecord<'_>) -> Option<&[u8]> {
         // What an earlier writer left half done would make the whole batch unreadable.
-        self.text.truncate(self.ends.last().map_or(0, |(_, end)| *end));
+        let start = self.ends.last().map_or(0, |(_, end)| *end);
+        self.text.truncate(start);
         // Writing texts and numbers to memory does not fail.
-        if serde_json::to_writer(&mut self.text, record).is_ok() {
-            self.text.push(b',');
-            self.ends.push((record.seq, self.text.len()));
-        }
+        serde_json::to_writer(&mut self.text, record).ok()?;
+        self.text.push(b',');
+        self.ends.push((record.seq, self.text.len()));
+        self.text.get(start..self.text.len() - 1)
     }
 
     fn clear(&mut self) {
@@ -41,8 +43,8 @@ impl Rows {
 #[derive(Debug)]
 pub(super) struct Taken {
     text: Vec<u8>,
-    /// Where the rows end, oldest first.
-    ends: VecDeque<usize>,
+    /// By row, oldest first: its ordinal and where it ends.
+    ends: VecDeque<(u64, usize)>,
     /// Where the oldest row begins.
     start: usize,
     /// One per thread: what was just taken from it, and between takes the buffer that it gets next.
@@ -55,8 +57,13 @@ impl Taken {
         Self { text: Vec::new(), ends: VecDeque::new(), start: 0, fresh }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.ends.len()
+    /// How many rows there are with an ordinal above this one.
+    pub(super) fn beyond(&self, seq: u64) -> usize {
+        self.ends.len() - self.up_to(seq)
+    }
+
+    fn up_to(&self, seq: u64) -> usize {
+        self.ends.partition_point(|(ordinal, _)| *ordinal <= seq)
     }
 
     /// Takes what the threads have and leaves them empty buffers. To be followed by [`Taken::gather`].
@@ -79,19 +86,22 @@ impl Taken {
         if self.fresh.len() > 1 {
             rows.sort_unstable_by_key(|(seq, ..)| *seq);
         }
-        for (_, list, start, end) in rows {
+        for (seq, list, start, end) in rows {
             let row = self.fresh.get(list).and_then(|fresh| fresh.text.get(start..end)).unwrap_or_default();
             self.text.extend_from_slice(row);
-            self.ends.push_back(self.text.len());
+            self.ends.push_back((seq, self.text.len()));
         }
         self.fresh.iter_mut().for_each(Rows::clear);
     }
 
-    /// The oldest `limit` rows as one JSON array.
-    pub(super) fn oldest(&self, limit: usize) -> Vec<u8> {
-        let last = self.ends.get(limit.min(self.ends.len()).wrapping_sub(1));
+    /// The oldest `limit` rows with an ordinal above `after`, as one JSON array.
+    pub(super) fn oldest(&self, limit: usize, after: u64) -> Vec<u8> {
+        let first = self.up_to(after);
+        let start = first.checked_sub(1).and_then(|row| self.ends.get(row)).map_or(self.start, |(_, end)| *end);
+        let count = limit.min(self.ends.len() - first);
+        let last = count.checked_sub(1).and_then(|row| self.ends.get(first + row));
         // Without the last comma.
-        let rows = last.and_then(|end| self.text.get(self.start..end - 1)).unwrap_or_default();
+        let rows = last.and_then(|(_, end)| self.text.get(start..end - 1)).unwrap_or_default();
         let mut array = Vec::with_capacity(rows.len() + 2);
         array.push(b'[');
         array.extend_from_slice(rows);
@@ -99,18 +109,17 @@ impl Taken {
         array
     }
 
-    /// Drops the oldest rows; how many there were.
-    pub(super) fn forget(&mut self, count: usize) -> usize {
-        let gone = count.min(self.ends.len());
-        if let Some(end) = self.ends.drain(..gone).next_back() {
-            self.start = end;
-        }
+    /// Drops the rows with ordinals up to this one: how many there were, and the ordinal of the last.
+    pub(super) fn forget(&mut self, seq: u64) -> Option<(usize, u64)> {
+        let gone = self.up_to(seq);
+        let (last, end) = self.ends.drain(..gone).next_back()?;
+        self.start = end;
         if self.ends.is_empty() {
             self.text.clear();
             self.start = 0;
         } else if self.start > self.text.len() / 2 {
             self.text.drain(..self.start);
-            self.ends.iter_mut().for_each(|end| *end -= self.start);
+            self.ends.iter_mut().for_each(|(_, end)| *end -= self.start);
             self.start = 0;
         }
         // What an outage of the store has made large must not stay so.
@@ -118,7 +127,7 @@ impl Taken {
             self.text.shrink_to(SPARE.max(self.text.len() * 2));
             self.ends.shrink_to(self.ends.len() * 2);
         }
-        gone
+        Some((gone, last))
     }
 
     /// Bytes of text that the buffers have room for.

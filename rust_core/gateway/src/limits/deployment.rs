@@ -6,8 +6,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::gcra::{self, Gcra, Rate};
 use super::slots::{SlotGuard, Slots};
+use super::window::{self, Rate, Window};
 
 const MS: u64 = 1_000_000;
 const MINUTE_NS: u64 = 60_000 * MS;
@@ -61,8 +61,8 @@ pub enum DeploymentDenied {
 /// Counters of one deployment. Keep them over snapshots, by deployment id.
 #[derive(Debug, Default)]
 pub struct DeploymentState {
-    requests: Gcra,
-    tokens: Gcra,
+    requests: Window,
+    tokens: Window,
     slots: Arc<Slots>,
     cooldown: Cooldown,
 }
@@ -72,7 +72,8 @@ pub struct DeploymentState {
 pub struct Permit {
     state: Arc<DeploymentState>,
     _slot: SlotGuard,
-    token_rate: Option<Rate>,
+    /// When its tokens were taken; `None`: there is no limit on them.
+    tokens_at: Option<u64>,
     tokens: u64,
     open: bool,
 }
@@ -105,21 +106,25 @@ impl DeploymentState {
         now_ns: u64,
     ) -> Result<Permit, DeploymentDenied> {
         let slot = self.slots.enter(limits.max_parallel_requests).map_err(|_| DeploymentDenied::Parallel)?;
-        let requests = limits.rpm.map(|per_minute| Rate { per_minute });
-        if let Some(rate) = requests {
-            self.requests
-                .admit(rate, 1, now_ns)
-                .map_err(|denied| DeploymentDenied::Requests { retry_after_ns: denied.retry_after_ns })?;
+        let mut request_at = None;
+        if let Some(per_minute) = limits.rpm {
+            let taken = self.requests.admit(Rate { per_minute }, 1, now_ns);
+            let taken = taken.map_err(|denied| DeploymentDenied::Requests { retry_after_ns: denied.retry_after_ns })?;
+            request_at = Some(taken.at_ns);
         }
-        let token_rate = limits.tpm.map(|per_minute| Rate { per_minute });
-        let taken = token_rate.map_or(Ok(()), |rate| self.tokens.admit(rate, tokens, now_ns).map(|_| ()));
-        if let Err(gcra::Denied { retry_after_ns, too_large, .. }) = taken {
-            if let Some(rate) = requests {
-                self.requests.refund(rate, 1);
+        let mut tokens_at = None;
+        if let Some(per_minute) = limits.tpm {
+            match self.tokens.admit(Rate { per_minute }, tokens, now_ns) {
+                Ok(taken) => tokens_at = Some(taken.at_ns),
+                Err(window::Denied { retry_after_ns, too_large, .. }) => {
+                    if let Some(at) = request_at {
+                        self.requests.refund(1, at);
+                    }
+                    return Err(DeploymentDenied::Tokens { retry_after_ns, too_large });
+                }
             }
-            return Err(DeploymentDenied::Tokens { retry_after_ns, too_large });
         }
-        Ok(Permit { state: self.clone(), _slot: slot, token_rate, tokens, open: true })
+        Ok(Permit { state: self.clone(), _slot: slot, tokens_at, tokens, open: true })
     }
 
     /// An attempt failed in a way that counts against the deployment. True when this starts a cooldown.
@@ -152,19 +157,19 @@ impl Permit {
     /// The attempt is over and used so many tokens, more or less than it held.
     pub fn settle(mut self, actual_tokens: u64, now_ns: u64) {
         self.open = false;
-        let Some(rate) = self.token_rate else { return };
+        let Some(at) = self.tokens_at else { return };
         if actual_tokens > self.tokens {
-            self.state.tokens.debit(rate, actual_tokens - self.tokens, now_ns);
+            self.state.tokens.debit(actual_tokens - self.tokens, now_ns);
         } else {
-            self.state.tokens.refund(rate, self.tokens - actual_tokens);
+            self.state.tokens.refund(self.tokens - actual_tokens, at);
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(rate) = self.token_rate.filter(|_| self.open) {
-            self.state.tokens.refund(rate, self.tokens);
+        if let Some(at) = self.tokens_at.filter(|_| self.open) {
+            self.state.tokens.refund(self.tokens, at);
         }
     }
 }

@@ -7,8 +7,8 @@
 pub mod budget;
 pub mod clock;
 pub mod deployment;
-pub mod gcra;
 pub mod slots;
+pub mod window;
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::auth::record::Key;
 
 pub use self::budget::{Budget, Seed};
 pub use self::clock::{Clock, Now};
-pub use self::gcra::{Gcra, Rate, State};
 pub use self::slots::{SlotGuard, Slots, SlotsFull};
+pub use self::window::{Rate, State, Window};
 
 /// A refused call is told to come back after so long when nothing better is known: a slot may free at any moment.
 const PARALLEL_RETRY_MS: u64 = 1_000;
@@ -25,8 +25,8 @@ const PARALLEL_RETRY_MS: u64 = 1_000;
 /// Counters of one key. They outlive its record: an updated record keeps them.
 #[derive(Debug, Default)]
 pub struct KeyState {
-    requests: Gcra,
-    tokens: Gcra,
+    requests: Window,
+    tokens: Window,
     slots: Arc<Slots>,
     budget: Budget,
 }
@@ -120,7 +120,8 @@ pub struct LimitDenied {
 pub struct Reservation {
     state: Arc<KeyState>,
     _slot: SlotGuard,
-    token_rate: Option<Rate>,
+    /// When its tokens were taken; `None`: there is no limit on them.
+    tokens_at: Option<u64>,
     demand: Demand,
     /// What of `demand.nanos` is held in the budget: nothing for a key without one.
     reserved: u64,
@@ -143,17 +144,18 @@ pub fn admit(key: &Arc<Key>, demand: Demand, now: Now) -> Result<Reservation, Li
         rates: standing(key, now),
     })?;
     let mut rates = Rates::default();
+    let (mut request_at, mut tokens_at) = (None, None);
     if let Some(rate) = key.requests {
         match state.requests.admit(rate, 1, now.mono_ns) {
-            Ok(taken) => rates.requests = Some(taken),
+            Ok(taken) => (request_at, rates.requests) = (Some(taken.at_ns), Some(taken.state)),
             Err(denied) => return Err(rate_denied(LimitKind::Requests, denied, 1, standing(key, now))),
         }
     }
     if let Some(rate) = key.tokens {
         match state.tokens.admit(rate, demand.tokens, now.mono_ns) {
-            Ok(taken) => rates.tokens = Some(taken),
+            Ok(taken) => (tokens_at, rates.tokens) = (Some(taken.at_ns), Some(taken.state)),
             Err(denied) => {
-                give_back_request(key);
+                give_back_request(state, request_at);
                 let kind = LimitKind::Tokens { too_large: denied.too_large };
                 return Err(rate_denied(kind, denied, demand.tokens, standing(key, now)));
             }
@@ -162,9 +164,9 @@ pub fn admit(key: &Arc<Key>, demand: Demand, now: Now) -> Result<Reservation, Li
     let mut reserved = 0;
     if let Some(max) = key.record.max_budget {
         if let Err(over) = state.budget.reserve(max, demand.nanos, now.unix_ms) {
-            give_back_request(key);
-            if let Some(rate) = key.tokens {
-                state.tokens.refund(rate, demand.tokens);
+            give_back_request(state, request_at);
+            if let Some(at) = tokens_at {
+                state.tokens.refund(demand.tokens, at);
             }
             return Err(LimitDenied {
                 kind: LimitKind::Budget,
@@ -177,7 +179,7 @@ pub fn admit(key: &Arc<Key>, demand: Demand, now: Now) -> Result<Reservation, Li
         }
         reserved = demand.nanos;
     }
-    Ok(Reservation { state: state.clone(), _slot: slot, token_rate: key.tokens, demand, reserved, rates, open: true })
+    Ok(Reservation { state: state.clone(), _slot: slot, tokens_at, demand, reserved, rates, open: true })
 }
 
 /// Where a key's rates stand, taking nothing.
@@ -189,13 +191,13 @@ pub fn standing(key: &Key, now: Now) -> Rates {
     }
 }
 
-fn give_back_request(key: &Key) {
-    if let Some(rate) = key.requests {
-        key.state.requests.refund(rate, 1);
+fn give_back_request(state: &KeyState, taken_at: Option<u64>) {
+    if let Some(at) = taken_at {
+        state.requests.refund(1, at);
     }
 }
 
-fn rate_denied(kind: LimitKind, denied: gcra::Denied, asked: u64, rates: Rates) -> LimitDenied {
+fn rate_denied(kind: LimitKind, denied: window::Denied, asked: u64, rates: Rates) -> LimitDenied {
     LimitDenied {
         kind,
         limit: denied.state.limit,
@@ -222,12 +224,12 @@ impl Reservation {
     /// The call is over: replace what it held by what it used, more or less.
     pub fn settle(mut self, actual: Actual, now: Now) {
         self.open = false;
-        if let Some(rate) = self.token_rate {
+        if let Some(at) = self.tokens_at {
             let held = self.demand.tokens;
             if actual.tokens > held {
-                self.state.tokens.debit(rate, actual.tokens - held, now.mono_ns);
+                self.state.tokens.debit(actual.tokens - held, now.mono_ns);
             } else {
-                self.state.tokens.refund(rate, held - actual.tokens);
+                self.state.tokens.refund(held - actual.tokens, at);
             }
         }
         self.state.budget.settle(self.reserved, actual.nanos, actual.seq, now.unix_ms);
@@ -239,8 +241,8 @@ impl Drop for Reservation {
         if !self.open {
             return;
         }
-        if let Some(rate) = self.token_rate {
-            self.state.tokens.refund(rate, self.demand.tokens);
+        if let Some(at) = self.tokens_at {
+            self.state.tokens.refund(self.demand.tokens, at);
         }
         if self.reserved > 0 {
             self.state.budget.release(self.reserved);

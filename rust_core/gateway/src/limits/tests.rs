@@ -70,7 +70,7 @@ fn limits_refuse_in_order_and_leave_nothing_behind() {
     assert_eq!(key.state.usage(), (300, 0, 0));
     let denied = admit(&key, demand(11, 0), NOW).unwrap_err();
     assert_eq!((denied.kind, denied.current), (LimitKind::Tokens { too_large: false }, 90));
-    assert_eq!(denied.retry_after_ms, Some(600), "one token of a hundred a minute");
+    assert_eq!(denied.retry_after_ms, Some(60_000), "all were taken at once");
     assert_eq!(remaining(&key), (Some(2), Some(10)));
 
     for _ in 0..2 {
@@ -78,7 +78,7 @@ fn limits_refuse_in_order_and_leave_nothing_behind() {
     }
     let denied = admit(&key, demand(0, 0), NOW).unwrap_err();
     assert_eq!((denied.kind, denied.limit, denied.current), (LimitKind::Requests, 3, 3));
-    assert_eq!(denied.retry_after_ms, Some(20_000));
+    assert_eq!(denied.retry_after_ms, Some(60_000));
 }
 
 #[test]
@@ -89,10 +89,9 @@ fn settling_gives_back_or_takes_more() {
     admit(&key, demand(100, 100), NOW).unwrap().settle(actual(1_100, 2_000), NOW);
     assert_eq!(remaining(&key), (None, Some(0)));
     assert_eq!(key.state.usage(), (2_050, 0, 0));
-    let later = Now { mono_ns: NOW.mono_ns + 12_000_000_000, ..NOW };
-    assert_eq!(standing(&key, later).tokens.unwrap().remaining, 0, "200 below zero take 12 s");
-    let later = Now { mono_ns: NOW.mono_ns + 18_000_000_000, ..NOW };
-    assert_eq!(standing(&key, later).tokens.unwrap().remaining, 100);
+    let later = |ns: u64| Now { mono_ns: NOW.mono_ns + ns, ..NOW };
+    assert_eq!(standing(&key, later(59_999_999_999)).tokens.unwrap().remaining, 0, "200 more than there were");
+    assert_eq!(standing(&key, later(60_000_000_000)).tokens.unwrap().remaining, 1_000);
 }
 
 #[test]
@@ -119,7 +118,7 @@ fn limits_that_change_under_a_call_do_not_unsettle_it() {
     let held = admit(&old, demand(500, 500), NOW).unwrap();
     let limited = KeyRecord { tpm: Some(100), max_budget: Some(1_000), ..record() };
     let new = Arc::new(Key::compile(limited, Some(old.state.clone())).unwrap());
-    assert_eq!(standing(&new, NOW).tokens.unwrap().remaining, 50);
+    assert_eq!(standing(&new, NOW).tokens.unwrap().remaining, 0, "500 of 100 are in use");
     held.settle(actual(0, 300), NOW);
     assert_eq!(standing(&new, NOW).tokens.unwrap().remaining, 100);
     assert_eq!(new.state.usage(), (300, 0, 0));

@@ -114,7 +114,7 @@ pub(crate) async fn serve(core: &Rc<Core>, call: Submitted) {
         upgrade: false,
     };
     let peer = Peer { address: call.client, tls: false };
-    let mut exchange = Exchange::Rest(Transport::Bridge(BridgeExchange {
+    let mut exchange = Exchange::rest(Transport::Bridge(BridgeExchange {
         core: Rc::clone(core),
         id: call.id,
         events: Arc::clone(&core.shared.events),

@@ -215,7 +215,7 @@ pub(super) fn is_websocket(head: &RequestHead) -> bool {
 
 /// Relays a WebSocket: once the app agrees, bytes flow both ways until either side ends. The connection ends with it.
 pub(super) async fn upgrade(core: &Rc<Core>, head: RequestHead, exchange: H1Exchange<'_>, peer: Peer) {
-    let mut exchange = Exchange::Rest(Transport::H1(exchange));
+    let mut exchange = Exchange::rest(Transport::H1(exchange));
     let Ok(stream) = crate::upstream::control(&core.shared.options.control_socket).await else {
         let failure = Failure::new(Kind::HookFailed, "the control plane is not available; try again in a moment");
         return control_failure(&mut exchange, &failure).await;
@@ -235,7 +235,7 @@ pub(super) async fn upgrade(core: &Rc<Core>, head: RequestHead, exchange: H1Exch
     if answer.status != 101 {
         return pass_back(&mut app, &answer, &mut exchange).await;
     }
-    let Exchange::Rest(Transport::H1(client)) = exchange else { return };
+    let Some(Transport::H1(client)) = exchange.into_transport() else { return };
     out.clear();
     penstock_http1::put_status_line(&mut out, 101);
     for (name, value) in answer.headers.iter() {

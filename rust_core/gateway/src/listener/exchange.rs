@@ -3,30 +3,78 @@
 //! The phases talk to a client only through this type: they hear REST and say REST, over HTTP/1.1, HTTP/2 and for calls
 //! handed over by another listener. A gRPC call is translated on its way in and out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::rest::Rest;
 pub use super::transport::{BodyError, Gone, HeaderLines, Transport};
 use crate::errors::{self, Failure, Outcome};
 use crate::grpc::{self, GrpcExchange};
+use crate::idempotency::Copy;
 use crate::surfaces::Api;
 
 /// A request being answered.
 #[derive(Debug)]
 pub enum Exchange<'a> {
     /// The answer is the body.
-    Rest(Transport<'a>),
+    Rest(Rest<'a>),
     /// The answer is messages, and a status in the end.
     Grpc(Box<GrpcExchange<'a>>),
 }
 
 impl<'a> Exchange<'a> {
+    /// A call over REST.
+    pub(super) fn rest(transport: Transport<'a>) -> Self {
+        Self::Rest(transport.into())
+    }
+
     /// The way to a client that speaks REST.
     pub(super) fn into_transport(self) -> Option<Transport<'a>> {
         match self {
-            Self::Rest(x) => Some(x),
+            Self::Rest(x) => Some(x.into_transport()),
             Self::Grpc(_) => None,
+        }
+    }
+
+    /// From now on a copy is made of the answer, of at most so many bytes; only of one over REST.
+    pub(crate) fn keep_copy(&mut self, room: usize) {
+        if let Self::Rest(x) = self {
+            x.keep_copy(room);
+        }
+    }
+
+    /// The copy, if one was asked for and the answer was not broken off.
+    pub(crate) fn take_copy(&mut self) -> Option<Box<Copy>> {
+        match self {
+            Self::Rest(x) => x.take_copy(),
+            Self::Grpc(_) => None,
+        }
+    }
+
+    /// What is called, where that is no REST route.
+    #[must_use]
+    pub fn method(&self) -> Option<&'static str> {
+        match self {
+            Self::Rest(_) => None,
+            Self::Grpc(x) => Some(x.method()),
+        }
+    }
+
+    /// The call has this id, which a client that gives calls a deadline is to hear however it ends.
+    pub fn name(&mut self, id: &Arc<str>) {
+        if let Self::Grpc(x) = self {
+            x.name(id);
+        }
+    }
+
+    /// Whether the call was given up because the client's deadline had come.
+    #[must_use]
+    pub fn expired(&self) -> bool {
+        match self {
+            Self::Rest(_) => false,
+            Self::Grpc(x) => x.expired(),
         }
     }
 

@@ -15,7 +15,7 @@ use super::transport::{Pace, Transport};
 use super::{Peer, dispatch};
 use crate::engine::{Core, Stage};
 use crate::errors::{Failure, Kind};
-use crate::grpc::{self, Flavour, Opening};
+use crate::grpc::{self, Flavour};
 use crate::stage::Watch;
 use crate::upstream::Io;
 
@@ -96,9 +96,9 @@ async fn request(core: &Rc<Core>, head: RequestHead, mut x: H1Exchange<'_>, peer
     }
     let transport = Transport::H1(x);
     let transport = if let Some(flavour) = head.headers.get("content-type").and_then(Flavour::of) {
-        grpc_call(core, flavour, &head, transport, peer).await
+        grpc_web(core, flavour, &head, transport, peer).await
     } else {
-        let mut exchange = Exchange::Rest(transport);
+        let mut exchange = Exchange::rest(transport);
         dispatch(core, head, &mut exchange, peer).await;
         exchange.into_transport()
     };
@@ -109,7 +109,7 @@ async fn request(core: &Rc<Core>, head: RequestHead, mut x: H1Exchange<'_>, peer
 }
 
 /// Serves a call over gRPC-Web; gRPC proper needs HTTP/2, and is told so.
-async fn grpc_call<'a>(
+async fn grpc_web<'a>(
     core: &'a Rc<Core>,
     flavour: Flavour,
     head: &RequestHead,
@@ -132,9 +132,9 @@ async fn grpc_call<'a>(
         }
     }
     let path = head.target.slice_ref(head.target.split(|b| *b == b'?').next().unwrap_or_default());
-    let opening = Opening::new(flavour, &head.method[..] == b"POST", path, |name| head.headers.get(name));
     let origin = grpc::Origin { core, stage: &core.stage, peer };
-    grpc::serve(origin, &opening, headers.build(), transport).await
+    let is_post = &head.method[..] == b"POST";
+    grpc::serve(origin, flavour, is_post, path, |name| head.headers.get(name), headers.build(), transport).await
 }
 
 enum Head {

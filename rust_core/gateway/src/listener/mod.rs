@@ -6,6 +6,7 @@ pub mod exchange;
 pub mod forwarded;
 mod h1;
 pub(crate) mod h2;
+mod rest;
 mod tls;
 pub mod transport;
 

@@ -134,12 +134,11 @@ pub(super) async fn identify(call: &mut Call, head: &RequestHead) -> Outcome<()>
     {
         return Err(Failure::new(Kind::RouteDenied, format!("The API key may not use {}.", call.template)));
     }
-    if core.shared.ledger.is_full() {
+    if core.shared.ledger.refuses(core.thread) {
         // No record either: it would have to wait in the same queue.
         call.token.clear();
         core.shared.metrics.refused(core.thread, "overloaded");
-        return Err(Failure::new(Kind::Overloaded, "Usage records cannot be stored at the moment; try again shortly.")
-            .retry_after(2000));
+        return Err(super::journal::unwritable());
     }
     call.slot = Some(slot(&core, &call.snapshot)?);
     Ok(())

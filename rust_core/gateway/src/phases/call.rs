@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use penstock_http1::RequestHead;
 
+use super::journal::Journaled;
 use super::relay::Meter;
 use crate::auth::record::Key;
 use crate::engine::Core;
 use crate::errors::{Failure, Kind};
+use crate::idempotency::Ticket;
 use crate::ledger::Outcome;
 use crate::limits::deployment::Permit;
 use crate::limits::{Now, Rates, Reservation, SlotGuard};
@@ -35,8 +37,10 @@ pub(crate) struct Call {
     pub(crate) started_ms: u64,
     /// What kind of call.
     pub(crate) surface: Surface,
-    /// Route template for records.
+    /// Template of the REST route.
     pub(crate) template: &'static str,
+    /// What records call the route: the template, or the method that stands for it.
+    pub(crate) route: &'static str,
     /// Who called, after trusted proxies.
     pub(crate) client: IpAddr,
     /// The configuration it runs under, whatever changes meanwhile.
@@ -52,6 +56,8 @@ pub(crate) struct Call {
     pub(crate) rates: Rates,
     /// Its place among all calls in flight.
     pub(crate) slot: Option<SlotGuard>,
+    /// It runs under an idempotency key.
+    pub(crate) ticket: Option<Ticket>,
 
     /// Model as the client sent it.
     pub(crate) model: String,
@@ -105,6 +111,8 @@ pub(crate) struct Call {
     pub(crate) ttft_us: Option<u64>,
     /// Bytes of the answer's body.
     pub(crate) response_bytes: u64,
+    /// Its place in the journal.
+    pub(super) journaled: Journaled,
 }
 
 impl Call {
@@ -125,6 +133,7 @@ impl Call {
             started_ms: now.unix_ms,
             surface,
             template,
+            route: template,
             client: crate::listener::forwarded::client_address(peer.address, &head.headers, &core.shared.trusted),
             snapshot: core.shared.snapshot.load_full(),
             key: None,
@@ -132,6 +141,7 @@ impl Call {
             reservation: None,
             rates: Rates::default(),
             slot: None,
+            ticket: None,
             model: String::new(),
             group: None,
             end_user: None,
@@ -157,6 +167,7 @@ impl Call {
             meter: Meter::default(),
             ttft_us: None,
             response_bytes: 0,
+            journaled: Journaled::default(),
             core: Rc::clone(core),
         }
     }
@@ -184,6 +195,14 @@ impl Call {
         if self.ttft_us.is_none() {
             self.status = 499;
         }
+    }
+
+    /// Notes that the client's time was over, which it was told. What was generated for it by then is paid for.
+    pub(crate) fn deadline_passed(&mut self) {
+        let failure = Failure::new(Kind::DeadlineExceeded, "");
+        self.outcome = Outcome::DeadlineExceeded;
+        self.status = failure.status();
+        self.error_code = Some(failure.code().to_owned());
     }
 
     /// Notes the first byte of the answer.

@@ -14,6 +14,8 @@ mod call;
 mod dispatch;
 mod headers;
 mod health;
+mod journal;
+mod once;
 mod panics;
 mod plan;
 mod relay;
@@ -49,6 +51,8 @@ pub(crate) async fn serve(
     peer: Peer,
 ) {
     let mut call = Call::new(core, surface, template, &head, peer);
+    call.route = exchange.method().unwrap_or(template);
+    exchange.name(&call.id);
     let ran = {
         // Pinned here, because a future that is handed to another by value takes its room twice.
         let running = pin!(run(&mut call, head, exchange));
@@ -64,7 +68,11 @@ pub(crate) async fn serve(
         Some(false) => broken(&mut call, exchange).await,
         None => end(&mut call, exchange).await,
     }
+    if call.outcome == Outcome::ClientDisconnect && exchange.expired() {
+        call.deadline_passed();
+    }
     call.response_bytes = exchange.sent();
+    once::end(&mut call, exchange);
 }
 
 async fn run(call: &mut Call, head: RequestHead, exchange: &mut Exchange<'_>) {
@@ -78,6 +86,9 @@ async fn run(call: &mut Call, head: RequestHead, exchange: &mut Exchange<'_>) {
 async fn phases(call: &mut Call, head: &RequestHead, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
     admit::identify(call, head).await?;
     let body = admit::body(call, head, exchange).await?;
+    if let Some(answer) = once::begin(call, head, &body, exchange)? {
+        return once::replay(call, &answer, exchange).await;
+    }
     let mut request = admit::admit(call, head, &body).await?;
     match dispatch::dispatch(call, head, &mut request, exchange).await? {
         Some(answer) => relay::relay(call, answer, exchange).await,

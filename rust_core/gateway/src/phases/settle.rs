@@ -16,11 +16,16 @@ use crate::tokens;
 use crate::usage::Usage;
 
 /// Largest body whose prompt is counted when the call is settled, in bytes.
-const MOST_COUNTED: usize = 256 * 1024;
+pub(super) const MOST_COUNTED: usize = 256 * 1024;
 
 impl Call {
     /// Tokens used so far, and who says so.
     pub(super) fn measured(&self) -> (Usage, UsageSource) {
+        self.measured_within(MOST_COUNTED)
+    }
+
+    /// The same; the prompt of a body above `most` bytes is estimated if it is not counted yet.
+    pub(super) fn measured_within(&self, most: usize) -> (Usage, UsageSource) {
         if let Some(usage) = self.usage {
             return (usage, UsageSource::Upstream);
         }
@@ -33,9 +38,9 @@ impl Call {
         }
         let completion_only = self.surface == Surface::Passthrough;
         let encoding = self.deployment.as_ref().map_or(tokens::Encoding::O200kBase, |d| d.tokenizer);
-        let prompt = self.prompt_tokens.unwrap_or_else(|| match self.body.len() {
+        let prompt = self.prompt_tokens.or_else(|| self.journaled.counted()).unwrap_or_else(|| match self.body.len() {
             // Counting a larger one here would hold up the thread: about four bytes make a token.
-            size if size > MOST_COUNTED => size as u64 / 4,
+            size if size > most => size as u64 / 4,
             _ => scan::object(&self.body).map_or(0, |json| tokens::count_prompt(&json, encoding) as u64),
         });
         let completion = self.meter.count(encoding);
@@ -56,7 +61,7 @@ impl Call {
     }
 
     /// Cost of this usage in nano-dollars, and the price list it was computed from.
-    fn cost(&self, usage: &Usage) -> (u64, Option<Arc<Price>>) {
+    pub(super) fn cost(&self, usage: &Usage) -> (u64, Option<Arc<Price>>) {
         let price = self.deployment.as_ref().and_then(|d| d.price(&self.upstream_model));
         (price.as_ref().map_or(0, |p| pricing::cost(p, usage)), price)
     }
@@ -104,7 +109,7 @@ impl Call {
             return;
         }
         let reservation = self.reservation.take();
-        shared.ledger.push(core.thread, |seq| {
+        shared.ledger.push(core.thread, self.journaled.take(), |seq| {
             // Before the record can be seen: a figure from the ledger that has it must find it settled.
             if let Some(reservation) = reservation {
                 reservation.settle(Actual { tokens: usage.total(), nanos: cost, seq }, now);
@@ -114,7 +119,7 @@ impl Call {
                 seq,
                 started_at: self.started_ms,
                 surface: self.surface.name(),
-                route: self.template,
+                route: self.route,
                 key: self.key.as_ref().map(|key| &key.record),
                 token: &self.token,
                 end_user: self.end_user.as_deref().unwrap_or_default(),

@@ -47,6 +47,26 @@ pub struct EngineOptions {
     pub usage_queue_capacity: usize,
     pub ca_file: Option<String>,
     pub grpc: GrpcOptions,
+    pub incarnation: String,
+    pub journal_dir: Option<String>,
+    pub checkpoint_ms: u64,
+    pub idempotency: IdempotencyOptions,
+}
+
+/// Answers kept under idempotency keys.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct IdempotencyOptions {
+    pub keep_ms: u64,
+    pub answer_bytes: usize,
+    pub memory_bytes: usize,
+}
+
+impl Default for IdempotencyOptions {
+    fn default() -> Self {
+        Self { keep_ms: 86_400_000, answer_bytes: 1 << 20, memory_bytes: 64 << 20 }
+    }
 }
 
 /// What is only about gRPC.
@@ -100,6 +120,10 @@ impl Default for EngineOptions {
             usage_queue_capacity: 1_000_000,
             ca_file: None,
             grpc: GrpcOptions::default(),
+            incarnation: String::new(),
+            journal_dir: None,
+            checkpoint_ms: 500,
+            idempotency: IdempotencyOptions::default(),
         }
     }
 }

@@ -88,6 +88,8 @@ pub struct Gauges {
     pub connections: u64,
     /// Usage records waiting.
     pub usage_queue: u64,
+    /// Whether the journal of calls can be written, and the bytes of its files; `None`: there is none.
+    pub journal: Option<(bool, u64)>,
     /// Keys in the table.
     pub keys: u64,
     /// Version of the configuration.

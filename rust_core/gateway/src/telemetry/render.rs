@@ -77,6 +77,17 @@ pub(super) fn render(
         head(&mut out, name, "gauge", help);
         let _ = writeln!(out, "{name} {value}");
     }
+    if let Some((writable, bytes)) = gauges.journal {
+        head(
+            &mut out,
+            "penstock_journal_writable",
+            "gauge",
+            "1: calls can be opened in the journal; 0: they are refused.",
+        );
+        let _ = writeln!(out, "penstock_journal_writable {}", u8::from(writable));
+        head(&mut out, "penstock_journal_bytes", "gauge", "Size of the journal's files.");
+        let _ = writeln!(out, "penstock_journal_bytes {bytes}");
+    }
     out
 }
 

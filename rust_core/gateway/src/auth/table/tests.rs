@@ -52,7 +52,7 @@ fn a_new_version_keeps_the_counters() {
     let second = table.insert(KeyRecord { rpm: Some(1), max_budget: Some(100), ..record(1) }).unwrap();
     assert!(Arc::ptr_eq(&first.state, &second.state));
     assert_eq!(table.len(), 1);
-    // One of two was used, which is half of the new limit: no whole request is left.
+    // One was used, and the new limit is one.
     let denied = limits::admit(&second, Demand::default(), now).unwrap_err();
     assert_eq!((denied.kind, denied.limit), (LimitKind::Requests, 1));
     call.settle(Actual { nanos: 50, seq: 1, ..Actual::default() }, now);

@@ -164,7 +164,7 @@ pub(super) static CHAT_MESSAGE: Message = Message {
 };
 
 pub(super) static CHAT_STREAM_RESPONSE: Message = Message {
-    shape: Shape::Object, object: "chat.completion.chunk", extra: true, oneof: 0x0, written: 0xf,
+    shape: Shape::Object, object: "chat.completion.chunk", extra: true, oneof: 0x0, written: 0x1f,
     numbers: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
     multiplier: 1718057655, names: &[8, 6, 0, 0, 0, 4, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 2, 0, 1, 0, 0, 0, 0, 7, 5],
     fields: &[
@@ -172,7 +172,7 @@ pub(super) static CHAT_STREAM_RESPONSE: Message = Message {
         field(2, "\"created\":", Kind::Int64, 0),
         field(3, "\"model\":", Kind::Text, 0),
         field(4, "\"choices\":", Kind::Message(&CHUNK_CHOICE), REPEATED),
-        field(5, "\"usage\":", Kind::Message(&USAGE), OPTIONAL),
+        field(5, "\"usage\":", Kind::Message(&USAGE), OPTIONAL | NULLABLE),
         field(6, "\"service_tier\":", Kind::Text, OPTIONAL),
         field(7, "\"system_fingerprint\":", Kind::Text, OPTIONAL),
         field(8, "\"obfuscation\":", Kind::Text, OPTIONAL),
@@ -193,13 +193,13 @@ pub(super) static CHOICE: Message = Message {
 };
 
 pub(super) static CHUNK_CHOICE: Message = Message {
-    shape: Shape::Object, object: "", extra: true, oneof: 0x0, written: 0x9,
+    shape: Shape::Object, object: "", extra: true, oneof: 0x0, written: 0xd,
     numbers: &[0, 1, 2, 3, 4],
     multiplier: 1360318729, names: &[0, 0, 4, 0, 1, 3, 2, 0],
     fields: &[
         field(1, "\"index\":", Kind::Int32, 0),
         field(2, "\"delta\":", Kind::Message(&DELTA), OPTIONAL),
-        field(3, "\"logprobs\":", Kind::Message(&LOGPROBS), OPTIONAL),
+        field(3, "\"logprobs\":", Kind::Message(&LOGPROBS), OPTIONAL | NULLABLE),
         field(4, "\"finish_reason\":", Kind::Text, OPTIONAL | NULLABLE),
     ],
 };
@@ -293,7 +293,7 @@ pub(super) static COMPLETIONS_CREATE_RESPONSE: Message = Message {
 };
 
 pub(super) static COMPLETIONS_STREAM_RESPONSE: Message = Message {
-    shape: Shape::Object, object: "text_completion", extra: true, oneof: 0x0, written: 0xf,
+    shape: Shape::Object, object: "text_completion", extra: true, oneof: 0x0, written: 0x1f,
     numbers: &[0, 1, 2, 3, 4, 5, 6],
     multiplier: 1442027331, names: &[1, 0, 0, 0, 0, 0, 0, 2, 6, 5, 0, 0, 0, 3, 4, 0],
     fields: &[
@@ -301,7 +301,7 @@ pub(super) static COMPLETIONS_STREAM_RESPONSE: Message = Message {
         field(2, "\"created\":", Kind::Int64, 0),
         field(3, "\"model\":", Kind::Text, 0),
         field(4, "\"choices\":", Kind::Message(&COMPLETION_CHOICE), REPEATED),
-        field(5, "\"usage\":", Kind::Message(&USAGE), OPTIONAL),
+        field(5, "\"usage\":", Kind::Message(&USAGE), OPTIONAL | NULLABLE),
         field(6, "\"system_fingerprint\":", Kind::Text, OPTIONAL),
     ],
 };

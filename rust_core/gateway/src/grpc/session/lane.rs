@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::outbox::Outbox;
 use crate::errors::{Failure, Kind};
 use crate::grpc::frame::{self, Messages};
 use crate::grpc::status::Status;
+use crate::grpc::stream::CALL_ID;
 use crate::grpc::wire;
 use crate::listener::transport::{Gone, HeaderLines};
 use crate::timers::{Deadline, Timers};
@@ -77,6 +79,7 @@ pub(crate) struct Lane<'a> {
     reins: Rc<Reins>,
     id: u64,
     request: Bytes,
+    call_id: Option<Arc<str>>,
     timers: &'a Timers,
     deadline: Option<Deadline<'a>>,
     patience: Duration,
@@ -97,7 +100,19 @@ impl<'a> Lane<'a> {
         patience: Duration,
     ) -> Self {
         let deadline = timeout.map(|t| timers.after(t));
-        Self { outbox, reins, id, request, timers, deadline, patience, opened: false, done: false, sent: 0 }
+        Self {
+            outbox,
+            reins,
+            id,
+            request,
+            call_id: None,
+            timers,
+            deadline,
+            patience,
+            opened: false,
+            done: false,
+            sent: 0,
+        }
     }
 
     /// The request message.
@@ -105,8 +120,18 @@ impl<'a> Lane<'a> {
         std::mem::take(&mut self.request)
     }
 
-    /// Says that a provider answers.
-    pub(crate) fn open(&mut self, initial: &HeaderLines) -> Result<(), Gone> {
+    /// The call has this id, which the client hears however it ends.
+    pub(crate) fn name(&mut self, id: &Arc<str>) {
+        self.call_id = Some(Arc::clone(id));
+    }
+
+    /// Whether the client's time for the call was over first.
+    pub(crate) fn expired(&self) -> bool {
+        self.reins.end.get() == Some(End::Expired)
+    }
+
+    /// Says that a provider answers, with the lines for which `keep` holds.
+    pub(crate) fn open(&mut self, lines: &HeaderLines, mut keep: impl FnMut(&[u8], &[u8]) -> bool) -> Result<(), Gone> {
         if self.done {
             return Err(Gone);
         }
@@ -115,7 +140,8 @@ impl<'a> Lane<'a> {
         self.outbox.put(|out| {
             wire::put_message(out, 1, |out| {
                 wire::put_uint(out, 1, id);
-                put_metadata(out, 2, initial);
+                let kept = lines.iter().filter(|(name, value)| keep(name, value));
+                kept.for_each(|(name, value)| put_entry(out, 2, name, value));
             });
         });
         Ok(())
@@ -148,7 +174,7 @@ impl<'a> Lane<'a> {
         let (timers, patience) = (self.timers, self.patience);
         let Ok(turn) = timers.within(patience, poll_fn(|cx| self.poll_turn(cx))).await else {
             let what = format!("The client took no chunk of the call for {} s.", patience.as_secs());
-            let _ = self.close(&Status::of(&Failure::new(Kind::ClientGone, what)), &HeaderLines::default());
+            self.part(&Status::of(&Failure::new(Kind::ClientGone, what)));
             return Err(Gone);
         };
         turn
@@ -196,7 +222,16 @@ impl<'a> Lane<'a> {
     /// Breaks the answer off.
     pub(crate) fn abort(&mut self) {
         let failure = Failure::new(Kind::UpstreamProtocol, "The answer broke off.");
-        let _ = self.close(&Status::of(&failure), &HeaderLines::default());
+        self.part(&Status::of(&failure));
+    }
+
+    /// Ends the call with no more than its id to it.
+    fn part(&mut self, status: &Status) {
+        let mut lines = HeaderLines::default();
+        if let Some(id) = &self.call_id {
+            lines.add(CALL_ID, id.as_bytes());
+        }
+        let _ = self.close(status, &lines);
     }
 
     /// Tells the client how the call ended, unless it knows.
@@ -204,10 +239,10 @@ impl<'a> Lane<'a> {
         match self.reins.end.get() {
             _ if self.done => {}
             Some(End::SessionLost) => self.done = true,
-            Some(End::Expired) => drop(self.close(&Status::expired(), &HeaderLines::default())),
+            Some(End::Expired) => self.part(&Status::expired()),
             Some(End::Cancelled) => {
                 let failure = Failure::new(Kind::ClientGone, "The call was cancelled.");
-                let _ = self.close(&Status::of(&failure), &HeaderLines::default());
+                self.part(&Status::of(&failure));
             }
             None => self.abort(),
         }

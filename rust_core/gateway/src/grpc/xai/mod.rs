@@ -121,6 +121,21 @@ impl Method {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Completion, Self::CompletionChunk, Self::Sample, Self::SampleStreaming, Self::Embed];
+
+    /// The path of the method.
+    pub(crate) const fn path(self) -> &'static str {
+        match self {
+            Self::Completion => "/xai_api.Chat/GetCompletion",
+            Self::CompletionChunk => "/xai_api.Chat/GetCompletionChunk",
+            Self::Sample => "/xai_api.Sample/SampleText",
+            Self::SampleStreaming => "/xai_api.Sample/SampleTextStreaming",
+            Self::Embed => "/xai_api.Embedder/Embed",
+        }
+    }
+
     /// The REST route.
     pub(crate) const fn template(self) -> &'static str {
         match self {

@@ -2,24 +2,26 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderValue, Response, StatusCode};
+use h2::{Reason, RecvStream};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use super::fields::header_map;
+use super::crew::Common;
+use super::fields::{Told, header_map};
+use super::halves::{Incoming, Outgoing};
 use crate::engine::Core;
 use crate::listener::transport::{BodyError, Gone, HeaderLines};
 
 /// One HTTP/2 request being answered.
 pub struct H2Exchange {
     core: Rc<Core>,
-    body: RecvStream,
+    told: Rc<Told>,
+    body: Incoming,
     respond: SendResponse<Bytes>,
-    stream: Option<SendStream<Bytes>>,
+    stream: Option<Outgoing>,
     pending: BytesMut,
     head_only: bool,
     started: bool,
@@ -37,10 +39,12 @@ impl std::fmt::Debug for H2Exchange {
 }
 
 impl H2Exchange {
-    pub(super) fn new(core: &Rc<Core>, body: RecvStream, respond: SendResponse<Bytes>, head_only: bool) -> Self {
+    pub(super) fn new(common: &Common, body: RecvStream, respond: SendResponse<Bytes>, head_only: bool) -> Self {
+        let core = &common.core;
         let options = &core.shared.options;
         Self {
-            body,
+            told: Rc::clone(&common.told),
+            body: Incoming::new(body),
             respond,
             stream: None,
             pending: BytesMut::new(),
@@ -57,7 +61,7 @@ impl H2Exchange {
 
     /// The request has no body, or no more of it.
     pub(super) fn is_read(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.is_over()
     }
 
     /// The answer is complete.
@@ -71,22 +75,17 @@ impl H2Exchange {
     }
 
     /// Both directions by themselves, once the answer was begun: for one that does not wait for the end of the request.
-    pub(crate) fn into_halves(self) -> Option<(RecvStream, SendStream<Bytes>)> {
+    pub(crate) fn into_halves(self) -> Option<(Incoming, Outgoing)> {
         Some((self.body, self.stream?))
     }
 
     pub(in crate::listener) async fn next_piece(&mut self) -> Result<Option<Bytes>, BodyError> {
-        if self.body.is_end_stream() {
+        if self.body.is_over() {
             return Ok(None);
         }
-        match self.core.timers.within(self.body_timeout, self.body.data()).await {
+        match self.core.timers.within(self.body_timeout, poll_fn(|cx| self.body.poll_piece(cx))).await {
             Err(_) => Err(BodyError::Timeout),
-            Ok(None) => Ok(None),
-            Ok(Some(Err(_))) => Err(BodyError::Gone),
-            Ok(Some(Ok(data))) => {
-                let _ = self.body.flow_control().release_capacity(data.len());
-                Ok(Some(data))
-            }
+            Ok(read) => read.map_err(|Gone| BodyError::Gone),
         }
     }
 
@@ -96,7 +95,7 @@ impl H2Exchange {
         headers: &HeaderLines,
         body: Bytes,
     ) -> Result<(), Gone> {
-        let mut response = response(status, headers);
+        let mut response = response(status, self.fields(headers));
         if status != 204 && status != 304 {
             response.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
@@ -108,18 +107,34 @@ impl H2Exchange {
 
     fn begin(&mut self, response: Response<()>, end: bool) -> Result<(), Gone> {
         self.started = true;
-        self.stream = Some(self.respond.send_response(response, end).map_err(|_| Gone)?);
+        self.stream = Some(Outgoing::new(self.respond.send_response(response, end).map_err(|_| Gone)?, &self.told));
         self.done = end;
         Ok(())
     }
 
+    fn fields(&self, headers: &HeaderLines) -> HeaderMap {
+        header_map(headers, &self.told, |_, _| true)
+    }
+
     pub(in crate::listener) fn start(&mut self, status: u16, headers: &HeaderLines) -> Result<(), Gone> {
-        self.begin(response(status, headers), false)
+        self.begin(response(status, self.fields(headers)), false)
+    }
+
+    /// Begins an answer with the fields for which `keep` holds, and others.
+    pub(crate) fn start_with(
+        &mut self,
+        headers: &HeaderLines,
+        keep: impl FnMut(&[u8], &[u8]) -> bool,
+        others: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+    ) -> Result<(), Gone> {
+        let mut map = header_map(headers, &self.told, keep);
+        map.extend(others);
+        self.begin(response(200, map), false)
     }
 
     /// An answer that ends with its head.
     pub(crate) fn head(&mut self, status: u16, headers: &HeaderLines) -> Result<(), Gone> {
-        self.begin(response(status, headers), true)
+        self.begin(response(status, self.fields(headers)), true)
     }
 
     pub(in crate::listener) fn queue(&mut self, data: &[u8]) {
@@ -149,21 +164,11 @@ impl H2Exchange {
         }
         let stream = self.stream.as_mut().ok_or(Gone)?;
         while data.has_remaining() {
-            // What is granted at once would wake the task that is just asking for it, and all it waits for be looked at
-            // again: until the grant has to be waited for, nobody is to be woken.
-            if stream.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready() {
-                return Err(Gone);
-            }
-            stream.reserve_capacity(data.len());
-            let granted = self.core.timers.within(self.write_timeout, poll_fn(|cx| stream.poll_capacity(cx)));
-            let granted = match granted.await {
-                Ok(Some(Ok(n))) => n.min(data.len()),
+            let sent = poll_fn(|cx| stream.poll_send(&mut data, end, cx));
+            match self.core.timers.within(self.write_timeout, sent).await {
+                Ok(Ok(())) => self.done = end && data.is_empty(),
                 _ => return Err(Gone),
-            };
-            let piece = data.split_to(granted);
-            let last = end && data.is_empty();
-            stream.send_data(piece, last).map_err(|_| Gone)?;
-            self.done = last;
+            }
         }
         self.broken = false;
         Ok(())
@@ -176,7 +181,7 @@ impl H2Exchange {
         }
         if !self.done {
             let stream = self.stream.as_mut().ok_or(Gone)?;
-            stream.send_data(Bytes::new(), true).map_err(|_| Gone)?;
+            stream.finish()?;
             self.done = true;
         }
         Ok(())
@@ -188,7 +193,7 @@ impl H2Exchange {
             return Err(Gone);
         }
         let stream = self.stream.as_mut().ok_or(Gone)?;
-        stream.send_trailers(header_map(fields)).map_err(|_| Gone)?;
+        stream.trailers(fields)?;
         self.done = true;
         Ok(())
     }
@@ -199,18 +204,17 @@ impl H2Exchange {
 
     fn reset(&mut self, reason: Reason) {
         match &mut self.stream {
-            Some(stream) => stream.send_reset(reason),
+            Some(stream) => stream.reset(reason),
             None => self.respond.send_reset(reason),
         }
         self.done = true;
     }
 
     pub(in crate::listener) async fn closed(&mut self) {
-        let reset = match &mut self.stream {
-            Some(stream) => poll_fn(|cx| stream.poll_reset(cx)).await,
-            None => poll_fn(|cx| self.respond.poll_reset(cx)).await,
-        };
-        let _ = reset;
+        match &mut self.stream {
+            Some(stream) => poll_fn(|cx| stream.poll_gone(cx)).await,
+            None => drop(poll_fn(|cx| self.respond.poll_reset(cx)).await),
+        }
     }
 
     pub(in crate::listener) fn started(&self) -> bool {
@@ -226,9 +230,9 @@ impl H2Exchange {
     }
 }
 
-fn response(status: u16, headers: &HeaderLines) -> Response<()> {
+fn response(status: u16, fields: HeaderMap) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    *response.headers_mut() = header_map(headers);
+    *response.headers_mut() = fields;
     response
 }

@@ -1,8 +1,10 @@
 //! HTTP/2 on the public port: the connection loop, and what each of its streams asks for.
 
 mod age;
+mod crew;
 mod exchange;
 mod fields;
+mod halves;
 mod head;
 mod inlet;
 mod pulse;
@@ -16,18 +18,19 @@ use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::HeaderValue;
 use penstock_http1::{Conn, FramingError};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 pub(crate) use exchange::H2Exchange;
-pub(crate) use fields::header_map;
+use fields::Told;
+pub(crate) use halves::{Incoming, Outgoing};
 
 use super::exchange::{Exchange, HeaderLines, Transport};
 use super::{Peer, dispatch};
 use crate::engine::{Core, LocalStage, Stage};
-use crate::grpc::{self, Flavour, Opening};
+use crate::grpc::{self, Flavour};
 use crate::upstream::Io;
 use age::Age;
+use crew::{Asked, Common, Crew};
 use inlet::{Inlet, Leaving};
 use pulse::Pulse;
 
@@ -61,17 +64,16 @@ pub(super) async fn serve(core: &Rc<Core>, conn: Conn<Io>, peer: Peer) {
     let Ok(Ok(connection)) = tokio::time::timeout(header_timeout, builder.handshake::<_, Bytes>(stream)).await else {
         return;
     };
-    let mut open = JoinSet::new();
-    run(core, connection, &mut open, &leaving, peer).await;
-    // Calls whose client has gone notice it by themselves and settle; wait for them.
-    while open.join_next().await.is_some() {}
+    let mut crew = Crew::new();
+    run(core, connection, &mut crew, &leaving, peer).await;
+    crew.end().await;
 }
 
 /// Takes streams until the connection is over, which it is when this returns.
 async fn run(
     core: &Rc<Core>,
     mut connection: Connection<Inlet, Bytes>,
-    open: &mut JoinSet<bool>,
+    crew: &mut Crew,
     is_leaving: &Leaving,
     peer: Peer,
 ) {
@@ -83,19 +85,20 @@ async fn run(
     let mut pulse = connection.ping_pong().and_then(|pings| Pulse::new(core, pings));
     // How far this connection is on its way out: it may be told to go before the gateway is.
     let own = Rc::new(LocalStage::new(Stage::Running));
+    let common = Rc::new(Common { core: Rc::clone(core), stage: Rc::clone(&own), peer, told: Rc::default() });
     let mut leaving = false;
     // A client that never acknowledges the shutdown is not waited for.
     let mut patience = core.timers.after(idle);
     loop {
-        let is_busy = !open.is_empty();
+        let is_busy = crew.is_busy();
         let leave = tokio::select! {
             biased;
             // Before the connection, which is then looked after once for what ended and what it left to send.
-            Some(ended) = open.join_next(), if is_busy => {
+            ended = crew.ended() => {
                 quiet.move_to(Instant::now() + idle);
                 // Its last bytes may still be on their way.
                 patience.move_to(Instant::now() + GOODBYE);
-                if abuse.counts(ended.unwrap_or(false)) {
+                if abuse.counts(ended) {
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     // The goodbye still has to be sent.
                     let _ = tokio::time::timeout(GOODBYE, poll_fn(|cx| connection.poll_closed(cx))).await;
@@ -106,9 +109,7 @@ async fn run(
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
                     quiet.move_to(Instant::now() + idle);
-                    let (core, own) = (Rc::clone(core), Rc::clone(&own));
-                    // Boxed, because tasks are moved a dozen times before they are where they stay.
-                    open.spawn_local(Box::pin(async move { call(&core, &own, request, respond, peer).await }));
+                    crew.answer(&common, Asked { request, respond });
                     false
                 }
                 _ => return,
@@ -141,31 +142,27 @@ struct Abuse {
 }
 
 impl Abuse {
-    /// Counts a stream that ended; `true` when the connection must end too.
-    fn counts(&mut self, finished: bool) -> bool {
-        *(if finished { &mut self.finished } else { &mut self.given_up }) += 1;
+    /// Counts streams that ended, well and given up; `true` when the connection must end too.
+    fn counts(&mut self, (finished, given_up): (u32, u32)) -> bool {
+        self.finished = self.finished.saturating_add(finished);
+        self.given_up = self.given_up.saturating_add(given_up);
         self.given_up >= MOST_GIVEN_UP && self.given_up / 4 > self.finished
     }
 }
 
 /// Serves one stream; `false` when the client gave it up.
-async fn call(
-    core: &Rc<Core>,
-    own: &LocalStage,
-    request: http::Request<RecvStream>,
-    respond: SendResponse<Bytes>,
-    peer: Peer,
-) -> bool {
+async fn call(common: &Common, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) -> bool {
+    let Common { core, stage, peer, .. } = common;
     let (parts, body) = request.into_parts();
-    let exchange = Box::new(H2Exchange::new(core, body, respond, parts.method == http::Method::HEAD));
+    let exchange = Box::new(H2Exchange::new(common, body, respond, parts.method == http::Method::HEAD));
     let content_type = parts.headers.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     if let Some(flavour) = content_type.and_then(Flavour::of) {
-        return grpc_call(grpc::Origin { core, stage: own, peer }, flavour, &parts, exchange).await;
+        return grpc_stream(grpc::Origin { core, stage, peer: *peer }, flavour, &parts, exchange).await;
     }
     let empty = exchange.is_read();
-    let mut exchange = Exchange::Rest(Transport::H2(exchange));
+    let mut exchange = Exchange::rest(Transport::H2(exchange));
     match head::head(&parts, empty) {
-        Ok(head) => dispatch(core, head, &mut exchange, peer).await,
+        Ok(head) => dispatch(core, head, &mut exchange, *peer).await,
         Err(e) => malformed(&mut exchange, e).await,
     }
     let Some(Transport::H2(mut x)) = exchange.into_transport() else { return true };
@@ -183,7 +180,7 @@ async fn malformed(exchange: &mut Exchange<'_>, e: FramingError) {
 
 /// Serves one stream that is gRPC. Many an application cancels most of what it asks for, and gRPC carries all of it over
 /// one connection: only a call that was given up before it was answered is held against the client.
-async fn grpc_call(
+async fn grpc_stream(
     origin: grpc::Origin<'_>,
     flavour: Flavour,
     parts: &http::request::Parts,
@@ -192,16 +189,15 @@ async fn grpc_call(
     let headers = match head::headers(parts, |name| !grpc::is_own_field(name), Some(b"application/json")) {
         Ok(headers) => headers,
         Err(e) => {
-            malformed(&mut Exchange::Rest(Transport::H2(exchange)), e).await;
+            malformed(&mut Exchange::rest(Transport::H2(exchange)), e).await;
             return true;
         }
     };
     let path = Bytes::copy_from_slice(parts.uri.path().as_bytes());
     let field = |name: &'static str| parts.headers.get(name).map(HeaderValue::as_bytes);
-    let opening = Opening::new(flavour, parts.method == http::Method::POST, path, field);
-    let Some(Transport::H2(mut x)) = grpc::serve(origin, &opening, headers, Transport::H2(exchange)).await else {
-        return true;
-    };
+    let (is_post, transport) = (parts.method == http::Method::POST, Transport::H2(exchange));
+    let served = grpc::serve(origin, flavour, is_post, path, field, headers, transport).await;
+    let Some(Transport::H2(mut x)) = served else { return true };
     let answered = x.is_answered();
     x.close();
     answered

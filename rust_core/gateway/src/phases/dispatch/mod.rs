@@ -191,6 +191,10 @@ async fn attempt(
     let overhead = begun.into_std().saturating_duration_since(call.started).saturating_sub(call.waited);
     call.overhead_us = u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX);
     call.attempt_ns = call.core.shared.clock.mono_ns(begun.into_std());
+    if let Err(failure) = call.open() {
+        call.core.buffers.give(out);
+        return Attempt::Failed(failure);
+    }
     let result = exchange_with(call, deployment, prepared, &out, exchange).await;
     call.waited += begun.elapsed();
     call.core.buffers.give(out);

@@ -20,6 +20,9 @@ const KEEP: usize = 256 * 1024;
 /// calls end with the provider's figures before any is.
 const KEEP_FRAMES: usize = 2 * 1024;
 
+/// Text without a boundary between words that is counted over and over until it is longer than this.
+const LONGEST_WORD: usize = 8 * 1024;
+
 /// Members of a delta that carry generated text.
 static KEYS: LazyLock<[Finder<'static>; 8]> = LazyLock::new(|| {
     [
@@ -69,6 +72,28 @@ impl Meter {
         }
     }
 
+    /// Counts what is there for good, as far as nothing that follows can change the count, so that the next count is
+    /// short.
+    pub(crate) fn advance(&mut self, encoding: Encoding) {
+        if !self.frames.is_empty() {
+            texts(&self.frames, &mut self.escaped);
+            self.frames.clear();
+        }
+        if !self.escaped.is_empty() {
+            self.plain.push_str(&scan::unescape(&self.escaped));
+            self.escaped.clear();
+        }
+        let end = match boundary(self.plain.as_bytes()) {
+            // A script without spaces: the count may be off by a token here.
+            None if self.plain.len() > LONGEST_WORD => self.plain.len(),
+            found => found.unwrap_or(0),
+        };
+        if let Some(text) = self.plain.get(..end).filter(|text| !text.is_empty()) {
+            self.counted += tokens::count(encoding, text) as u64;
+            self.plain.drain(..end);
+        }
+    }
+
     fn fold(&mut self, encoding: Encoding) {
         self.counted = self.count(encoding);
         self.frames.clear();
@@ -82,15 +107,22 @@ impl Meter {
         if !self.frames.is_empty() {
             texts(&self.frames, escaped.to_mut());
         }
-        let mut n = self.counted;
+        let mut text = Cow::Borrowed(&self.plain[..]);
         if !escaped.is_empty() {
-            n += tokens::count(encoding, &scan::unescape(&escaped)) as u64;
+            // What is counted by itself may begin in the middle of a word.
+            text.to_mut().push_str(&scan::unescape(&escaped));
         }
-        if !self.plain.is_empty() {
-            n += tokens::count(encoding, &self.plain) as u64;
-        }
-        n
+        if text.is_empty() { self.counted } else { self.counted + tokens::count(encoding, &text) as u64 }
     }
+}
+
+/// Where the last word begins, with the space before it: no token of either vocabulary reaches over such a place, because
+/// both are split before a single space that a letter follows.
+fn boundary(text: &[u8]) -> Option<usize> {
+    let found = text.windows(3).rposition(|w| {
+        matches!(w, [before, b' ', after] if !before.is_ascii_whitespace() && before.is_ascii() && after.is_ascii_alphabetic())
+    });
+    found.map(|at| at + 1)
 }
 
 /// Adds the text in frames, still escaped.
@@ -132,6 +164,33 @@ mod tests {
         meter.frame(br#"data: {"choices": [{"delta": {"content": "ld\" \u00e9"}}]}"#);
         let expected = tokens::count(Encoding::O200kBase, "Hello \"world\" \u{e9}") as u64;
         assert_eq!(meter.count(Encoding::O200kBase), expected);
+    }
+
+    #[test]
+    fn counting_on_the_way_changes_no_count() {
+        const SAID: &str = "The weir above the mill was rebuilt in 1894,  after the flood; it's \u{e9}t\u{e9} (\"2.75 m\") \
+            don't\n\n new  lines\t and\u{a0}spaces, caf\u{e9} cr\u{e8}me, x=1; a  b\r\n c \u{6c34}\u{8f66} d. E f";
+        for encoding in [Encoding::O200kBase, Encoding::Cl100kBase] {
+            for step in 1..SAID.chars().count() {
+                let (mut meter, mut frames) = (Meter::default(), 0);
+                let mut rest = SAID.repeat(3);
+                while !rest.is_empty() {
+                    let end = rest.char_indices().nth(step).map_or(rest.len(), |(at, _)| at);
+                    let text = rest.drain(..end).collect::<String>();
+                    let frame = serde_json::json!({"choices": [{"delta": {"content": text}}]});
+                    meter.frame(format!("data: {frame}\n\n").as_bytes());
+                    frames += 1;
+                    if frames % 2 == 0 {
+                        meter.advance(encoding);
+                    }
+                }
+                assert_eq!(
+                    meter.count(encoding),
+                    tokens::count(encoding, &SAID.repeat(3)) as u64,
+                    "{encoding:?} {step}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! drive the upstream's socket, and frames that arrived together leave in one write.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -92,6 +93,10 @@ pub(super) async fn events(call: &mut Call, mut answer: Answer, exchange: &mut E
                 answer.lease.give_back();
             }
             tell_cost(call, exchange);
+            // Before the client has all of the answer.
+            if call.usage.is_none() {
+                call.checkpoint();
+            }
             call.outcome =
                 if exchange.finish().await.is_ok() { ledger::Outcome::Ok } else { ledger::Outcome::ClientDisconnect };
         }
@@ -142,8 +147,14 @@ async fn pump(call: &mut Call, stream: &mut Stream, answer: &mut Answer, exchang
     let core = Rc::clone(&call.core);
     // Silence is only measured once this has fired.
     let mut timer = core.timers.after(ping.unwrap_or(idle).min(idle));
+    let every = call.checkpoints();
+    // When what came since the last checkpoint must be noted; `None`: nothing came.
+    let mut due: Option<Instant> = None;
     loop {
         let taken = stream.take(call, answer, Some(exchange));
+        if every.is_some() {
+            stream.note_told(call);
+        }
         if let Some(failure) = exchange.fault() {
             return Ended::Broken(failure);
         }
@@ -156,18 +167,40 @@ async fn pump(call: &mut Call, stream: &mut Stream, answer: &mut Answer, exchang
                 return Ended::Broken(failure);
             }
         }
-        if exchange.flush().await.is_err() {
+        let flushed = {
+            let mut flushing = pin!(exchange.flush());
+            loop {
+                tokio::select! {
+                    biased;
+                    flushed = &mut flushing => break flushed,
+                    // A client that does not read holds up the stream, not its accounting.
+                    () = timer.wait(), if due.is_some() => {
+                        stream.checkpoint(call);
+                        due = None;
+                    }
+                }
+            }
+        };
+        if flushed.is_err() {
             return Ended::ClientGone;
         }
         core.busy.mark();
         // From here on silence is the provider's, not the client's.
         let heard = Instant::now();
+        if due.is_some_and(|due| due <= heard) {
+            // A stream that never pauses leaves the timer no turn.
+            stream.checkpoint(call);
+            due = None;
+        }
         let read = loop {
             tokio::select! {
                 biased;
                 read = answer.lease.conn.fill() => break read,
                 () = exchange.closed() => return Ended::ClientGone,
                 () = timer.wait() => {
+                    if due.take().is_some() {
+                        stream.checkpoint(call);
+                    }
                     let silent = heard.elapsed();
                     if silent >= idle {
                         return Ended::Broken(Failure::new(Kind::UpstreamTimeout, "The provider's stream stalled for longer than allowed."));
@@ -185,7 +218,13 @@ async fn pump(call: &mut Call, stream: &mut Stream, answer: &mut Answer, exchang
             }
         };
         match read {
-            Ok(n) if n > 0 => {}
+            Ok(n) if n > 0 => {
+                if let (Some(every), None) = (every, due) {
+                    let at = (heard + every).min(heard + idle);
+                    due = Some(at);
+                    timer.move_to(at);
+                }
+            }
             Ok(_) if answer.decoder.eof().is_ok() => {}
             _ => return Ended::Broken(Failure::new(Kind::UpstreamProtocol, "The provider's stream broke off.")),
         }
@@ -390,6 +429,25 @@ impl Stream {
                 Kind::UpstreamProtocol,
                 "The provider's stream ended before the answer was complete.",
             ))
+        }
+    }
+
+    /// Notes how far the call has got in the journal.
+    fn checkpoint(&mut self, call: &mut Call) {
+        self.report(call);
+        call.checkpoint();
+    }
+
+    /// Notes what the provider says of usage as soon as it is complete.
+    fn note_told(&mut self, call: &mut Call) {
+        let complete = match &self.reader {
+            Reader::OpenAi { .. } => call.usage.is_some(),
+            Reader::Anthropic(watch) => watch.complete(),
+            Reader::Translator(translator) => translator.usage_complete(),
+        };
+        if complete {
+            self.report(call);
+            call.checkpoint_told();
         }
     }
 

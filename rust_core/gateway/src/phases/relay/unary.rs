@@ -103,7 +103,10 @@ pub(super) async fn whole(call: &mut Call, mut answer: Answer, exchange: &mut Ex
         };
     }
     let (usage, source) = call.measured();
-    headers::cost(&mut lines, call.charge(&usage, source).0);
+    let cost = call.charge(&usage, source).0;
+    headers::cost(&mut lines, cost);
+    // Before the client has the answer.
+    call.note(usage, source, cost);
     let status = answer.head.status;
     give_back(answer);
     if exchange.full(status, &lines, body).await.is_err() {
@@ -256,6 +259,7 @@ pub(super) async fn opaque(
         }
     }
     give_back(answer);
+    call.checkpoint_told();
     if exchange.finish().await.is_ok() {
         call.outcome = ledger::Outcome::Ok;
     } else {

@@ -1,0 +1,166 @@
+//! The tasks that answer the streams of one connection.
+//!
+//! A task stays for the next stream when its own is over. To make one for each would cost a small call as much as to read
+//! what it asks for: room for the whole of a call is taken and given back, and the runtime takes a task in and lets it go.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use tokio::task::JoinSet;
+
+use super::{Told, call};
+use crate::engine::{Core, LocalStage};
+use crate::listener::Peer;
+
+/// Tasks that wait for another stream; those beyond end with their stream, because each keeps the room of a whole call.
+const SPARE: usize = 32;
+
+/// A stream to be answered.
+pub(super) struct Asked {
+    pub(super) request: http::Request<RecvStream>,
+    pub(super) respond: SendResponse<Bytes>,
+}
+
+/// What all streams of a connection have in common.
+pub(super) struct Common {
+    pub(super) core: Rc<Core>,
+    pub(super) stage: Rc<LocalStage>,
+    pub(super) peer: Peer,
+    pub(super) told: Rc<Told>,
+}
+
+/// The tasks of one connection.
+pub(super) struct Crew {
+    tasks: JoinSet<()>,
+    board: Rc<Board>,
+}
+
+/// Where tasks and connection tell each other.
+#[derive(Default)]
+struct Board {
+    /// Those that wait.
+    spare: RefCell<Vec<Rc<Seat>>>,
+    /// Streams that are being answered.
+    busy: Cell<usize>,
+    /// Streams that ended and were not looked at: well, and given up by the client.
+    ended: Cell<(u32, u32)>,
+    connection: Cell<Option<Waker>>,
+    over: Cell<bool>,
+}
+
+/// Where a task waits.
+#[derive(Default)]
+struct Seat {
+    next: Cell<Option<Asked>>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Seat {
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// How a stream ended, told whatever ended it.
+struct Report<'a> {
+    board: &'a Board,
+    finished: bool,
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        let board = self.board;
+        board.busy.set(board.busy.get() - 1);
+        let (finished, given_up) = board.ended.get();
+        board.ended.set(if self.finished { (finished + 1, given_up) } else { (finished, given_up + 1) });
+        if let Some(waker) = board.connection.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Crew {
+    pub(super) fn new() -> Self {
+        Self { tasks: JoinSet::new(), board: Rc::default() }
+    }
+
+    /// Whether streams are being answered.
+    pub(super) fn is_busy(&self) -> bool {
+        self.board.busy.get() > 0
+    }
+
+    /// Answers a stream.
+    pub(super) fn answer(&mut self, common: &Rc<Common>, asked: Asked) {
+        self.board.busy.set(self.board.busy.get() + 1);
+        if let Some(seat) = self.board.spare.borrow_mut().pop() {
+            seat.next.set(Some(asked));
+            return seat.wake();
+        }
+        // Of those that ended nothing is to be heard any more.
+        while self.tasks.try_join_next().is_some() {}
+        // Boxed, because tasks are moved a dozen times before they are where they stay.
+        self.tasks.spawn_local(Box::pin(work(Rc::clone(common), Rc::clone(&self.board), asked)));
+    }
+
+    /// Returns when streams have ended: how many well, and how many that the client gave up.
+    pub(super) async fn ended(&self) -> (u32, u32) {
+        poll_fn(|cx| {
+            let ended = self.board.ended.take();
+            if ended != (0, 0) {
+                return Poll::Ready(ended);
+            }
+            self.board.connection.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Waits for the streams that are left. Those whose client has gone notice it by themselves.
+    pub(super) async fn end(mut self) {
+        self.board.over.set(true);
+        self.board.spare.take().iter().for_each(|seat| seat.wake());
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+async fn work(common: Rc<Common>, board: Rc<Board>, mut asked: Asked) {
+    loop {
+        let mut report = Report { board: &board, finished: false };
+        report.finished = call(&common, asked.request, asked.respond).await;
+        drop(report);
+        match board.next().await {
+            Some(next) => asked = next,
+            None => return,
+        }
+    }
+}
+
+impl Board {
+    /// The next stream; `None`: there is nothing more to do.
+    async fn next(&self) -> Option<Asked> {
+        if self.over.get() || self.spare.borrow().len() >= SPARE {
+            return None;
+        }
+        let seat = Rc::<Seat>::default();
+        self.spare.borrow_mut().push(Rc::clone(&seat));
+        poll_fn(|cx| self.poll_seat(&seat, cx)).await
+    }
+
+    fn poll_seat(&self, seat: &Seat, cx: &Context<'_>) -> Poll<Option<Asked>> {
+        match seat.next.take() {
+            Some(asked) => Poll::Ready(Some(asked)),
+            None if self.over.get() => Poll::Ready(None),
+            None => {
+                seat.waker.set(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+        }
+    }
+}
