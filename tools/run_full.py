@@ -14,12 +14,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import _pytest.outcomes
+import httpx
 
 from tests.servers.postgres import Postgres
 from tests.servers.redis import Redis
@@ -114,8 +114,8 @@ def _is_ready(url: str, process: subprocess.Popen[bytes]) -> bool:
     for _ in range(int(_READY_TIMEOUT_S / _LOOK_INTERVAL_S)):
         if process.poll() is not None:
             return False
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/_health/ready", timeout=1) as answer:
-            if answer.status == 200:
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{url}/_health/ready", timeout=1, trust_env=False).status_code == 200:
                 return True
         pause.wait(_LOOK_INTERVAL_S)
     return False

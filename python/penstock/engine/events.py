@@ -45,8 +45,9 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True, fo
     status: int
     """HTTP status the client got; 499 when it left before."""
     outcome: str
-    """`ok`, `error`, `client_disconnect`, `deadline_exceeded`, `upstream_cut`, `shutdown`, or `gateway_lost`: the gateway was killed during the
-    call, and the record is made of what its journal had of it. `status` is then what the client had been told, 503 when nothing."""
+    """`ok`, `error`, `client_disconnect`, `deadline_exceeded`, `upstream_cut`, `shutdown`, or `gateway_lost`: the gateway was
+    killed during the call, and the record is made of what its journal had of it. `status` is then what the client had been
+    told, 503 when nothing."""
     error_code: str
     prompt_tokens: int
     completion_tokens: int
