@@ -34,21 +34,33 @@ class _KeyHook(msgspec.Struct):
     token: str
 
 
+class _ScopeHook(msgspec.Struct):
+    scope: str
+
+
 CallSink = Callable[[int, str, bytes], None]
 """Takes `call.*` events."""
 KeyLookup = Callable[[str, Callable[[bytes], None]], Awaitable[None]]
 """Looks a token up and calls back with the answer."""
+ScopeLookup = Callable[[str], Awaitable[bytes]]
+"""Looks a scope up by name: the JSON of a `ScopeRecord`, or `null`."""
 
 _key_hook = msgspec.json.Decoder(_KeyHook)
+_scope_hook = msgspec.json.Decoder(_ScopeHook)
+
+
+async def _no_scopes(_name: str) -> bytes:
+    return b"null"
 
 
 class EventPump:
     """Registered with the loop; dispatches `hook.*` and `call.*` events."""
 
-    def __init__(self, source: EventSource, calls: CallSink, keys: KeyLookup) -> None:
+    def __init__(self, source: EventSource, calls: CallSink, keys: KeyLookup, scopes: ScopeLookup = _no_scopes) -> None:
         self._source = source
         self._calls = calls
         self._keys = keys
+        self._scopes = scopes
         self._fd = source.event_fd()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -74,6 +86,8 @@ class EventPump:
                 self._calls(id, kind, payload)
             elif kind == "hook.key":
                 self._spawn(self._answer_key(id, payload))
+            elif kind == "hook.scope":
+                self._spawn(self._answer_scope(id, payload))
             else:
                 logger.error("unknown event", extra={"event": "hook.unknown", "kind": kind})
 
@@ -95,3 +109,12 @@ class EventPump:
             # Not "unknown", which would be a lie that the data plane remembers: it refuses the waiting calls with 503.
             self._source.resolve_hook(id, b"")
             logger.error("key lookup failed", extra={"event": "hook.key", "reason": str(error)})
+
+    async def _answer_scope(self, id: int, payload: bytes) -> None:
+        name = _scope_hook.decode(payload).scope
+        try:
+            answer = await self._scopes(name)
+        except DatabaseUnavailable as error:
+            answer = b""
+            logger.error("scope lookup failed", extra={"event": "hook.scope", "reason": str(error)})
+        self._source.resolve_hook(id, answer)

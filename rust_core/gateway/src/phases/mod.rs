@@ -14,6 +14,7 @@ mod call;
 mod dispatch;
 mod headers;
 mod health;
+mod named;
 mod panics;
 mod plan;
 mod relay;
