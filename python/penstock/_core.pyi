@@ -144,6 +144,21 @@ class Engine:
     def key_usage(self, token: str) -> tuple[int, int, int]:
         """``(spend, reserved, in_flight)`` of a key in the table: nano-dollars, nano-dollars, calls. Zeros when it is not there."""
 
+    def put_scopes(self, records: bytes) -> None:
+        """Put scopes in force (JSON list of :class:`penstock.engine.snapshot.ScopeRecord`), for the keys that name them
+        already and those to come; what they have used stays. A record of an earlier revision is ignored.
+
+        Raises:
+            ValueError: the records do not parse; none is taken then.
+        """
+
+    def drop_scopes(self, names: list[str]) -> None:
+        """What is known of these scopes (``kind:id``) is out of date: a request that names one asks the control plane
+        again. Keys that stand under one keep to its former rules until a new record comes."""
+
+    def scope_usage(self, name: str) -> tuple[int, int, int]:
+        """``(spend, reserved, in_flight)`` of a scope: nano-dollars, nano-dollars, calls. Zeros when it is not known."""
+
     def event_fd(self) -> int:
         """A file descriptor that becomes readable when :meth:`drain_events` has something."""
 
@@ -151,6 +166,8 @@ class Engine:
         """All waiting events as ``(id, kind, payload)``; clears :meth:`event_fd`.
 
         ``hook.key``: payload is ``{"token": digest}``; answer with :meth:`resolve_hook` and the JSON of a ``KeyRecord`` or ``null``.
+        ``hook.scope``: payload is ``{"scope": "customer:..."}`` or ``"tag:..."``; answer with the JSON of a ``ScopeRecord`` of
+        that name or ``null``. Asked only where the snapshot's settings have ``customers`` or ``request_tags``.
         ``call.head``: payload is ``{"status": int, "headers": [[name, value], ...]}``, for calls made by :meth:`submit`.
         ``call.data``: payload is a piece of the body; grant more with :meth:`credit`.
         ``call.end``: the body is complete.

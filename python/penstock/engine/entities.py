@@ -22,7 +22,7 @@ from penstock.config.schema import Config
 from penstock.customers.service import CustomerService
 from penstock.customers.store import CustomerStore
 from penstock.durations import parse_duration
-from penstock.engine.snapshot import Settings, Snapshot
+from penstock.engine.snapshot import Snapshot
 from penstock.errors import bad_request
 from penstock.keys.owners import KeyOwners
 from penstock.keys.service import KeyService
@@ -180,13 +180,9 @@ async def beside(database: Database, audit: AuditTrail, keys: KeyService, config
 
 
 def asking(snapshot: Snapshot, customers: bool, request_tags: bool) -> Snapshot:
-    """The snapshot with what the data plane shall ask Python about, if it is one that can."""
-    known = Settings.__struct_fields__
-    asks = {"customers": customers, "request_tags": request_tags}
-    changes = {name: value for name, value in asks.items() if name in known}
-    if not changes:
-        return snapshot
-    return msgspec.structs.replace(snapshot, settings=msgspec.structs.replace(snapshot.settings, **changes))
+    """The snapshot with what the data plane shall ask Python about."""
+    settings = msgspec.structs.replace(snapshot.settings, customers=customers, request_tags=request_tags)
+    return msgspec.structs.replace(snapshot, settings=settings)
 
 
 def _membership(team: Any) -> AddMembersRequest:

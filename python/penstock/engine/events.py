@@ -72,7 +72,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True, fo
     cache: str
     """`off`, `hit`, `miss`."""
     tags: str
-    """JSON list of the key's tags."""
+    """JSON list of the key's tags, then the request's."""
     request_bytes: int
     response_bytes: int
 

@@ -240,6 +240,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Group that answers opaque routes whose request names no model (`GET /v1/files`, ...); None: 400."""
     always_include_stream_usage: bool = False
     """Show the usage chunk to clients that did not ask for it."""
+    customers: bool = False
+    """Requests are held to the limits of the customer that they name (`user`)."""
+    request_tags: bool = False
+    """Requests may bring tags (`metadata.tags`, header `x-litellm-tags`): they are recorded, and held to the tags' limits."""
     spend_logs: bool = True
     """Keep a row for each call; without, calls are handed up to be charged to a virtual key, or because they failed."""
 
@@ -289,25 +293,22 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str | None = None
     team_id: str | None = None
     org_id: str | None = None
-
-
-class ScopedKeyRecord(KeyRecord, frozen=True, kw_only=True):
-    """A virtual key under scopes."""
-
     scopes: list[str] = []
-    """Names of every scope above the key, from near to far, those for one model included."""
+    """Names of the scopes above the key whose limits hold for it, from near to far: `member:t/u`, `team:t`, `user:u`,
+    `org:o`, `tag:x`, and those of single models (`model:team:t/gpt-4o`)."""
+    revision: int = 0
+    """A record of an earlier revision than the held one is ignored; 0: always taken."""
 
 
 class ScopeRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Whoever a limit or a budget belongs to beside the key: a team, a member, a user, an organization, a customer, a tag,
-    the whole proxy, or one of these (or a key) for one model."""
+    """Whoever else than the key a limit or a budget belongs to; all of them hold together."""
 
     name: str
-    """`kind:id`; `model:<parent>/<model>` for what holds for one model."""
+    """`kind:id`; for one model of a scope or a key `model:<name of that>/<model>`, where a key's is `key:<digest>`."""
     alias: str | None = None
     blocked: bool = False
     models: list[str] = []
-    """As `KeyRecord.models`."""
+    """As a key's; both must allow a model."""
     rpm: int | None = None
     tpm: int | None = None
     max_parallel_requests: int | None = None
@@ -316,15 +317,15 @@ class ScopeRecord(msgspec.Struct, frozen=True, kw_only=True):
     spend: int = 0
     """Nano-dollars spent in the current budget window, as the ledger has it."""
     spend_version: int = 0
-    """Ordinal of the last usage record of this engine contained in `spend`."""
+    """Ordinal of the last usage record contained in `spend`."""
     budget_reset_at: int | None = None
-    """End of the current budget window, Unix milliseconds."""
+    """End of the current budget window, Unix milliseconds. Spending is 0 from then on."""
     budget_duration_ms: int | None = None
-    """None with `budget_reset_at`: the next window's end follows from a calendar, and comes with the next record."""
+    """Length of a window; None with an end: a calendar window, whose end after this one a later record says."""
     only_model: str | None = None
-    """It holds only for calls of this model group or requested model."""
+    """The scope holds only for calls of this model group or requested model."""
     revision: int = 0
-    """A record with a lower one than that in the table is ignored."""
+    """A record of an earlier revision than the held one is ignored; 0: always taken."""
 
 
 class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ import msgspec
 from penstock.audit import AuditTrail
 from penstock.durations import parse_duration
 from penstock.engine.events import UsageRecord
-from penstock.engine.snapshot import KeyRecord, ScopedKeyRecord
+from penstock.engine.snapshot import KeyRecord
 from penstock.errors import ApiError, bad_request
 from penstock.keys.fields import apply, given
 from penstock.keys.models import GenerateKeyRequest, KeyFields, RegenerateKeyRequest, UpdateKeyRequest, VirtualKey
@@ -277,7 +277,7 @@ class KeyService:
                 above = {token: await self._above(token) for token in part}
                 seeds = await self._store.seeds(part, self._settlement.incarnation)
                 records = [
-                    self._record(seed.key, self._settlement.version_of(seed.charged), above.get(seed.key.token))
+                    self._record(seed, self._settlement.version_of(seed.charged), above.get(seed.key.token))
                     for seed in seeds
                     # Those whose window is over are told when it has been rolled.
                     if not self._is_over(seed.key, now_ms())
@@ -424,15 +424,16 @@ class KeyService:
         if seed is not None and self._is_over(seed.key, now_ms()):
             await self._current(token)
             seed = await self._seed(token, self._settlement.incarnation)
-        return self._record(seed.key, self._settlement.version_of(seed.charged), above) if seed else None
+        return self._record(seed, self._settlement.version_of(seed.charged), above) if seed else None
 
     async def _seed(self, token: str, incarnation: str) -> Seed | None:
         return next(iter(await self._store.seeds([token], incarnation)), None)
 
     @staticmethod
-    def _record(key: VirtualKey, version: int, above: list[str] | None) -> KeyRecord:
+    def _record(seed: Seed, version: int, above: list[str] | None) -> KeyRecord:
+        key = seed.key
         duration = parse_duration(key.budget_duration, "budget_duration") if key.budget_duration else None
-        record = KeyRecord(
+        return KeyRecord(
             token=key.token,
             alias=key.key_alias,
             # The team's models are those of its scope.
@@ -454,8 +455,9 @@ class KeyService:
             user_id=key.user_id,
             team_id=key.team_id,
             org_id=key.org_id,
+            scopes=above or [],
+            revision=seed.revision,
         )
-        return record if above is None else ScopedKeyRecord(**{**msgspec.structs.asdict(record), "scopes": above})
 
     @staticmethod
     def _chosen(key: object, field: str) -> str | None:

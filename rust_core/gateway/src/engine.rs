@@ -16,9 +16,11 @@ use tokio::task::LocalSet;
 
 use crate::auth::cidr::CidrSet;
 use crate::auth::digest::{Digest, Pepper};
+use crate::auth::record::KeyRecord;
+use crate::auth::scope::ScopeRecord;
 use crate::auth::table::KeyTable;
 use crate::busy::{self, Busy};
-use crate::hooks::{Events, KeyHooks};
+use crate::hooks::{Events, KeyHooks, ScopeHooks};
 use crate::idempotency::{Answers, Bounds};
 use crate::ledger::{Ledger, Recovery};
 use crate::limits::{Clock, Slots};
@@ -43,6 +45,8 @@ pub struct Shared {
     pub keys: KeyTable,
     /// Key look-ups under way.
     pub key_hooks: KeyHooks,
+    /// Look-ups of customers and tags under way.
+    pub scope_hooks: ScopeHooks,
     /// What goes up to Python.
     pub events: Arc<Events>,
     /// Usage records.
@@ -215,7 +219,8 @@ impl Engine {
             tls: ArcSwapOption::empty(),
             pepper,
             keys: KeyTable::new(options.key_table_capacity, options.negative_ttl_ms * 1_000_000),
-            key_hooks: KeyHooks::new(Arc::clone(&events)),
+            key_hooks: KeyHooks::of_keys(Arc::clone(&events)),
+            scope_hooks: ScopeHooks::of_scopes(Arc::clone(&events)),
             events,
             ledger,
             metrics: Metrics::new(threads),
@@ -247,6 +252,56 @@ impl Engine {
         let next = Snapshot::compile(snapshot, Some(&self.shared.snapshot.load()))?;
         self.shared.snapshot.store(Arc::new(next));
         Ok(())
+    }
+
+    /// The control plane's answer to a hook; unknown ids are ignored.
+    ///
+    /// # Errors
+    /// The answer is not the record that was asked for.
+    pub fn resolve(&self, id: u64, answer: &[u8]) -> Result<(), String> {
+        let shared = &self.shared;
+        let now_ns = shared.now_ns();
+        let is_key = shared.key_hooks.resolve(id, answer, |digest, answer| {
+            let record: Option<KeyRecord> = serde_json::from_slice(answer).map_err(|e| format!("key record: {e}"))?;
+            let Some(record) = record else {
+                shared.keys.insert_unknown(*digest, now_ns);
+                return Ok(None);
+            };
+            shared.keys.insert(record).map(Some).map_err(|e| e.to_string())
+        })?;
+        if is_key {
+            return Ok(());
+        }
+        let scopes = &shared.keys.scopes;
+        shared.scope_hooks.resolve(id, answer, |name, answer| {
+            let record: Option<ScopeRecord> =
+                serde_json::from_slice(answer).map_err(|e| format!("scope record: {e}"))?;
+            let Some(record) = record else {
+                scopes.put_unknown(Arc::clone(name), now_ns);
+                return Ok(None);
+            };
+            if *record.name != **name {
+                return Err(format!("scope record: {:?} was asked for, not {:?}", &**name, record.name));
+            }
+            Ok(Some(scopes.put(record)))
+        })?;
+        Ok(())
+    }
+
+    /// Puts scopes in force, for the keys that hold them already and those to come.
+    pub fn put_scopes(&self, records: Vec<ScopeRecord>) {
+        for record in records {
+            self.shared.scope_hooks.invalidate(record.name.as_str());
+            self.shared.keys.scopes.put(record);
+        }
+    }
+
+    /// What is known of these scopes is out of date: who looks one up asks the control plane again.
+    pub fn drop_scopes(&self, names: &[String]) {
+        for name in names {
+            self.shared.scope_hooks.invalidate(name.as_str());
+            self.shared.keys.scopes.forget(name);
+        }
     }
 
     /// Reads the TLS files of the public port again.

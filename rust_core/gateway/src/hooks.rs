@@ -1,10 +1,12 @@
 //! What goes up to Python: a queue of events and one file descriptor that says there are some.
 //!
-//! However many events wait, the loop is woken once and drains them in one take of the GIL. Key
-//! look-ups for the same key share one event, and one that was invalidated while it was under way
+//! However many events wait, the loop is woken once and drains them in one take of the GIL. Look-ups
+//! of the same key or scope share one event, and one that was invalidated while it was under way
 //! is asked again, so that a revoked key cannot come back through a stale answer.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -15,10 +17,10 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::auth::digest::Digest;
-use crate::auth::record::{Key, KeyRecord};
-use crate::auth::table::KeyTable;
+use crate::auth::record::Key;
+use crate::auth::scope::Scope;
 
-/// Key look-ups under way at once.
+/// Look-ups of one kind that may be under way at once.
 const MOST_LOOKUPS: usize = 512;
 
 /// Something for Python.
@@ -89,39 +91,61 @@ impl Events {
     }
 }
 
-struct Pending {
-    digest: Digest,
+struct Pending<N, F> {
+    name: N,
     stale: bool,
-    waiters: Vec<oneshot::Sender<Option<Arc<Key>>>>,
+    waiters: Vec<oneshot::Sender<Option<F>>>,
 }
 
-/// Key look-ups under way.
-pub struct KeyHooks {
+/// By id of the event and by name.
+type UnderWay<N, F> = (HashMap<u64, Pending<N, F>>, HashMap<N, u64>);
+
+/// Look-ups under way, of one kind: what has the name `N` is found as `F`.
+pub struct Lookups<N, F> {
     events: Arc<Events>,
-    pending: Mutex<(HashMap<u64, Pending>, HashMap<Digest, u64>)>,
+    kind: &'static str,
+    payload: fn(&N) -> Bytes,
+    pending: Mutex<UnderWay<N, F>>,
 }
 
-impl std::fmt::Debug for KeyHooks {
+/// Look-ups of keys.
+pub type KeyHooks = Lookups<Digest, Arc<Key>>;
+/// Look-ups of customers and tags.
+pub type ScopeHooks = Lookups<Arc<str>, Arc<Scope>>;
+
+impl<N, F> std::fmt::Debug for Lookups<N, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("KeyHooks")
+        f.write_str(self.kind)
     }
 }
 
 impl KeyHooks {
-    /// Look-ups that go through this queue.
+    /// No look-up under way.
     #[must_use]
-    pub fn new(events: Arc<Events>) -> Self {
-        Self { events, pending: Mutex::default() }
+    pub fn of_keys(events: Arc<Events>) -> Self {
+        Self::new(events, "hook.key", |digest| Bytes::from(format!("{{\"token\":\"{digest}\"}}")))
+    }
+}
+
+impl ScopeHooks {
+    /// No look-up under way.
+    #[must_use]
+    pub fn of_scopes(events: Arc<Events>) -> Self {
+        Self::new(events, "hook.scope", |name| Bytes::from(serde_json::json!({ "scope": &**name }).to_string()))
+    }
+}
+
+impl<N: Clone + Eq + Hash, F: Clone> Lookups<N, F> {
+    fn new(events: Arc<Events>, kind: &'static str, payload: fn(&N) -> Bytes) -> Self {
+        Self { events, kind, payload, pending: Mutex::default() }
     }
 
-    /// Asks the control plane for a key; the receiver gets `None` when there is no such key. Nothing when so many
-    /// look-ups are under way that another would only delay them.
-    #[must_use]
-    pub fn ask(&self, digest: Digest) -> Option<oneshot::Receiver<Option<Arc<Key>>>> {
+    /// Asks the control plane; the answer comes to all who asked meanwhile. `None`: too much is being asked.
+    pub fn ask(&self, name: N) -> Option<oneshot::Receiver<Option<F>>> {
         let (sender, receiver) = oneshot::channel();
         let mut pending = lock(&self.pending);
-        let (by_id, by_digest) = &mut *pending;
-        if let Some(id) = by_digest.get(&digest).copied() {
+        let (by_id, by_name) = &mut *pending;
+        if let Some(id) = by_name.get(&name).copied() {
             if let Some(p) = by_id.get_mut(&id) {
                 p.waiters.retain(|w| !w.is_closed());
                 if !p.waiters.is_empty() {
@@ -135,75 +159,67 @@ impl KeyHooks {
         if by_id.len() >= MOST_LOOKUPS {
             // Look-ups that nobody waits for any more were lost on the way.
             by_id.retain(|_, p| p.waiters.iter().any(|w| !w.is_closed()));
-            let open: std::collections::HashSet<u64> = by_id.keys().copied().collect();
-            by_digest.retain(|_, id| open.contains(id));
+            by_name.retain(|_, id| by_id.contains_key(id));
             if by_id.len() >= MOST_LOOKUPS {
                 return None;
             }
         }
         let id = self.events.id();
-        by_id.insert(id, Pending { digest, stale: false, waiters: vec![sender] });
-        by_digest.insert(digest, id);
+        by_id.insert(id, Pending { name: name.clone(), stale: false, waiters: vec![sender] });
+        let payload = (self.payload)(&name);
+        by_name.insert(name, id);
         drop(pending);
-        self.emit(id, &digest);
+        self.events.push(Event { id, kind: self.kind, payload });
         Some(receiver)
     }
 
-    fn emit(&self, id: u64, digest: &Digest) {
-        let payload = Bytes::from(format!("{{\"token\":\"{digest}\"}}"));
-        self.events.push(Event { id, kind: "hook.key", payload });
-    }
-
-    /// What is being asked about these keys is out of date.
-    pub fn invalidate(&self, digest: &Digest) {
+    /// What is being asked under this name is out of date.
+    pub fn invalidate<Q: Eq + Hash + ?Sized>(&self, name: &Q)
+    where
+        N: Borrow<Q>,
+    {
         let mut pending = lock(&self.pending);
-        let (by_id, by_digest) = &mut *pending;
-        if let Some(p) = by_digest.get(digest).and_then(|id| by_id.get_mut(id)) {
+        let (by_id, by_name) = &mut *pending;
+        if let Some(p) = by_name.get(name).and_then(|id| by_id.get_mut(id)) {
             p.stale = true;
         }
     }
 
-    /// The control plane's answer; unknown ids are ignored.
+    /// The control plane's answer, which `take` reads and puts where it belongs. False: the id is none of these.
     ///
     /// # Errors
-    /// The answer is not a key record.
-    pub fn resolve(&self, id: u64, answer: &[u8], table: &KeyTable, now_ns: u64) -> Result<(), String> {
+    /// What `take` says.
+    pub fn resolve(
+        &self,
+        id: u64,
+        answer: &[u8],
+        take: impl FnOnce(&N, &[u8]) -> Result<Option<F>, String>,
+    ) -> Result<bool, String> {
         let mut pending = lock(&self.pending);
-        let (by_id, by_digest) = &mut *pending;
-        let Some(mut p) = by_id.remove(&id) else { return Ok(()) };
+        let (by_id, by_name) = &mut *pending;
+        let Some(mut p) = by_id.remove(&id) else { return Ok(false) };
         if answer.is_empty() {
             // The control plane cannot say: the callers are told so at once.
-            by_digest.remove(&p.digest);
-            return Ok(());
+            by_name.remove(&p.name);
+            return Ok(true);
         }
-        let record: Option<KeyRecord> = serde_json::from_slice(answer).map_err(|e| {
-            by_digest.remove(&p.digest);
-            format!("key record: {e}")
-        })?;
         p.waiters.retain(|w| !w.is_closed());
         if p.stale && !p.waiters.is_empty() {
             let again = self.events.id();
-            let digest = p.digest;
+            let payload = (self.payload)(&p.name);
             p.stale = false;
-            by_digest.insert(digest, again);
+            by_name.insert(p.name.clone(), again);
             by_id.insert(again, p);
             drop(pending);
-            self.emit(again, &digest);
-            return Ok(());
+            self.events.push(Event { id: again, kind: self.kind, payload });
+            return Ok(true);
         }
-        by_digest.remove(&p.digest);
-        let key = if p.stale {
-            None
-        } else if let Some(record) = record {
-            Some(table.insert(record).map_err(|e| e.to_string())?)
-        } else {
-            table.insert_unknown(p.digest, now_ns);
-            None
-        };
+        by_name.remove(&p.name);
+        let found = if p.stale { None } else { take(&p.name, answer)? };
         drop(pending);
         for waiter in p.waiters {
-            let _ = waiter.send(key.clone());
+            let _ = waiter.send(found.clone());
         }
-        Ok(())
+        Ok(true)
     }
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
-use penstock_gateway::auth::{Digest, Key, KeyRecord, Pepper};
+use penstock_gateway::auth::{Digest, Key, KeyRecord, KeyTable, Pepper, ScopeRecord};
 use penstock_gateway::limits::{self, Now};
 use penstock_gateway::sse::Frames;
 use penstock_gateway::tokens::Encoding;
@@ -22,11 +22,12 @@ type Operation = Box<dyn FnMut(u64)>;
 /// Runs every operation; tells on standard output, in the order of the sections, which it was and how often it ran.
 pub(crate) fn run() -> Result<(), Box<dyn Error>> {
     let mut told = std::io::stdout().lock();
-    let operations: [(&str, u64, Operation); 7] = [
+    let operations: [(&str, u64, Operation); 8] = [
         ("body_scan_2kb", 200, body_scan(2_000)?),
         ("body_scan_100kb", 20, body_scan(100_000)?),
         ("key_digest", 200, key_digest()?),
-        ("admission", 500, admission()?),
+        ("admission", 500, admission(&[])?),
+        ("admission_4_scopes", 500, admission(&["member:t/u", "team:t", "user:u", "org:o"])?),
         ("sse_scan_frame", 1_000, sse_scan()),
         ("token_count_2kb", 50, token_count()),
         ("prompt_count_2kb", 50, prompt_count()?),
@@ -58,16 +59,27 @@ fn key_digest() -> Result<Operation, Box<dyn Error>> {
     }))
 }
 
-/// Everything that is taken of a key with all kinds of limits, and its settlement.
-fn admission() -> Result<Operation, Box<dyn Error>> {
+/// Everything that is taken of a key with all kinds of limits, and of the scopes above it, and its settlement.
+fn admission(scopes: &[&str]) -> Result<Operation, Box<dyn Error>> {
+    let table = KeyTable::new(10, 1);
+    for name in scopes {
+        table.scopes.put(ScopeRecord {
+            name: (*name).to_owned(),
+            rpm: Some(PLENTY),
+            tpm: Some(PLENTY),
+            max_budget: Some(u64::MAX / 4),
+            ..ScopeRecord::default()
+        });
+    }
     let record = KeyRecord {
         rpm: Some(PLENTY),
         tpm: Some(PLENTY),
         max_parallel_requests: Some(100),
         max_budget: Some(u64::MAX / 4),
+        scopes: scopes.iter().map(|name| (*name).to_owned()).collect(),
         ..KeyRecord::unlimited(Digest::from_bytes([9; 32]))
     };
-    let key = Arc::new(Key::compile(record, None).map_err(|e| format!("the key: {e}"))?);
+    let key: Arc<Key> = table.insert(record).map_err(|e| format!("the key: {e}"))?;
     let demand = limits::Demand { tokens: 812, nanos: 345_000 };
     limits::admit(&key, demand, Now::default()).map_err(|_| "the limits refuse")?;
     Ok(Box::new(move |number| {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use penstock_gateway::auth::digest::Digest;
 use penstock_gateway::auth::record::KeyRecord;
+use penstock_gateway::auth::scope::ScopeRecord;
 use penstock_gateway::engine as gateway;
 use penstock_gateway::listener::bridge::Submitted;
 use penstock_gateway::telemetry::Gauges;
@@ -75,6 +76,24 @@ impl Engine {
         Ok(self.0.shared.keys.usage(&digest(token)?).unwrap_or_default())
     }
 
+    fn put_scopes(&self, py: Python<'_>, records: &[u8]) -> PyResult<()> {
+        py.detach(|| {
+            let records: Vec<ScopeRecord> =
+                serde_json::from_slice(records).map_err(|e| format!("scope records: {e}"))?;
+            self.0.put_scopes(records);
+            Ok::<(), String>(())
+        })
+        .map_err(value_error)
+    }
+
+    fn drop_scopes(&self, py: Python<'_>, names: Vec<String>) {
+        py.detach(|| self.0.drop_scopes(&names));
+    }
+
+    fn scope_usage(&self, name: &str) -> (u64, u64, u64) {
+        self.0.shared.keys.scopes.usage(name).unwrap_or_default()
+    }
+
     fn event_fd(&self) -> i32 {
         self.0.shared.events.fd()
     }
@@ -85,8 +104,7 @@ impl Engine {
     }
 
     fn resolve_hook(&self, id: u64, answer: &[u8]) -> PyResult<()> {
-        let shared = &self.0.shared;
-        shared.key_hooks.resolve(id, answer, &shared.keys, shared.now_ns()).map_err(value_error)
+        self.0.resolve(id, answer).map_err(value_error)
     }
 
     fn submit(

@@ -8,7 +8,10 @@ pub mod digest;
 pub mod key;
 mod pattern;
 pub mod record;
+mod ring;
 pub mod routes;
+pub mod scope;
+pub mod scopes;
 pub mod seal;
 pub mod table;
 
@@ -16,4 +19,6 @@ pub use self::cidr::{Cidr, CidrSet};
 pub use self::digest::{Digest, Pepper};
 pub use self::record::{Key, KeyDenied, KeyRecord, RecordError};
 pub use self::routes::RouteKind;
+pub use self::scope::{Scope, ScopeRecord};
+pub use self::scopes::ScopeTable;
 pub use self::table::{KeyTable, Lookup};

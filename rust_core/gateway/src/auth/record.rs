@@ -15,7 +15,8 @@ use super::cidr::{BadCidr, CidrSet};
 use super::digest::Digest;
 use super::pattern;
 use super::routes::{self, RouteKind};
-use crate::limits::{KeyState, Rate, Seed};
+use super::scope::{Rules, Scope};
+use crate::limits::{Counters, Limits, Seed};
 
 /// A key as the control plane sends it. Money in nano-dollars, times in Unix milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -80,6 +81,12 @@ pub struct KeyRecord {
     /// Team's organisation.
     #[serde(default)]
     pub org_id: Option<String>,
+    /// Names of the scopes above the key whose limits hold for it, from near to far.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// Records older than the held one are ignored; 0: never.
+    #[serde(default)]
+    pub revision: u64,
 }
 
 impl KeyRecord {
@@ -107,6 +114,8 @@ impl KeyRecord {
             user_id: None,
             team_id: None,
             org_id: None,
+            scopes: Vec::new(),
+            revision: 0,
         }
     }
 
@@ -151,9 +160,10 @@ pub enum KeyDenied {
 }
 
 /// Which models a key may use, compiled.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ModelRule {
     /// Every model.
+    #[default]
     All,
     /// These names, and what matches these patterns; none when both are empty.
     Listed {
@@ -194,6 +204,15 @@ impl ModelRule {
     }
 }
 
+/// Who does not let a model be used.
+#[derive(Debug, Clone)]
+pub enum Refuser {
+    /// The key itself.
+    Key,
+    /// A scope that it stands under.
+    Scope(Arc<Rules>),
+}
+
 /// A key as the hot path uses it: immutable, but for the counters it shares with its former versions.
 #[derive(Debug)]
 pub struct Key {
@@ -205,14 +224,12 @@ pub struct Key {
     pub cidrs: CidrSet,
     /// Models it may use.
     pub models: ModelRule,
-    /// Requests per minute.
-    pub requests: Option<Rate>,
-    /// Tokens per minute.
-    pub tokens: Option<Rate>,
-    /// Calls in flight.
-    pub max_parallel: Option<u64>,
+    /// How much it may use.
+    pub limits: Limits,
     /// Counters.
-    pub state: Arc<KeyState>,
+    pub state: Arc<Counters>,
+    /// What it stands under, from near to far.
+    pub scopes: Box<[Arc<Scope>]>,
 }
 
 impl Key {
@@ -220,24 +237,22 @@ impl Key {
     ///
     /// # Errors
     /// [`RecordError`] when an address block does not parse; the former version stays in force then.
-    pub fn compile(record: KeyRecord, state: Option<Arc<KeyState>>) -> Result<Self, RecordError> {
+    pub fn compile(record: KeyRecord, state: Option<Arc<Counters>>) -> Result<Self, RecordError> {
         let cidrs = CidrSet::parse(&record.cidrs).map_err(|cidr| RecordError { token: record.token, cidr })?;
         let state = match state {
             Some(state) => {
                 state.seed(record.seed());
                 state
             }
-            None => Arc::new(KeyState::new(record.seed())),
+            None => Arc::new(Counters::new(record.seed())),
         };
-        let rate = |per_minute: Option<u64>| per_minute.map(|per_minute| Rate { per_minute });
         Ok(Self {
             digest: record.token,
             cidrs,
             models: ModelRule::compile(&record.models),
-            requests: rate(record.rpm),
-            tokens: rate(record.tpm),
-            max_parallel: record.max_parallel_requests,
+            limits: Limits::new(record.rpm, record.tpm, record.max_parallel_requests, record.max_budget),
             state,
+            scopes: Box::default(),
             record,
         })
     }
@@ -250,10 +265,9 @@ impl Key {
             digest,
             cidrs: CidrSet::default(),
             models: ModelRule::All,
-            requests: None,
-            tokens: None,
-            max_parallel: None,
-            state: Arc::new(KeyState::default()),
+            limits: Limits::default(),
+            scopes: Box::default(),
+            state: Arc::default(),
         }
     }
 
@@ -274,13 +288,46 @@ impl Key {
         Ok(())
     }
 
-    /// Whether the key may use a model: by its exact name, by an access group it is in, or by a pattern.
-    ///
-    /// `group` is the model group's name. Where the requested name differs from it (an alias, a name that a wildcard
-    /// group such as `openai/*` answers), ask for that name too: either is enough.
+    /// The same key under these scopes.
     #[must_use]
-    pub fn may_use(&self, group: &str, access_groups: &[String]) -> bool {
-        self.models.allows(group, access_groups)
+    pub fn under(mut self, scopes: Box<[Arc<Scope>]>) -> Self {
+        self.scopes = scopes;
+        self
+    }
+
+    /// The nearest scope that is switched off as a whole.
+    #[must_use]
+    pub fn blocked_scope(&self) -> Option<Arc<Rules>> {
+        self.scopes.iter().find_map(|scope| {
+            let rules = scope.rules();
+            (rules.record.blocked && rules.record.only_model.is_none()).then(|| Arc::clone(&rules))
+        })
+    }
+
+    /// Whether the key may use a model: by its exact name, by an access group it is in, or by a pattern. Where the
+    /// requested name differs from the model group's (an alias, a name that a wildcard group such as `openai/*` answers),
+    /// give both: either is enough, for the key and for each scope above it.
+    #[must_use]
+    pub fn may_use(&self, names: &[&str], access_groups: &[String]) -> bool {
+        self.refuses(names, access_groups).is_none()
+    }
+
+    /// Who does not let the key use a model, if anybody.
+    #[must_use]
+    pub fn refuses(&self, names: &[&str], access_groups: &[String]) -> Option<Refuser> {
+        if !names.iter().any(|name| self.models.allows(name, access_groups)) {
+            return Some(Refuser::Key);
+        }
+        self.scopes.iter().find_map(|scope| {
+            let rules = scope.rules();
+            (!rules.allow(names, access_groups)).then(|| Refuser::Scope(Arc::clone(&rules)))
+        })
+    }
+
+    /// Whether every model is allowed, for the key and for what it stands under.
+    #[must_use]
+    pub fn may_use_all(&self) -> bool {
+        self.models == ModelRule::All && self.scopes.iter().all(|scope| scope.rules().models == ModelRule::All)
     }
 
     /// What this key means by a model name, if it has its own meaning for it.
@@ -317,13 +364,13 @@ mod tests {
             r#"{{"token":"{TOKEN}","alias":"a","models":["m"],"aliases":{{"x":"y"}},"rpm":1,"tpm":2,
             "max_parallel_requests":3,"max_budget":4,"spend":5,"spend_version":6,"budget_reset_at":7,"budget_duration_ms":8,
             "expires_at":9,"blocked":true,"cidrs":["10.0.0.0/8"],"allowed_routes":["/v1"],"tags":["t"],"user_id":"u",
-            "team_id":"t","org_id":"o"}}"#
+            "team_id":"t","org_id":"o","scopes":["team:t"],"revision":10}}"#
         );
         let record: KeyRecord = serde_json::from_str(&json).unwrap();
         assert_eq!(record.token.to_string(), TOKEN);
         assert_eq!(record.seed(), Seed { spent: 5, version: 6, reset_at: Some(7), duration_ms: Some(8) });
         let key = Key::compile(record, None).unwrap();
-        assert_eq!((key.requests, key.max_parallel), (Some(Rate { per_minute: 1 }), Some(3)));
+        assert_eq!(key.limits, Limits::new(Some(1), Some(2), Some(3), Some(4)));
         assert_eq!(key.model_alias("x"), Some("y"));
         assert_eq!(key.model_alias("y"), None);
         assert_eq!(key.state.usage(), (5, 0, 0));
@@ -344,30 +391,30 @@ mod tests {
     #[test]
     fn models_are_allowed_by_name_access_group_or_pattern() {
         let listed = key(r#","models":["gpt-4o","beta","openai/*","*-mini"]"#);
-        assert!(listed.may_use("gpt-4o", &[]));
-        assert!(!listed.may_use("gpt-4", &[]));
-        assert!(listed.may_use("secret", &strings(&["alpha", "beta"])));
-        assert!(!listed.may_use("secret", &strings(&["alpha", "bet"])));
-        assert!(listed.may_use("openai/o3", &[]));
-        assert!(listed.may_use("openai/*", &[]));
-        assert!(listed.may_use("o4-mini", &[]));
-        assert!(!listed.may_use("azure/o3", &[]));
+        assert!(listed.may_use(&["gpt-4o"], &[]));
+        assert!(!listed.may_use(&["gpt-4"], &[]));
+        assert!(listed.may_use(&["secret"], &strings(&["alpha", "beta"])));
+        assert!(!listed.may_use(&["secret"], &strings(&["alpha", "bet"])));
+        assert!(listed.may_use(&["openai/o3"], &[]));
+        assert!(listed.may_use(&["openai/*"], &[]));
+        assert!(listed.may_use(&["o4-mini"], &[]));
+        assert!(!listed.may_use(&["azure/o3"], &[]));
         // A pattern speaks of models, not of access groups.
-        assert!(!key(r#","models":["al*"]"#).may_use("secret", &strings(&["alpha"])));
+        assert!(!key(r#","models":["al*"]"#).may_use(&["secret"], &strings(&["alpha"])));
     }
 
     #[test]
     fn the_special_names_mean_all_and_none() {
-        assert!(key("").may_use("anything", &[]));
-        assert!(key(r#","models":["x","all-proxy-models"]"#).may_use("anything", &[]));
-        assert!(key(r#","models":["*"]"#).may_use("anything", &[]));
+        assert!(key("").may_use(&["anything"], &[]));
+        assert!(key(r#","models":["x","all-proxy-models"]"#).may_use(&["anything"], &[]));
+        assert!(key(r#","models":["*"]"#).may_use(&["anything"], &[]));
         let none = key(r#","models":["no-default-models"]"#);
-        assert!(!none.may_use("anything", &[]));
-        assert!(!none.may_use("no-default-models", &[]));
+        assert!(!none.may_use(&["anything"], &[]));
+        assert!(!none.may_use(&["no-default-models"], &[]));
         let only = key(r#","models":["no-default-models","all-proxy-models","x"]"#);
-        assert!(only.may_use("x", &[]));
-        assert!(!only.may_use("y", &[]));
-        assert!(!key(r#","models":["all-team-models"]"#).may_use("x", &[]));
+        assert!(only.may_use(&["x"], &[]));
+        assert!(!only.may_use(&["y"], &[]));
+        assert!(!key(r#","models":["all-team-models"]"#).may_use(&["x"], &[]));
     }
 
     #[test]

@@ -13,7 +13,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::digest::Digest;
 use super::record::{Key, KeyRecord, RecordError};
-use crate::limits::KeyState;
+use super::ring::Ring;
+use super::scope::Scope;
+use super::scopes::ScopeTable;
+use crate::limits::Counters;
 
 const MAX_SHARDS: usize = 64;
 /// Smaller shards would have little to choose from when one key must go.
@@ -38,6 +41,8 @@ pub enum Lookup {
 pub struct KeyTable {
     shards: Box<[RwLock<Shard>]>,
     negative_ttl_ns: u64,
+    /// What keys stand under.
+    pub scopes: ScopeTable,
 }
 
 #[derive(Default)]
@@ -47,8 +52,8 @@ struct Shard {
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
     hand: usize,
-    negatives: Ring<u64>,
-    parked: Ring<Arc<KeyState>>,
+    negatives: Ring<Digest, u64, ByDigest>,
+    parked: Ring<Digest, Arc<Counters>, ByDigest>,
 }
 
 /// How many places there are in all shards together.
@@ -78,7 +83,8 @@ impl KeyTable {
                 ..Shard::default()
             })
         };
-        Self { shards: (0..shards).map(|_| shard()).collect(), negative_ttl_ns }
+        let scopes = ScopeTable::new(capacity, negative_ttl_ns);
+        Self { shards: (0..shards).map(|_| shard()).collect(), negative_ttl_ns, scopes }
     }
 
     /// What is known of a digest.
@@ -98,16 +104,24 @@ impl KeyTable {
         }
     }
 
-    /// Put a key in, or a new version of it: that one keeps the counters, and meets the record's figure of spending.
+    /// Put a key in, or a new version of it: that one keeps the counters, and meets the record's figure of spending. A
+    /// record of an earlier revision than the held one changes nothing.
     ///
     /// # Errors
     /// [`RecordError`]; a former version stays in force then.
     pub fn insert(&self, record: KeyRecord) -> Result<Arc<Key>, RecordError> {
         let digest = record.token;
-        let Some(mut shard) = self.write(&digest) else { return Key::compile(record, None).map(Arc::new) };
+        let scopes = self.scopes_of(&record);
+        let Some(mut shard) = self.write(&digest) else {
+            return Ok(Arc::new(Key::compile(record, None)?.under(scopes)));
+        };
         let at = shard.index.get(&digest).copied();
-        let former = at.and_then(|at| shard.slots.get(at)?.as_ref()).map(|slot| slot.key.state.clone());
-        let key = Arc::new(Key::compile(record, former.or_else(|| shard.parked.get(&digest).cloned()))?);
+        let former = at.and_then(|at| shard.slots.get(at)?.as_ref()).map(|slot| &slot.key);
+        if let Some(held) = former.filter(|held| record.revision != 0 && record.revision < held.record.revision) {
+            return Ok(held.clone());
+        }
+        let counters = former.map(|key| key.state.clone()).or_else(|| shard.parked.get(&digest).cloned());
+        let key = Arc::new(Key::compile(record, counters)?.under(scopes));
         shard.negatives.remove(&digest);
         shard.parked.remove(&digest);
         let slot = Slot { key: key.clone(), used: AtomicBool::new(true) };
@@ -117,6 +131,17 @@ impl KeyTable {
             shard.index.insert(digest, at);
         }
         Ok(key)
+    }
+
+    /// The places of the scopes that a record names, each once.
+    fn scopes_of(&self, record: &KeyRecord) -> Box<[Arc<Scope>]> {
+        let mut scopes: Vec<Arc<Scope>> = Vec::with_capacity(record.scopes.len());
+        for name in &record.scopes {
+            if !scopes.iter().any(|known| **known.name() == **name) {
+                scopes.push(self.scopes.place(name));
+            }
+        }
+        scopes.into()
     }
 
     /// Remember that there is no such key. A key that is in the table stays.
@@ -205,51 +230,6 @@ impl Slot {
     fn evictable(&self) -> bool {
         let chance = self.used.swap(false, Ordering::Relaxed);
         !chance && Arc::strong_count(&self.key) == 1 && Arc::strong_count(&self.key.state) == 1
-    }
-}
-
-/// A map that holds the latest `capacity` insertions.
-struct Ring<T> {
-    entries: HashMap<Digest, T, ByDigest>,
-    order: Vec<Digest>,
-    capacity: usize,
-    next: usize,
-}
-
-impl<T> Default for Ring<T> {
-    fn default() -> Self {
-        Self::new(1)
-    }
-}
-
-impl<T> Ring<T> {
-    fn new(capacity: usize) -> Self {
-        Self { entries: HashMap::default(), order: Vec::new(), capacity: capacity.max(1), next: 0 }
-    }
-
-    fn get(&self, digest: &Digest) -> Option<&T> {
-        self.entries.get(digest)
-    }
-
-    fn insert(&mut self, digest: Digest, value: T) {
-        if self.entries.insert(digest, value).is_some() {
-            return;
-        }
-        match self.order.get_mut(self.next) {
-            Some(oldest) => {
-                let oldest = std::mem::replace(oldest, digest);
-                if oldest != digest {
-                    self.entries.remove(&oldest);
-                }
-            }
-            None => self.order.push(digest),
-        }
-        self.next = (self.next + 1) % self.capacity;
-    }
-
-    /// Its place in the order stays until the ring comes round; at worst a later entry of the same digest goes early.
-    fn remove(&mut self, digest: &Digest) {
-        self.entries.remove(digest);
     }
 }
 

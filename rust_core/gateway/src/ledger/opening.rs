@@ -24,6 +24,7 @@ pub struct Opening<'a> {
     pub key: Option<&'a KeyRecord>,
     pub token: &'a str,
     pub end_user: &'a str,
+    pub request_tags: &'a [String],
     pub model: &'a str,
     pub model_group: &'a str,
     pub deployment_id: &'a str,
@@ -85,7 +86,8 @@ impl Opening<'_> {
         ] {
             put_text(out, text);
         }
-        key.map_or(&[][..], |k| k.tags.as_slice()).iter().for_each(|tag| put_text(out, tag));
+        let tags = key.map_or(&[][..], |k| k.tags.as_slice()).iter();
+        tags.chain(self.request_tags).for_each(|tag| put_text(out, tag));
     }
 }
 
@@ -213,6 +215,7 @@ pub(super) fn lost<T>(
         key: Some(&key),
         token,
         end_user,
+        request_tags: &[],
         model,
         model_group,
         deployment_id,

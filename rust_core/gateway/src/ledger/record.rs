@@ -75,6 +75,7 @@ pub struct UsageRecord<'a> {
     pub route: &'a str,
     pub key: Option<&'a KeyRecord>,
     pub token: &'a str,
+    pub request_tags: &'a [String],
     pub end_user: &'a str,
     pub model: &'a str,
     pub model_group: &'a str,
@@ -110,6 +111,7 @@ impl<'a> UsageRecord<'a> {
             key: None,
             token: "",
             end_user: "",
+            request_tags: &[],
             model: "",
             model_group: "",
             deployment_id: "",
@@ -150,15 +152,18 @@ fn text(value: Option<&String>) -> &str {
     value.map_or("", String::as_str)
 }
 
-/// Tags as the store keeps them: JSON in a text.
-struct Tags<'a>(&'a [String]);
+/// Tags as the store keeps them, JSON in a text: the key's, then those of the request that it does not have.
+struct Tags<'a>(&'a [String], &'a [String]);
 
 impl Serialize for Tags<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0.is_empty() {
+        let Self(of_key, of_request) = *self;
+        if of_key.is_empty() && of_request.is_empty() {
             return serializer.serialize_str("[]");
         }
-        serializer.serialize_str(&serde_json::to_string(self.0).map_err(S::Error::custom)?)
+        let more = of_request.iter().filter(|tag| !of_key.contains(tag));
+        let tags: Vec<&String> = of_key.iter().chain(more).collect();
+        serializer.serialize_str(&serde_json::to_string(&tags).map_err(S::Error::custom)?)
     }
 }
 
@@ -207,7 +212,7 @@ impl Serialize for UsageRecord<'_> {
         row.serialize_element(&self.overhead_us)?;
         row.serialize_element(&self.attempts)?;
         row.serialize_element("off")?;
-        row.serialize_element(&Tags(key.map_or(&[], |k| k.tags.as_slice())))?;
+        row.serialize_element(&Tags(key.map_or(&[], |k| k.tags.as_slice()), self.request_tags))?;
         row.serialize_element(&self.request_bytes)?;
         row.serialize_element(&self.response_bytes)?;
         row.end()
@@ -225,6 +230,7 @@ pub(super) fn example(seq: u64) -> UsageRecord<'static> {
         route: "/v1/chat/completions",
         key: None,
         token: "t",
+        request_tags: &[],
         end_user: "a \"b\" \u{1f600}\n",
         model: "m",
         model_group: "g",
@@ -270,7 +276,10 @@ mod tests {
     #[test]
     fn tags_are_json_within_a_text() {
         let tags = ["a".to_owned(), "b\"c".to_owned()];
-        let text: String = serde_json::from_str(&serde_json::to_string(&Tags(&tags)).unwrap()).unwrap();
-        assert_eq!(serde_json::from_str::<Vec<String>>(&text).unwrap(), tags);
+        let text = |tags: Tags<'_>| -> String { serde_json::from_str(&serde_json::to_string(&tags).unwrap()).unwrap() };
+        assert_eq!(serde_json::from_str::<Vec<String>>(&text(Tags(&tags, &[]))).unwrap(), tags);
+        let more = ["d".to_owned(), "a".to_owned()];
+        assert_eq!(text(Tags(&tags, &more)), r#"["a","b\"c","d"]"#);
+        assert_eq!(text(Tags(&[], &more)), r#"["d","a"]"#);
     }
 }

@@ -1,37 +1,67 @@
-//! What a virtual key may use: calls at once, requests and tokens per minute, money.
+//! What a caller may use: calls at once, requests and tokens per minute, money.
 //!
-//! Apart from authentication, which says who calls: here is how much. [`admit`] takes everything a call may need in
-//! one go or nothing at all; the [`Reservation`] gives back what the call did not use, when it is settled or dropped.
-//! A limit that a key does not have is not looked at.
+//! Apart from authentication, which says who calls: here is how much. A call stands under its key and under every scope
+//! above it (team, user, customer, ...), and all of these are one thing here: [`Limits`] that are compared with
+//! [`Counters`]. [`admit`] takes everything a call may need at every level in one go, or nothing at all; the
+//! [`Reservation`] gives back what the call did not use, when it is settled or dropped. A limit that is not set is not
+//! looked at.
 
 pub mod budget;
 pub mod clock;
 pub mod deployment;
+mod hold;
 pub mod slots;
 pub mod window;
 
 use std::sync::Arc;
 
 use crate::auth::record::Key;
+use crate::auth::scope::{Rules, Scope};
 
 pub use self::budget::{Budget, Seed};
 pub use self::clock::{Clock, Now};
+use self::hold::{Hold, Refusal};
 pub use self::slots::{SlotGuard, Slots, SlotsFull};
 pub use self::window::{Rate, State, Window};
 
-/// A refused call is told to come back after so long when nothing better is known: a slot may free at any moment.
-const PARALLEL_RETRY_MS: u64 = 1_000;
+/// What a key or a scope may use; `None`: no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests per minute.
+    pub requests: Option<Rate>,
+    /// Tokens per minute.
+    pub tokens: Option<Rate>,
+    /// Calls in flight.
+    pub max_parallel: Option<u64>,
+    /// Nano-dollars per budget window.
+    pub max_budget: Option<u64>,
+}
 
-/// Counters of one key. They outlive its record: an updated record keeps them.
+impl Limits {
+    /// From a record's figures.
+    #[must_use]
+    pub fn new(rpm: Option<u64>, tpm: Option<u64>, max_parallel: Option<u64>, max_budget: Option<u64>) -> Self {
+        let rate = |per_minute| Rate { per_minute };
+        Self { requests: rpm.map(rate), tokens: tpm.map(rate), max_parallel, max_budget }
+    }
+
+    /// Whether a call's tokens must be known before it is admitted.
+    #[must_use]
+    pub const fn ask_for_tokens(&self) -> bool {
+        self.tokens.is_some() || self.max_budget.is_some()
+    }
+}
+
+/// What a key or a scope has used. It outlives the record that limits it: an updated record keeps the counters.
 #[derive(Debug, Default)]
-pub struct KeyState {
+pub struct Counters {
     requests: Window,
     tokens: Window,
     slots: Arc<Slots>,
     budget: Budget,
 }
 
-impl KeyState {
+impl Counters {
     /// Fresh counters; spending starts from the ledger's figure.
     #[must_use]
     pub fn new(seed: Seed) -> Self {
@@ -48,6 +78,57 @@ impl KeyState {
     pub fn usage(&self) -> (u64, u64, u64) {
         let (spent, reserved) = self.budget.figures();
         (spent, reserved, self.slots.in_flight())
+    }
+
+    fn standing(&self, limits: &Limits, now: Now) -> Rates {
+        Rates {
+            requests: limits.requests.map(|rate| self.requests.state(rate, now.mono_ns)),
+            tokens: limits.tokens.map(|rate| self.tokens.state(rate, now.mono_ns)),
+        }
+    }
+}
+
+/// Everybody whose limits a call must keep to, from near to far: its key, the scopes above the key, and the scopes that
+/// the request names itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Payers<'a> {
+    /// `None`: the master key, which has no limits.
+    pub key: Option<&'a Key>,
+    /// The customer and the tags of the request.
+    pub named: &'a [Arc<Scope>],
+    /// The model as requested and its group's name, for limits on one model.
+    pub models: [&'a str; 2],
+}
+
+impl<'a> From<&'a Key> for Payers<'a> {
+    fn from(key: &'a Key) -> Self {
+        Self { key: Some(key), ..Self::default() }
+    }
+}
+
+impl<'a> From<&'a Arc<Key>> for Payers<'a> {
+    fn from(key: &'a Arc<Key>) -> Self {
+        Self::from(&**key)
+    }
+}
+
+impl<'a> Payers<'a> {
+    /// Whether the call's tokens must be known before it is admitted.
+    #[must_use]
+    pub fn ask_for_tokens(&self) -> bool {
+        self.key.is_some_and(|key| key.limits.ask_for_tokens())
+            || self.scopes().any(|scope| scope.rules().limits.ask_for_tokens())
+    }
+
+    /// Scopes whose rules may hold for the call, each once: what the request names again is one of the key's.
+    fn scopes(&self) -> impl Iterator<Item = &'a Arc<Scope>> {
+        let of_key = self.key.map_or(&[][..], |key| &*key.scopes);
+        let others = self.named.iter().filter(move |scope| !of_key.iter().any(|known| Arc::ptr_eq(known, scope)));
+        of_key.iter().chain(others)
+    }
+
+    fn is_alone(&self) -> bool {
+        self.named.is_empty() && self.key.is_none_or(|key| key.scopes.is_empty())
     }
 }
 
@@ -71,13 +152,25 @@ pub struct Actual {
     pub seq: u64,
 }
 
-/// Where the rates of a key stand; a rate it does not have is absent.
+/// Where rates stand; one that does not exist is absent. Of several levels the one with the least left counts: that is
+/// the one that a client will meet first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rates {
     /// Requests per minute.
     pub requests: Option<State>,
     /// Tokens per minute.
     pub tokens: Option<State>,
+}
+
+impl Rates {
+    fn meet(&mut self, other: Self) {
+        let least = |one: Option<State>, other: Option<State>| match (one, other) {
+            (Some(one), Some(other)) if other.remaining < one.remaining => Some(other),
+            (one, other) => one.or(other),
+        };
+        self.requests = least(self.requests, other.requests);
+        self.tokens = least(self.tokens, other.tokens);
+    }
 }
 
 /// Which limit refused.
@@ -97,8 +190,10 @@ pub enum LimitKind {
 }
 
 /// A refusal. Nothing is held for the call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct LimitDenied {
+    /// Whose limit; `None`: the key's own.
+    pub scope: Option<Arc<Rules>>,
     /// Which limit.
     pub kind: LimitKind,
     /// The limit, in its own unit: calls, requests, tokens, nano-dollars.
@@ -113,103 +208,76 @@ pub struct LimitDenied {
     pub rates: Rates,
 }
 
-/// What one call holds of its key's limits.
-///
-/// Dropped without [`Reservation::settle`], it gives back tokens, money and the slot; the request stays counted.
-#[derive(Debug)]
-pub struct Reservation {
-    state: Arc<KeyState>,
-    _slot: SlotGuard,
-    /// When its tokens were taken; `None`: there is no limit on them.
-    tokens_at: Option<u64>,
-    demand: Demand,
-    /// What of `demand.nanos` is held in the budget: nothing for a key without one.
-    reserved: u64,
-    rates: Rates,
-    open: bool,
+impl LimitDenied {
+    #[cold]
+    fn new(refusal: Refusal, scope: Option<Arc<Rules>>, rates: Rates) -> Self {
+        let Refusal { kind, limit, current, asked, retry_after_ms } = refusal;
+        Self { scope, kind, limit, current, asked, retry_after_ms, rates }
+    }
 }
 
-/// Take what a call may need: a slot, a request, tokens, money, in this order.
+/// What one call holds, at all levels.
+///
+/// Dropped without [`Reservation::settle`], it gives back tokens, money and slots; the request stays counted.
+#[derive(Debug)]
+pub struct Reservation {
+    own: Option<Hold>,
+    /// Of the scopes; a key that stands under none allocates nothing.
+    above: Vec<Hold>,
+    demand: Demand,
+    rates: Rates,
+}
+
+/// Take what a call may need: a slot, a request, tokens, money, in this order, of the key and then of each scope.
 ///
 /// # Errors
 /// [`LimitDenied`] for the first limit in that order that refuses; what earlier ones gave is back by then.
-pub fn admit(key: &Arc<Key>, demand: Demand, now: Now) -> Result<Reservation, LimitDenied> {
-    let state = &key.state;
-    let slot = state.slots.enter(key.max_parallel).map_err(|full| LimitDenied {
-        kind: LimitKind::Parallel,
-        limit: key.max_parallel.unwrap_or(0),
-        current: full.in_flight,
-        asked: 1,
-        retry_after_ms: Some(PARALLEL_RETRY_MS),
-        rates: standing(key, now),
-    })?;
+pub fn admit<'a>(payers: impl Into<Payers<'a>>, demand: Demand, now: Now) -> Result<Reservation, LimitDenied> {
+    let payers = payers.into();
     let mut rates = Rates::default();
-    let (mut request_at, mut tokens_at) = (None, None);
-    if let Some(rate) = key.requests {
-        match state.requests.admit(rate, 1, now.mono_ns) {
-            Ok(taken) => (request_at, rates.requests) = (Some(taken.at_ns), Some(taken.state)),
-            Err(denied) => return Err(rate_denied(LimitKind::Requests, denied, 1, standing(key, now))),
-        }
+    let own = match payers.key {
+        Some(key) => match Hold::take(&key.limits, &key.state, demand, now, &mut rates) {
+            Ok(hold) => Some(hold),
+            Err(refusal) => return Err(LimitDenied::new(refusal, None, standing(payers, now))),
+        },
+        None => None,
+    };
+    if payers.is_alone() {
+        return Ok(Reservation { own, above: Vec::new(), demand, rates });
     }
-    if let Some(rate) = key.tokens {
-        match state.tokens.admit(rate, demand.tokens, now.mono_ns) {
-            Ok(taken) => (tokens_at, rates.tokens) = (Some(taken.at_ns), Some(taken.state)),
-            Err(denied) => {
-                give_back_request(state, request_at);
-                let kind = LimitKind::Tokens { too_large: denied.too_large };
-                return Err(rate_denied(kind, denied, demand.tokens, standing(key, now)));
+    let mut above = Vec::with_capacity(payers.key.map_or(0, |key| key.scopes.len()) + payers.named.len());
+    for scope in payers.scopes() {
+        let rules = scope.rules();
+        if !rules.hold_for(&payers.models) {
+            continue;
+        }
+        match Hold::take(&rules.limits, &scope.counters, demand, now, &mut rates) {
+            Ok(hold) => above.push(hold),
+            Err(refusal) => {
+                own.into_iter().chain(above).for_each(Hold::undo);
+                return Err(LimitDenied::new(refusal, Some(Arc::clone(&rules)), standing(payers, now)));
             }
         }
     }
-    let mut reserved = 0;
-    if let Some(max) = key.record.max_budget {
-        if let Err(over) = state.budget.reserve(max, demand.nanos, now.unix_ms) {
-            give_back_request(state, request_at);
-            if let Some(at) = tokens_at {
-                state.tokens.refund(demand.tokens, at);
-            }
-            return Err(LimitDenied {
-                kind: LimitKind::Budget,
-                limit: max,
-                current: over.spent.saturating_add(over.reserved),
-                asked: demand.nanos,
-                retry_after_ms: over.reset_at.map(|at| at.saturating_sub(now.unix_ms)),
-                rates: standing(key, now),
-            });
-        }
-        reserved = demand.nanos;
-    }
-    Ok(Reservation { state: state.clone(), _slot: slot, tokens_at, demand, reserved, rates, open: true })
+    Ok(Reservation { own, above, demand, rates })
 }
 
-/// Where a key's rates stand, taking nothing.
+/// Where the rates that a call meets stand, taking nothing.
 #[must_use]
-pub fn standing(key: &Key, now: Now) -> Rates {
-    Rates {
-        requests: key.requests.map(|rate| key.state.requests.state(rate, now.mono_ns)),
-        tokens: key.tokens.map(|rate| key.state.tokens.state(rate, now.mono_ns)),
+pub fn standing<'a>(payers: impl Into<Payers<'a>>, now: Now) -> Rates {
+    let payers = payers.into();
+    let mut rates = payers.key.map_or_else(Rates::default, |key| key.state.standing(&key.limits, now));
+    for scope in payers.scopes() {
+        let rules = scope.rules();
+        if rules.hold_for(&payers.models) {
+            rates.meet(scope.counters.standing(&rules.limits, now));
+        }
     }
-}
-
-fn give_back_request(state: &KeyState, taken_at: Option<u64>) {
-    if let Some(at) = taken_at {
-        state.requests.refund(1, at);
-    }
-}
-
-fn rate_denied(kind: LimitKind, denied: window::Denied, asked: u64, rates: Rates) -> LimitDenied {
-    LimitDenied {
-        kind,
-        limit: denied.state.limit,
-        current: denied.state.limit.saturating_sub(denied.state.remaining),
-        asked,
-        retry_after_ms: (!denied.too_large).then(|| denied.retry_after_ns.div_ceil(1_000_000)),
-        rates,
-    }
+    rates
 }
 
 impl Reservation {
-    /// Where the key's rates stood when the call was admitted.
+    /// Where the rates stood when the call was admitted.
     #[must_use]
     pub const fn rates(&self) -> Rates {
         self.rates
@@ -221,31 +289,13 @@ impl Reservation {
         self.demand
     }
 
-    /// The call is over: replace what it held by what it used, more or less.
-    pub fn settle(mut self, actual: Actual, now: Now) {
-        self.open = false;
-        if let Some(at) = self.tokens_at {
-            let held = self.demand.tokens;
-            if actual.tokens > held {
-                self.state.tokens.debit(actual.tokens - held, now.mono_ns);
-            } else {
-                self.state.tokens.refund(held - actual.tokens, at);
-            }
+    /// The call is over: replace what it held by what it used, more or less, at every level.
+    pub fn settle(self, actual: Actual, now: Now) {
+        if let Some(own) = self.own {
+            own.settle(actual, now);
         }
-        self.state.budget.settle(self.reserved, actual.nanos, actual.seq, now.unix_ms);
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        if !self.open {
-            return;
-        }
-        if let Some(at) = self.tokens_at {
-            self.state.tokens.refund(self.demand.tokens, at);
-        }
-        if self.reserved > 0 {
-            self.state.budget.release(self.reserved);
+        for hold in self.above {
+            hold.settle(actual, now);
         }
     }
 }

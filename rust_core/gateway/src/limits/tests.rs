@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::*;
-use crate::auth::{Digest, KeyRecord};
+use crate::auth::{Digest, KeyRecord, KeyTable, ScopeRecord};
 
 const NOW: Now = Now { mono_ns: 1_234_567_890, unix_ms: 1_700_000_000_000 };
 
@@ -184,6 +184,163 @@ fn a_storm_of_calls_leaves_the_books_balanced() {
     assert_eq!(remaining(&key).1, Some(1_000_000 - tokens.load(Ordering::SeqCst)));
 }
 
+/// A key under a member, a team and an organisation, and their table.
+fn hierarchy(own: KeyRecord, member: ScopeRecord, team: ScopeRecord, org: ScopeRecord) -> (KeyTable, Arc<Key>) {
+    let table = KeyTable::new(10, 1);
+    let names = ["member:t/u", "team:t", "org:o"];
+    for (name, record) in names.iter().zip([member, team, org]) {
+        table.scopes.put(ScopeRecord { name: (*name).to_owned(), ..record });
+    }
+    let scopes = names.map(str::to_owned).to_vec();
+    let key = table.insert(KeyRecord { scopes, ..own }).unwrap();
+    (table, key)
+}
+
+fn usage(table: &KeyTable) -> Vec<(u64, u64, u64)> {
+    ["member:t/u", "team:t", "org:o"].iter().filter_map(|name| table.scopes.usage(name)).collect()
+}
+
+fn refused(key: &Arc<Key>, demand: Demand) -> (String, LimitKind) {
+    let denied = admit(key, demand, NOW).unwrap_err();
+    (denied.scope.map_or_else(|| "key".to_owned(), |rules| rules.record.name.clone()), denied.kind)
+}
+
+#[test]
+fn levels_refuse_from_near_to_far_and_a_refusal_leaves_nothing_behind_at_any() {
+    let (table, key) = hierarchy(
+        KeyRecord {
+            rpm: Some(5),
+            tpm: Some(1_000),
+            max_budget: Some(1_000),
+            max_parallel_requests: Some(9),
+            ..record()
+        },
+        ScopeRecord { rpm: Some(4), tpm: Some(900), max_budget: Some(900), ..ScopeRecord::default() },
+        ScopeRecord { rpm: Some(3), tpm: Some(800), max_budget: Some(800), ..ScopeRecord::default() },
+        ScopeRecord {
+            rpm: Some(2),
+            tpm: Some(700),
+            max_budget: Some(700),
+            max_parallel_requests: Some(1),
+            ..ScopeRecord::default()
+        },
+    );
+    let fresh = standing(&key, NOW);
+    assert_eq!(
+        (fresh.requests.unwrap().remaining, fresh.tokens.unwrap().remaining),
+        (2, 700),
+        "the least of all levels"
+    );
+    let all = |demand| refused(&key, demand);
+    assert_eq!(all(demand(1_001, 1_001)), ("key".into(), LimitKind::Tokens { too_large: true }));
+    assert_eq!(all(demand(950, 0)), ("member:t/u".into(), LimitKind::Tokens { too_large: true }));
+    assert_eq!(all(demand(0, 850)), ("team:t".into(), LimitKind::Budget));
+    assert_eq!(all(demand(0, 750)), ("org:o".into(), LimitKind::Budget));
+    assert_eq!(standing(&key, NOW), fresh);
+    assert_eq!(usage(&table), [(0, 0, 0); 3]);
+    assert_eq!(key.state.usage(), (0, 0, 0));
+
+    let held = admit(&key, demand(600, 600), NOW).unwrap();
+    assert_eq!(held.rates().tokens.unwrap().remaining, 100);
+    assert_eq!(usage(&table), [(0, 600, 1); 3]);
+    assert_eq!(all(demand(0, 0)), ("org:o".into(), LimitKind::Parallel));
+    assert_eq!(usage(&table), [(0, 600, 1); 3]);
+    held.settle(actual(100, 50), NOW);
+    assert_eq!(usage(&table), [(50, 0, 0); 3]);
+    assert_eq!(key.state.usage(), (50, 0, 0));
+    assert_eq!(standing(&key, NOW).tokens.unwrap().remaining, 600);
+    drop(admit(&key, demand(600, 600), NOW).unwrap());
+    assert_eq!(usage(&table), [(50, 0, 0); 3]);
+    assert_eq!(all(demand(0, 0)), ("org:o".into(), LimitKind::Requests));
+}
+
+#[test]
+fn keys_of_a_team_share_it_and_its_new_rules_hold_at_once() {
+    let team = ScopeRecord { rpm: Some(2), ..ScopeRecord::default() };
+    let (table, first) = hierarchy(record(), ScopeRecord::default(), team, ScopeRecord::default());
+    let second = KeyRecord { scopes: vec!["team:t".to_owned()], ..KeyRecord::unlimited(Digest::from_bytes([4; 32])) };
+    let second = table.insert(second).unwrap();
+    admit(&first, demand(0, 0), NOW).unwrap().settle(actual(0, 30), NOW);
+    let held = admit(&second, demand(0, 0), NOW).unwrap();
+    assert_eq!(refused(&first, demand(0, 0)), ("team:t".into(), LimitKind::Requests));
+    table.scopes.put(ScopeRecord {
+        name: "team:t".into(),
+        rpm: Some(9),
+        max_budget: Some(100),
+        spend: 30,
+        spend_version: 1,
+        ..ScopeRecord::default()
+    });
+    assert_eq!(refused(&first, demand(0, 71)), ("team:t".into(), LimitKind::Budget));
+    // It was admitted before there was a budget: it holds none of it, and is charged all the same.
+    held.settle(Actual { tokens: 0, nanos: 60, seq: 2 }, NOW);
+    assert_eq!(table.scopes.usage("team:t"), Some((90, 0, 0)));
+}
+
+#[test]
+fn a_scope_of_one_model_counts_its_calls_alone() {
+    let sub = ScopeRecord { only_model: Some("gpt-4o".into()), rpm: Some(1), ..ScopeRecord::default() };
+    let (table, key) = hierarchy(record(), sub, ScopeRecord::default(), ScopeRecord::default());
+    let for_model = |models| admit(Payers { key: Some(&key), named: &[], models }, demand(0, 0), NOW);
+    for_model(["mini", "mini"]).unwrap().settle(actual(0, 5), NOW);
+    for_model(["fast", "gpt-4o"]).unwrap().settle(actual(0, 7), NOW);
+    assert_eq!(for_model(["gpt-4o", "other"]).unwrap_err().scope.unwrap().record.name, "member:t/u");
+    for_model(["mini", "mini"]).unwrap().settle(actual(0, 5), NOW);
+    assert_eq!(usage(&table), [(7, 0, 0), (17, 0, 0), (17, 0, 0)]);
+}
+
+#[test]
+fn what_a_request_names_counts_once_and_without_a_key_too() {
+    let (table, key) = hierarchy(record(), ScopeRecord::default(), ScopeRecord::default(), ScopeRecord::default());
+    let customer = table.scopes.put(ScopeRecord { name: "customer:c".into(), rpm: Some(2), ..ScopeRecord::default() });
+    let named = [customer.clone(), table.scopes.place("team:t")];
+    let payers = Payers { key: Some(&key), named: &named, models: ["m", "m"] };
+    admit(payers, demand(0, 0), NOW).unwrap().settle(actual(0, 3), NOW);
+    assert_eq!(table.scopes.usage("team:t"), Some((3, 0, 0)));
+    let alone = Payers { key: None, ..payers };
+    let held = admit(alone, demand(0, 0), NOW).unwrap();
+    assert_eq!(held.rates().requests.unwrap().remaining, 0);
+    held.settle(actual(0, 4), NOW);
+    assert_eq!(admit(alone, demand(0, 0), NOW).unwrap_err().scope.unwrap().record.name, "customer:c");
+    assert_eq!(customer.counters.usage(), (7, 0, 0));
+}
+
+#[test]
+fn threads_under_one_team_never_spend_more_than_it_has() {
+    let team = ScopeRecord {
+        max_budget: Some(50_000),
+        tpm: Some(1_000_000),
+        max_parallel_requests: Some(7),
+        ..ScopeRecord::default()
+    };
+    let (table, _) = hierarchy(record(), ScopeRecord::default(), team, ScopeRecord::default());
+    let (table, spent) = (Arc::new(table), Arc::new(AtomicU64::new(0)));
+    let threads: Vec<_> = (0..8_u8)
+        .map(|number| {
+            let (table, spent) = (table.clone(), spent.clone());
+            thread::spawn(move || {
+                let scopes = vec!["team:t".to_owned(), "org:o".to_owned()];
+                let own = KeyRecord { scopes, ..KeyRecord::unlimited(Digest::from_bytes([number + 10; 32])) };
+                let key = table.insert(own).unwrap();
+                for call in 0..2_000_u64 {
+                    let Ok(held) = admit(&key, demand(50, 40), NOW) else { continue };
+                    let (spent_now, reserved, in_flight) = table.scopes.usage("team:t").unwrap();
+                    assert!(spent_now + reserved <= 50_000 && in_flight <= 7);
+                    if call % 5 == 0 {
+                        drop(held);
+                    } else {
+                        spent.fetch_add(call % 41, Ordering::SeqCst);
+                        held.settle(Actual { tokens: call % 50, nanos: call % 41, seq: call }, NOW);
+                    }
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    let spent = spent.load(Ordering::SeqCst);
+    assert_eq!(usage(&table), [(0, 0, 0), (spent, 0, 0), (spent, 0, 0)]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(20261122), failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -238,6 +395,52 @@ proptest! {
             }
             prop_assert_eq!(key.state.usage(), (spent, reserved, held.len() as u64));
             prop_assert_eq!(remaining(&key), (Some(rpm - requests), Some(tpm - tokens)));
+        }
+    }
+
+    #[test]
+    fn the_books_of_all_levels_balance_after_any_sequence(
+        limits in prop::collection::vec((1u64..40, 1u64..3_000, 1u64..3_000, 1u64..6), 4),
+        calls in prop::collection::vec((0u64..900, 0u64..900, 0u64..900, 0u8..3), 1..80),
+    ) {
+        let scope = |(rpm, tpm, budget, parallel): (u64, u64, u64, u64)| ScopeRecord {
+            rpm: Some(rpm), tpm: Some(tpm), max_budget: Some(budget), max_parallel_requests: Some(parallel), ..ScopeRecord::default()
+        };
+        let (rpm, tpm, budget, parallel) = limits[0];
+        let own = KeyRecord { rpm: Some(rpm), tpm: Some(tpm), max_budget: Some(budget), max_parallel_requests: Some(parallel), ..record() };
+        let (table, key) = hierarchy(own, scope(limits[1]), scope(limits[2]), scope(limits[3]));
+        let mut held: Vec<(Reservation, Demand)> = Vec::new();
+        let (mut requests, mut tokens, mut spent, mut reserved) = (0, 0, 0, 0);
+        for (tokens_asked, nanos_asked, used, action) in calls {
+            if action == 0 {
+                let Some((reservation, asked)) = held.pop() else { continue };
+                let used = actual(used.min(asked.tokens), used.min(asked.nanos));
+                tokens -= asked.tokens - used.tokens;
+                reserved -= asked.nanos;
+                spent += used.nanos;
+                reservation.settle(used, NOW);
+            } else {
+                let asked = demand(tokens_asked, nanos_asked);
+                let fits = limits.iter().all(|(rpm, tpm, budget, parallel)| {
+                    (held.len() as u64) < *parallel && requests < *rpm && tokens + asked.tokens <= *tpm
+                        && spent < *budget && spent + reserved + asked.nanos <= *budget
+                });
+                let admitted = admit(&key, asked, NOW);
+                prop_assert_eq!(admitted.is_ok(), fits);
+                if let Ok(reservation) = admitted {
+                    requests += 1;
+                    tokens += asked.tokens;
+                    reserved += asked.nanos;
+                    held.push((reservation, asked));
+                }
+            }
+            let expected = (spent, reserved, held.len() as u64);
+            prop_assert_eq!(key.state.usage(), expected);
+            prop_assert_eq!(usage(&table), [expected; 3]);
+            let least = |pick: fn(&(u64, u64, u64, u64)) -> u64| limits.iter().map(pick).min().unwrap();
+            let stands = standing(&key, NOW);
+            prop_assert_eq!(stands.requests.unwrap().remaining, least(|limits| limits.0).saturating_sub(requests));
+            prop_assert_eq!(stands.tokens.unwrap().remaining, least(|limits| limits.1).saturating_sub(tokens));
         }
     }
 }

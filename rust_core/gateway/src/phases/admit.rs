@@ -8,13 +8,13 @@ use bytes::Bytes;
 use penstock_http1::{Framing, Headers, RequestHead};
 
 use super::plan::Plan;
-use super::{Call, body_failure};
+use super::{Call, body_failure, named};
 use crate::auth::key::{KeyShape, parse};
-use crate::auth::record::{Key, KeyDenied, ModelRule};
+use crate::auth::record::{Key, KeyDenied, Refuser};
 use crate::auth::table::Lookup;
 use crate::engine::Core;
 use crate::errors::{Failure, Kind, Outcome};
-use crate::limits::{self, Demand, LimitDenied, LimitKind, Now, SlotGuard};
+use crate::limits::{self, Demand, LimitDenied, LimitKind, Now, Payers, SlotGuard};
 use crate::listener::exchange::Exchange;
 use crate::scan;
 use crate::snapshot::{Match, Snapshot};
@@ -108,6 +108,10 @@ pub(super) async fn who(core: &Core, headers: &Headers, client: IpAddr, now: Now
             refused(Kind::AddressDenied, "The API key may not be used from this network address.")
         }
     })?;
+    if let Some(rules) = key.blocked_scope() {
+        shared.metrics.refused(core.thread, code_of(Kind::KeyBlocked));
+        return Err(named::blocked(&rules));
+    }
     Ok(Who { token: digest.to_string(), key: Some(key) })
 }
 
@@ -206,6 +210,7 @@ pub(super) async fn admit<'a>(call: &mut Call, head: &RequestHead, body: &'a Byt
             format!("The model's name is longer than {NAME} bytes. `GET /v1/models` lists those your key may use.");
         return Err(Failure::new(Kind::ModelUnknown, message).param("model"));
     }
+    named::find(call, json.as_ref(), head).await?;
     let found = resolve(call)?;
     let opaque = call.surface == Surface::Passthrough;
     if opaque && (matches!(place, Place::Outside) || !runs_its_model(&head.method, path(head))) {
@@ -283,7 +288,7 @@ pub(super) fn bounded(name: &str) -> &str {
 /// A request whose model is not what runs (files, batches, ...) reaches whatever the provider account holds, so a key that
 /// may use only some models must have been given the route.
 fn whole_account(call: &Call) -> Outcome<()> {
-    let restricted = |k: &Arc<Key>| k.models != ModelRule::All && k.record.allowed_routes.is_empty();
+    let restricted = |k: &Arc<Key>| !k.may_use_all() && k.record.allowed_routes.is_empty();
     if !call.key.as_ref().is_some_and(restricted) {
         return Ok(());
     }
@@ -305,6 +310,13 @@ fn resolve(call: &mut Call) -> Outcome<Match> {
         return Err(Failure::new(Kind::BadRequest, message).param("model"));
     }
     let found = find_model(&call.snapshot, call.key.as_deref(), &call.model)?;
+    let names = [&*found.group.name, &call.model];
+    for scope in &call.named {
+        let rules = scope.rules();
+        if !rules.allow(&names, &found.group.access_groups) {
+            return Err(model_denied(&Refuser::Scope(Arc::clone(&rules)), &call.model));
+        }
+    }
     call.group = Some(Arc::clone(&found.group));
     Ok(found)
 }
@@ -314,26 +326,34 @@ pub(crate) fn find_model(snapshot: &Snapshot, key: Option<&Key>, model: &str) ->
     let name = key.and_then(|k| k.model_alias(model)).unwrap_or(model);
     let found = snapshot.find(name);
     if let Some(key) = key {
-        let groups = found.as_ref().map_or(&[][..], |m| m.group.access_groups.as_slice());
-        let by_group = found.as_ref().is_some_and(|m| key.may_use(&m.group.name, groups));
-        if !by_group && !key.may_use(name, groups) {
-            let message =
-                format!("The API key may not use the model `{}`. `GET /v1/models` lists those it may.", bounded(model));
-            return Err(Failure::new(Kind::ModelDenied, message).param("model"));
+        let (group, access) = found.as_ref().map_or((name, &[][..]), |m| (&*m.group.name, &m.group.access_groups));
+        if let Some(refuser) = key.refuses(&[group, name], access) {
+            return Err(model_denied(&refuser, model));
         }
     }
     found.ok_or_else(|| unknown_model(model))
 }
 
+fn model_denied(refuser: &Refuser, model: &str) -> Failure {
+    let model = bounded(model);
+    let message = match refuser {
+        Refuser::Key => format!("The API key may not use the model `{model}`. `GET /v1/models` lists those it may."),
+        Refuser::Scope(rules) => format!(
+            "{} may not use the model `{model}`. `GET /v1/models` lists those that the API key may.",
+            rules.level()
+        ),
+    };
+    Failure::new(Kind::ModelDenied, message).param("model")
+}
+
 /// Bodies beyond this are counted off the thread: hostile text takes a second for each dozen megabytes.
 pub(crate) const COUNTED_HERE: usize = 128 * 1024;
 
-/// Takes what the call may need of its key's limits.
+/// Takes what the call may need of the limits that it stands under.
 async fn limits(call: &mut Call, json: Option<&scan::Body<'_>>, plan: &Plan) -> Outcome<()> {
     let counts_deployment = plan.groups().any(|m| m.group.limits_tokens);
-    let counts_key = call.key.as_ref().is_some_and(|k| k.record.tpm.is_some() || k.record.max_budget.is_some());
     let mut demand = Demand::default();
-    if counts_key || counts_deployment {
+    if counts_deployment || payers(call).ask_for_tokens() {
         let encoding = plan.deployments().next().map_or(Encoding::O200kBase, |d| d.tokenizer);
         let prompt = match json {
             Some(json) => prompt_tokens(json, &call.body, encoding).await,
@@ -346,8 +366,11 @@ async fn limits(call: &mut Call, json: Option<&scan::Body<'_>>, plan: &Plan) -> 
         demand.nanos = plan.groups().map(|m| m.worst_case(prompt, output)).max().unwrap_or(0);
     }
     call.reserved_tokens = demand.tokens;
-    let Some(key) = &call.key else { return Ok(()) };
-    match limits::admit(key, demand, call.now) {
+    if call.key.is_none() && call.named.is_empty() {
+        return Ok(());
+    }
+    let admitted = limits::admit(payers(call), demand, call.now);
+    match admitted {
         Ok(reservation) => {
             call.rates = reservation.rates();
             call.reservation = Some(reservation);
@@ -358,6 +381,12 @@ async fn limits(call: &mut Call, json: Option<&scan::Body<'_>>, plan: &Plan) -> 
             Err(denial(call, &denied))
         }
     }
+}
+
+/// Whose limits hold.
+fn payers(call: &Call) -> Payers<'_> {
+    let group = call.group.as_ref().map_or("", |group| &*group.name);
+    Payers { key: call.key.as_deref(), named: &call.named, models: [&call.model, group] }
 }
 
 /// Prompt tokens, without holding up the thread's other calls for a large body.
@@ -388,35 +417,38 @@ fn output_bound(call: &Call, json: Option<&scan::Body<'_>>, plan: &Plan) -> u64 
 }
 
 fn denial(call: &Call, denied: &LimitDenied) -> Failure {
-    let (limit, current) = (denied.limit, denied.current);
+    let (limit, current, asked) = (denied.limit, denied.current, denied.asked);
+    let level = denied.scope.as_ref().map(|rules| rules.level().to_string());
+    let of = level.as_ref().map(|level| format!(" for {level}")).unwrap_or_default();
     let failure = match denied.kind {
-        LimitKind::Parallel => Failure::new(
-            Kind::RateParallel,
-            format!("Rate limit reached: {current} of {limit} parallel requests of this key are in flight."),
-        ),
+        LimitKind::Parallel => {
+            let of = level.as_deref().unwrap_or("this key");
+            let message = format!("Rate limit reached: {current} of {limit} parallel requests of {of} are in flight.");
+            Failure::new(Kind::RateParallel, message)
+        }
         LimitKind::Requests => {
-            Failure::new(Kind::RateRequests, format!("Rate limit reached on requests per minute (RPM): limit {limit}."))
+            let message = format!("Rate limit reached on requests per minute (RPM){of}: limit {limit}.");
+            Failure::new(Kind::RateRequests, message)
         }
         LimitKind::Tokens { too_large: true } => Failure::new(
             Kind::RateTokens,
             format!(
-                "Request too large on tokens per minute (TPM): limit {limit}, requested {}. Shorten the prompt or lower max_tokens.",
-                denied.asked
+                "Request too large on tokens per minute (TPM){of}: limit {limit}, requested {asked}. Shorten the prompt or lower max_tokens."
             ),
         ),
         LimitKind::Tokens { too_large: false } => Failure::new(
             Kind::RateTokens,
             format!(
-                "Rate limit reached on tokens per minute (TPM): limit {limit}, used {current}, requested {}.",
-                denied.asked
+                "Rate limit reached on tokens per minute (TPM){of}: limit {limit}, used {current}, requested {asked}."
             ),
         ),
         LimitKind::Budget => {
+            let of = level.map(|level| format!("{level} ")).unwrap_or_default();
             let message = format!(
-                "Budget has been exceeded! Current cost: {}, Max budget: {}, this call may cost {}.",
+                "Budget has been exceeded! {of}Current cost: {}, Max budget: {}, this call may cost {}.",
                 usd(current),
                 usd(limit),
-                usd(denied.asked)
+                usd(asked)
             );
             let mut failure = Failure::new(Kind::BudgetExceeded, message);
             failure.status = Some(call.snapshot.settings.budget_exceeded_status);

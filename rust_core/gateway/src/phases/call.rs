@@ -11,6 +11,7 @@ use penstock_http1::RequestHead;
 use super::journal::Journaled;
 use super::relay::Meter;
 use crate::auth::record::Key;
+use crate::auth::scope::Scope;
 use crate::engine::Core;
 use crate::errors::{Failure, Kind};
 use crate::idempotency::Ticket;
@@ -50,9 +51,13 @@ pub(crate) struct Call {
     pub(crate) key: Option<Arc<Key>>,
     /// Digest of whichever key it was; empty: nobody was identified and nothing is recorded.
     pub(crate) token: String,
-    /// What it holds of the key's limits.
+    /// The scopes that the request names itself: its customer, its tags.
+    pub(crate) named: Vec<Arc<Scope>>,
+    /// The request's own tags.
+    pub(crate) tags: Vec<String>,
+    /// What it holds of the limits of its key and of the scopes.
     pub(crate) reservation: Option<Reservation>,
-    /// Where the key's rates stand.
+    /// Where its rates stand.
     pub(crate) rates: Rates,
     /// Its place among all calls in flight.
     pub(crate) slot: Option<SlotGuard>,
@@ -138,6 +143,8 @@ impl Call {
             snapshot: core.shared.snapshot.load_full(),
             key: None,
             token: String::new(),
+            named: Vec::new(),
+            tags: Vec::new(),
             reservation: None,
             rates: Rates::default(),
             slot: None,

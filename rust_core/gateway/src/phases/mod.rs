@@ -15,6 +15,7 @@ mod dispatch;
 mod headers;
 mod health;
 mod journal;
+mod named;
 mod once;
 mod panics;
 mod plan;

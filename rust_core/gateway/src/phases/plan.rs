@@ -49,10 +49,9 @@ impl Plan {
             }
             let Some(found) = call.snapshot.find(&name) else { continue };
             let known = groups.iter().any(|m| Arc::ptr_eq(&m.group, &found.group) && m.wildcard == found.wildcard);
-            let allowed = call.key.as_ref().is_none_or(|key| {
-                let access = &found.group.access_groups;
-                key.may_use(&found.group.name, access) || key.may_use(&name, access)
-            });
+            let (names, access) = ([&*found.group.name, &*name], &found.group.access_groups);
+            let allowed = call.key.as_ref().is_none_or(|key| key.may_use(&names, access))
+                && call.named.iter().all(|scope| scope.rules().allow(&names, access));
             if !known && allowed {
                 groups.push(found);
             }

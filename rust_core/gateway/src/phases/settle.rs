@@ -104,7 +104,8 @@ impl Call {
             outcome: self.outcome.name(),
         };
         shared.metrics.call(core.thread, labels, &sample);
-        if self.key.is_none() && !self.snapshot.settings.spend_logs && self.outcome == Outcome::Ok {
+        let charged = self.key.is_some() || self.reservation.is_some();
+        if !charged && !self.snapshot.settings.spend_logs && self.outcome == Outcome::Ok {
             // Nobody to charge, and no row to keep.
             return;
         }
@@ -122,6 +123,7 @@ impl Call {
                 route: self.route,
                 key: self.key.as_ref().map(|key| &key.record),
                 token: &self.token,
+                request_tags: &self.tags,
                 end_user: self.end_user.as_deref().unwrap_or_default(),
                 model: super::admit::bounded(&self.model),
                 model_group: &group,

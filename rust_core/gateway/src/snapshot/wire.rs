@@ -234,6 +234,10 @@ pub struct Settings {
     pub always_include_stream_usage: bool,
     #[serde(default = "yes")]
     pub spend_logs: bool,
+    #[serde(default)]
+    pub customers: bool,
+    #[serde(default)]
+    pub request_tags: bool,
 }
 
 const fn yes() -> bool {

@@ -10,7 +10,7 @@ use crate::snapshot::{Group, Snapshot};
 
 /// The names that this key may call, in the order of the configuration.
 pub fn listed<'a>(snapshot: &'a Snapshot, key: Option<&'a Key>) -> impl Iterator<Item = (&'a str, &'a Group)> {
-    let may = move |g: &Group| key.is_none_or(|k| k.may_use(&g.name, &g.access_groups));
+    let may = move |g: &Group| key.is_none_or(|k| k.may_use(&[&g.name], &g.access_groups));
     let groups = snapshot.groups.iter().filter(move |g| !g.hidden && may(g)).map(|g| (&*g.name, &**g));
     let aliases = snapshot.listed_aliases().filter(move |(_, g)| may(g)).map(|(alias, g)| (alias, &**g));
     groups.chain(aliases)
@@ -20,7 +20,7 @@ pub fn listed<'a>(snapshot: &'a Snapshot, key: Option<&'a Key>) -> impl Iterator
 #[must_use]
 pub fn find(snapshot: &Snapshot, key: Option<&Key>, id: &str) -> Option<Arc<Group>> {
     let group = snapshot.find(id)?.group;
-    let may = |k: &Key| k.may_use(id, &group.access_groups) || k.may_use(&group.name, &group.access_groups);
+    let may = |k: &Key| k.may_use(&[id, &group.name], &group.access_groups);
     key.is_none_or(may).then_some(group)
 }
 

@@ -138,13 +138,13 @@ fn capacity_and_memory_of_unknown_keys_are_bounded() {
     let unknown = (0..40_000).filter(|n| matches!(table.lookup(&digest(n + 1_000_000), 1), Lookup::Unknown)).count();
     assert!(unknown <= NEGATIVES && unknown > NEGATIVES * 9 / 10, "{unknown}");
     assert!(matches!(table.lookup(&digest(1_039_999), 1), Lookup::Unknown), "the latest is remembered");
-    let parked: usize = table.shards.iter().map(|shard| shard.read().unwrap().parked.entries.len()).sum();
+    let parked: usize = table.shards.iter().map(|shard| shard.read().unwrap().parked.len()).sum();
     assert!(parked <= PARKED);
 }
 
 #[test]
 fn a_ring_survives_removals_and_returns() {
-    let mut ring = Ring::new(8);
+    let mut ring: Ring<Digest, _, ByDigest> = Ring::new(8);
     for round in 0..1_000_u64 {
         let n = round * 7 % 13;
         if round % 3 == 0 {
@@ -153,7 +153,7 @@ fn a_ring_survives_removals_and_returns() {
             ring.insert(digest(n), round);
             assert_eq!(ring.get(&digest(n)), Some(&round));
         }
-        assert!(ring.entries.len() <= 8 && ring.order.len() <= 8);
+        assert!(ring.len() <= 8);
     }
 }
 
@@ -188,4 +188,36 @@ fn threads_agree_on_one_set_of_counters_per_key() {
         .collect();
     let admitted: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
     assert_eq!(admitted, 500, "10 keys of 50 each, however often they were dropped and put back");
+}
+
+#[test]
+fn a_key_stands_under_its_scopes_whichever_came_first() {
+    let table = KeyTable::new(10, TTL);
+    let now = Now { mono_ns: 5, unix_ms: 5 };
+    let scope = |name: &str, rpm| super::super::ScopeRecord { name: name.into(), rpm: Some(rpm), ..Default::default() };
+    table.scopes.put(scope("user:u", 1));
+    let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let key = table.insert(KeyRecord { scopes: named(&["team:t", "user:u", "team:t"]), ..record(1) }).unwrap();
+    assert_eq!(key.scopes.len(), 2);
+    limits::admit(&key, Demand::default(), now).unwrap();
+    let denied = limits::admit(&key, Demand::default(), now).unwrap_err();
+    assert_eq!(denied.scope.unwrap().record.name, "user:u");
+    table.scopes.put(scope("team:t", 0));
+    let denied = limits::admit(&key, Demand::default(), now).unwrap_err();
+    assert_eq!(denied.scope.unwrap().record.name, "team:t", "near to far, and known a moment later");
+    // Another key of the team finds the same counters.
+    table.scopes.put(scope("team:t", 1));
+    let other = table.insert(KeyRecord { scopes: named(&["team:t"]), ..record(2) }).unwrap();
+    limits::admit(&other, Demand::default(), now).unwrap();
+    assert_eq!(limits::admit(&key, Demand::default(), now).unwrap_err().scope.unwrap().record.name, "team:t");
+}
+
+#[test]
+fn a_record_of_an_earlier_revision_changes_nothing() {
+    let table = KeyTable::new(10, TTL);
+    let at = |rpm, revision| KeyRecord { rpm: Some(rpm), revision, ..record(1) };
+    table.insert(at(1, 5)).unwrap();
+    assert_eq!(table.insert(at(2, 4)).unwrap().record.rpm, Some(1));
+    assert_eq!(table.insert(at(3, 5)).unwrap().record.rpm, Some(3));
+    assert_eq!(table.insert(at(4, 0)).unwrap().record.rpm, Some(4));
 }

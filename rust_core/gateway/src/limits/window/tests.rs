@@ -60,7 +60,10 @@ fn sixty_four_segments_are_enough_for_any_traffic() {
 fn a_cost_above_the_limit_is_told_apart() {
     let window = Window::default();
     let denied = window.admit(rate(100), 101, 5).unwrap_err();
-    assert_eq!(denied, Denied { retry_after_ns: 0, state: State { limit: 100, remaining: 100, reset_ns: 0 }, too_large: true });
+    assert_eq!(
+        denied,
+        Denied { retry_after_ns: 0, state: State { limit: 100, remaining: 100, reset_ns: 0 }, too_large: true }
+    );
     assert!(fits(&window, 100, 100, 5));
     assert!(window.admit(rate(u64::MAX), u64::MAX, 5).is_err_and(|denied| !denied.too_large));
 }
@@ -125,7 +128,8 @@ fn the_first_minute_has_no_more_than_the_limit() {
 
 #[test]
 fn saturation_gets_at_least_97_of_a_hundred_in_the_long_run() {
-    for (limit, step) in [(7, 29_999_977), (60, 999_999_937), (997, 10_000_019), (7_001, 1_000_003), (100_000, 977_777)] {
+    for (limit, step) in [(7, 29_999_977), (60, 999_999_937), (997, 10_000_019), (7_001, 1_000_003), (100_000, 977_777)]
+    {
         let window = Window::default();
         let (mut taken, mut now, minutes) = (0, 5_000_000_321, 30);
         let end = now + minutes * MINUTE_NS;
