@@ -246,7 +246,8 @@ proptest! {
     ) {
         let window = Window::default();
         let (mut clock, mut latest) = (start, 0);
-        let (mut log, mut used): (Vec<(u64, u64)>, Vec<(u64, u64)>) = (Vec::new(), Vec::new());
+        let mut log: Vec<(u64, u64)> = Vec::new();
+        let mut used: Vec<(u64, u64)> = Vec::new();
         let newest = |log: &[(u64, u64)], now: u64| -> u64 {
             log.iter().filter(|(at, _)| at + MINUTE_NS > now).map(|(_, units)| units).sum()
         };
