@@ -8,8 +8,8 @@ among the others of this process, and a `revision` keeps what another process is
 
 from __future__ import annotations
 
-import time
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -168,8 +168,7 @@ class ScopeService:
         now = now_ms()
         kind, id = names.split(name)
         found = await self._store.own(tx, name)
-        # One that is created again must not look older than what the data plane has of its predecessor.
-        # Microseconds: one that is made anew is newer than the former one, however often that was changed.
+        # Microseconds: one that is created again must not look older than its predecessor, however often that was changed.
         scope = found or Scope(name=name, kind=kind, id=id, revision=time.time_ns() // 1_000)
         before = scope.spend
         changed = {column for column, value in columns.items() if found is None or getattr(scope, column) != value}
