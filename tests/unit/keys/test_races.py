@@ -41,7 +41,7 @@ async def test_a_block_is_not_undone_by_who_did_not_see_it(fake_app: FakeApp, mo
     assert fake_app.engine.keys[token]["blocked"] is True
 
 
-@pytest.mark.parametrize(("path", "more", "spent"), [("regenerate", {}, 700), ("update", {"spend": 0.000001}, 1_700)])
+@pytest.mark.parametrize("path, more, spent", [("regenerate", {}, 700), ("update", {"spend": 0.000001}, 1_700)])
 async def test_what_is_charged_meanwhile_is_not_lost(
     fake_app: FakeApp, monkeypatch: pytest.MonkeyPatch, path: str, more: dict[str, Any], spent: int
 ) -> None:
