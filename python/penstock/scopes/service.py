@@ -217,9 +217,9 @@ class ScopeService:
             touched.append(name)
         return touched
 
-    async def referring(self, budget_id: str, tx: Transaction | None = None) -> list[ReadScope]:
+    async def referring(self, tx: Transaction, budget_id: str) -> list[ReadScope]:
         """The scopes that refer to a budget."""
-        return await self._store.with_budget(tx or self._store.database, budget_id)
+        return await self._store.with_budget(tx, budget_id)
 
     async def remove(self, tx: Transaction, name: str) -> None:
         """Remove a scope and those for one model below it."""

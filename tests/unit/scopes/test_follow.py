@@ -44,3 +44,12 @@ async def test_more_than_one_page_is_followed(rig: Rig, monkeypatch: pytest.Monk
     await _charged_elsewhere(rig, 0)
     await rig.scopes.follow()
     assert [rig.told[f"team:{number}"]["spend"] for number in range(5)] == [5] * 5
+
+
+async def test_a_customer_made_elsewhere_is_asked_for_again(rig: Rig) -> None:
+    other = rig.another()
+    async with rig.database.transaction() as tx:
+        await other.put(tx, "customer:c", {"blocked": True})
+        await other.put(tx, "team:t", {"blocked": True})
+    await rig.scopes.refresh(["customer:c", "team:t"])
+    assert rig.dropped == ["customer:c"], "the data plane may remember that there is none"
