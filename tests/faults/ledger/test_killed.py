@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import Gateway
 from tests.faults.accounts import note, verdict
 from tests.faults.ledger.crowd import Crowd
 from tests.faults.ledger.gateways import Site, balanced, kill
@@ -27,10 +26,10 @@ def _under_way(*crowds: Crowd, streams: int = STREAMS) -> None:
         until(crowd.served(streams // 3), "answers", 20)
 
 
-def _restarted(site: Site, name: str = "one", ledger: str = "{}") -> tuple[Gateway, float]:
-    """The gateway once more, and when it began (monotonic)."""
-    began = time.monotonic()
-    return site.gateway(name, ledger), began
+def _has(site: Site, calls: set[str]) -> None:
+    """At once: a gateway is ready when what its predecessor left is in the ledger."""
+    stored = {row["call_id"] for row in site.query("SELECT call_id FROM usage")}
+    assert calls <= stored, f"{len(calls - stored)} of {len(calls)} are missing after the start"
 
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=LONG)])
@@ -42,11 +41,11 @@ def test_a_killed_gateway_loses_no_call_on_sqlite(start_site: Start, sim: Sim, r
         for _ in range(rounds):
             _under_way(crowd)
             kill(gateway.process)
-            known = {seen.call_id for seen in crowd.whole()}
-            gateway, began = _restarted(site)
-            crowd.gateway = gateway
-            until(lambda: known <= {row["call_id"] for row in site.query("SELECT call_id FROM usage")}, "at the start")
+            began = time.monotonic()
+            gateway = site.gateway()
+            _has(site, {seen.call_id for seen in crowd.whole()})
             note(f"what was known is in the ledger {time.monotonic() - began:.1f} s after the start began")
+            crowd.gateway = gateway
         until(crowd.served(20), "calls are served again")
     rows = balanced(site, sim, since, gateway, crowd)
     lost = [row for row in rows if verdict(row)[0] == "gateway_lost"]
@@ -55,7 +54,7 @@ def test_a_killed_gateway_loses_no_call_on_sqlite(start_site: Start, sim: Sim, r
 
 
 def test_a_killed_gateway_does_not_concern_the_other(
-    start_site: Start, sim: Sim, database_url: str, redis_url: str
+    database_url: str, redis_url: str, start_site: Start, sim: Sim
 ) -> None:
     site = start_site(database_url, redis_url)
     victim, other = site.gateway("victim"), site.gateway("other")
@@ -68,8 +67,7 @@ def test_a_killed_gateway_does_not_concern_the_other(
         _under_way(cut, unaffected, streams=half)
         kill(victim.process)
         until(unaffected.served(50), "the other goes on")
-        victim, _ = _restarted(site, "victim")
-        cut.gateway = victim
+        cut.gateway = site.gateway("victim")
         until(cut.served(20), "calls are served again")
     rows = balanced(site, sim, since, other, cut, unaffected)
     assert all(seen.whole and seen.status == 200 for seen in unaffected.seen)
@@ -103,7 +101,7 @@ def test_a_stop_waits_for_500_streams(
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=LONG)])
 def test_a_gateway_and_the_coworker_killed_together(
-    start_site: Start, sim: Sim, database_url: str, redis: Redis, redis_url: str, rounds: int
+    database_url: str, redis: Redis, redis_url: str, start_site: Start, sim: Sim, rounds: int
 ) -> None:
     site = start_site(database_url, redis_url)
     alone = "{coworker: false}"
@@ -113,8 +111,7 @@ def test_a_gateway_and_the_coworker_killed_together(
         for _ in range(rounds):
             _under_way(crowd, streams=100)
             kill(gateway.process, coworker)
-            gateway, _ = _restarted(site, ledger=alone)
-            crowd.gateway = gateway
+            gateway = crowd.gateway = site.gateway(ledger=alone)
             coworker = site.coworker()
         until(crowd.served(100), "calls are served again")
     rows = balanced(site, sim, since, gateway, crowd)

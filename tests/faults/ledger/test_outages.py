@@ -19,6 +19,7 @@ from tests.servers.postgres import Postgres
 from tests.servers.proxy import Proxy
 from tests.servers.redis import Redis
 
+# Servers are the first parameters of each test: what is made first is closed last, when nobody needs it any more.
 Start = Callable[..., Site]
 LONG = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(400)]
 STREAMS, UNARY = 60, 4
@@ -63,7 +64,7 @@ def _settled_by_then(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("fields", [{}, LIMITED], ids=["unlimited", "limited"])
 def test_redis_is_killed_comes_back_and_forgets(
-    start_site: Start, sim: Sim, database_url: str, own_redis: Redis, fields: dict[str, int]
+    database_url: str, own_redis: Redis, start_site: Start, sim: Sim, fields: dict[str, int]
 ) -> None:
     site = start_site(database_url, own_redis.url)
     gateways = [site.gateway("one"), site.gateway("two")]
@@ -89,11 +90,19 @@ def test_redis_is_killed_comes_back_and_forgets(
         _all_served(crowd, began)
     rows = balanced(site, sim, since, gateways[1], *crowds)
     assert {verdict(row)[0] for row in rows} == {"ok"}
-    until(lambda: own_redis.command("XLEN", "penstock:{usage}:stream") == 0, "an empty stream", 30)
+    try:
+        until(lambda: own_redis.command("XLEN", "penstock:{usage}:stream") == 0, "an empty stream", 15)
+    except AssertionError:
+        import sys
+        for c in (("XLEN", "penstock:{usage}:stream"), ("XINFO", "GROUPS", "penstock:{usage}:stream"), ("XINFO","CONSUMERS","penstock:{usage}:stream","ledger"), ("XPENDING", "penstock:{usage}:stream", "ledger")):
+            print("DBG", c, own_redis.command(*c), file=sys.stderr)
+        for i, f in own_redis.command("XRANGE", "penstock:{usage}:stream", "-", "+", "COUNT", 5): print("DBG", i, {k: (v if k != "r" else len(v)) for k,v in (f.items() if isinstance(f, dict) else zip(f[::2], f[1::2]))}, file=sys.stderr)
+        for g in gateways: print("DBG", g.process.output()[-6000:], file=sys.stderr)
+        raise
 
 
 @pytest.mark.parametrize("seconds", [10, pytest.param(30, marks=LONG)])
-def test_redis_hangs(start_site: Start, sim: Sim, database_url: str, own_redis: Redis, seconds: int) -> None:
+def test_redis_hangs(database_url: str, own_redis: Redis, start_site: Start, sim: Sim, seconds: int) -> None:
     site = start_site(database_url, own_redis.url)
     gateway = site.gateway()
     free, limited, since = gateway.new_key(), gateway.new_key(**LIMITED), sim.mark()
@@ -119,7 +128,7 @@ def test_redis_hangs(start_site: Start, sim: Sim, database_url: str, own_redis: 
 
 @pytest.mark.parametrize("seconds", [10, pytest.param(120, marks=LONG)])
 def test_postgres_stops_for_a_while(
-    start_site: Start, sim: Sim, own_postgres: Postgres, redis_url: str, seconds: int
+    own_postgres: Postgres, redis_url: str, start_site: Start, sim: Sim, seconds: int
 ) -> None:
     site = start_site(own_postgres.url(own_postgres.new_database()), redis_url)
     one, two = site.gateway("one"), site.gateway("two")
@@ -154,7 +163,7 @@ def test_postgres_stops_for_a_while(
 
 
 def test_postgres_fails_over(
-    start_site: Start, sim: Sim, own_postgres: Postgres, redis_url: str, start_proxy: Callable[[int], Proxy]
+    own_postgres: Postgres, redis_url: str, start_proxy: Callable[[int], Proxy], start_site: Start, sim: Sim
 ) -> None:
     """The standby has every commit, takes the clients before it takes writes, and is promoted later."""
     name = own_postgres.new_database()
