@@ -114,10 +114,12 @@ def balanced(site: Site, sim: Sim, since: int, gateway: Gateway, *crowds: Crowd,
     simulator sent. ``also``: a key beside those of the crowds that was used. Returns the rows of all these keys.
     """
     entries = settled(sim, since)
-    idle(gateway)
+    for running in {id(each): each for each in (gateway, *(crowd.gateway for crowd in crowds))}.values():
+        idle(running)
     keys = {crowd.key for crowd in crowds}
     everybody = [*keys, also] if also else list(keys)
-    expected = {entry["call_id"] for entry in entries} | {seen.call_id for crowd in crowds for seen in crowd.seen} - {""}
+    expected = {entry["call_id"] for entry in entries}
+    expected |= {seen.call_id for crowd in crowds for seen in crowd.seen if seen.call_id}
     found: dict[str, list[Row]] = {}
 
     def missing() -> set[str]:
