@@ -39,6 +39,8 @@ class Seen:
     began: float
     """Monotonic seconds."""
     seconds: float
+    overhead_s: float
+    """Spent in the gateway before it asked the upstream, by its own word."""
 
 
 class Crowd:
@@ -48,14 +50,12 @@ class Crowd:
     """
 
     def __init__(
-        self, gateway: Gateway, key: str, *, streams: int = 0, unary: int = 0, tokens: tuple[int, int] = (5, 40)
+        self, gateway: Gateway, key: str, *, streams: int = 0, unary: int = 0, tokens: tuple[int, int] = (5, 35)
     ) -> None:
         self.gateway = gateway
         self.key = key
         self.seen: list[Seen] = []
         """Calls that are over."""
-        self.streaming = 0
-        """Streams of which something has come."""
         self._streams, self._unary, self._tokens = streams, unary, tokens
         self._over = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="crowd")
@@ -123,25 +123,22 @@ class Crowd:
         except OSError:
             await asyncio.sleep(_AGAIN_S)
             return
-        has_begun = whole = False
+        whole = False
         try:
             client.writer.write(request)
             async with asyncio.timeout(_PATIENCE_S):
                 while not whole and (data := await client.reader.read(65_536)):
                     client.received += data
-                    if stream and not has_begun:
-                        has_begun = b"\ndata:" in client.received
-                        self.streaming += has_begun
                     whole = _is_whole(client.received, stream=stream)
         except ConnectionError:
             pass
         finally:
-            self.streaming -= has_begun
             client.leave()
         took = time.monotonic() - began
         words = bytes(client.received[:20]).split()
         status = int(words[1]) if len(words) > 1 else 0
-        self.seen.append(Seen(client.call_id or "", stream, status, whole, began, took))
+        overhead_s = int(_header(client.received, b"x-penstock-overhead-us") or 0) / 1e6
+        self.seen.append(Seen(client.call_id or "", stream, status, whole, began, took, overhead_s))
         if not 200 <= status < 300:
             await asyncio.sleep(_AGAIN_S)
 
@@ -153,7 +150,13 @@ def _is_whole(received: bytearray, *, stream: bool) -> bool:
     head, found, rest = bytes(received).partition(b"\r\n\r\n")
     if not found:
         return False
-    for line in head.lower().split(b"\r\n"):
-        if line.startswith(b"content-length:"):
-            return len(rest) >= int(line[15:])
-    return rest.endswith(_END)
+    length = _header(head, b"content-length")
+    return len(rest) >= int(length) if length else rest.endswith(_END)
+
+
+def _header(received: bytes | bytearray, name: bytes) -> bytes:
+    """Of the answer; empty: it is not there."""
+    for line in bytes(received).partition(b"\r\n\r\n")[0].lower().split(b"\r\n"):
+        if line.startswith(name + b":"):
+            return line.partition(b":")[2].strip()
+    return b""

@@ -114,8 +114,9 @@ def balanced(site: Site, sim: Sim, since: int, gateway: Gateway, *crowds: Crowd,
     simulator sent. ``also``: a key beside those of the crowds that was used. Returns the rows of all these keys.
     """
     entries = settled(sim, since)
-    for running in {id(each): each for each in (gateway, *(crowd.gateway for crowd in crowds))}.values():
-        idle(running)
+    for each in {crowd.gateway for crowd in crowds} | {gateway}:
+        if each.process.process.poll() is None:
+            idle(each)
     keys = {crowd.key for crowd in crowds}
     everybody = [*keys, also] if also else list(keys)
     expected = {entry["call_id"] for entry in entries}

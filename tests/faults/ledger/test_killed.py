@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.accounts import note, verdict
+from penstock.ledger import wire
+from tests.faults.accounts import gauge, note, verdict
 from tests.faults.ledger.crowd import Crowd
 from tests.faults.ledger.gateways import Site, balanced, kill
 from tests.rig import Sim, until
@@ -20,10 +21,14 @@ LONG = [pytest.mark.slow, pytest.mark.long]
 
 
 def _under_way(*crowds: Crowd, streams: int = STREAMS) -> None:
-    """Nearly all stream, and others came to their end: a client between two calls is not in a stream."""
+    """Some came to their end, and most are in flight: of the others the client is not done with the last call."""
     for crowd in crowds:
-        until(lambda crowd=crowd: crowd.streaming > streams * 0.8, "streams", 20)  # type: ignore[misc]
         until(crowd.served(streams // 3), "answers", 20)
+
+    def in_flight() -> bool:
+        return all(gauge(crowd.gateway, "penstock_in_flight_requests") > streams * 0.6 for crowd in crowds)
+
+    until(in_flight, "calls in flight", 30)
 
 
 def _has(site: Site, calls: set[str]) -> None:
@@ -49,17 +54,17 @@ def test_a_killed_gateway_loses_no_call_on_sqlite(start_site: Start, sim: Sim, r
         until(crowd.served(20), "calls are served again")
     rows = balanced(site, sim, since, gateway, crowd)
     lost = [row for row in rows if verdict(row)[0] == "gateway_lost"]
-    assert len(lost) > rounds * STREAMS * 0.7
+    assert len(lost) > rounds * STREAMS * 0.4
     assert {verdict(row)[0] for row in rows} == {"ok", "gateway_lost"}
 
 
+@pytest.mark.parametrize("half", [STREAMS // 5, pytest.param(STREAMS // 2, marks=LONG)])
 def test_a_killed_gateway_does_not_concern_the_other(
-    database_url: str, redis_url: str, start_site: Start, sim: Sim
+    database_url: str, redis_url: str, start_site: Start, sim: Sim, half: int
 ) -> None:
     site = start_site(database_url, redis_url)
     victim, other = site.gateway("victim"), site.gateway("other")
     key, since = victim.new_key(), sim.mark()
-    half = STREAMS // 2
     with (
         Crowd(victim, key, streams=half, unary=UNARY // 2) as cut,
         Crowd(other, key, streams=half, unary=UNARY // 2) as unaffected,
@@ -72,7 +77,7 @@ def test_a_killed_gateway_does_not_concern_the_other(
     rows = balanced(site, sim, since, other, cut, unaffected)
     assert all(seen.whole and seen.status == 200 for seen in unaffected.seen)
     lost = {row["request_id"] for row in rows if verdict(row)[0] == "gateway_lost"}
-    assert len(lost) > half * 0.7
+    assert len(lost) > half * 0.4
     assert lost.isdisjoint(seen.call_id for seen in unaffected.seen)
 
 
@@ -84,7 +89,7 @@ def test_a_stop_waits_for_500_streams(
     site = start_site(*urls)
     gateway = site.gateway()
     key, since = gateway.new_key(), sim.mark()
-    with Crowd(gateway, key, streams=STREAMS, unary=UNARY, tokens=(10, 30)) as crowd:
+    with Crowd(gateway, key, streams=STREAMS, unary=UNARY) as crowd:
         _under_way(crowd)
         gateway.process.process.send_signal(signal.SIGTERM)
         began = time.monotonic()
@@ -116,5 +121,7 @@ def test_a_gateway_and_the_coworker_killed_together(
         until(crowd.served(100), "calls are served again")
     rows = balanced(site, sim, since, gateway, crowd)
     assert {verdict(row)[0] for row in rows} == {"ok", "gateway_lost"}
-    until(lambda: redis.command("XLEN", "penstock:{usage}:stream") == 0, "an empty stream", 30)
+    if rounds > 1:
+        # What the last one had read is claimed after ten seconds; nothing waits for it.
+        until(lambda: redis.command("XLEN", wire.STREAM) == 0, "an empty stream", 30)
     assert coworker.stop() == 0, coworker.output()
