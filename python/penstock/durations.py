@@ -36,14 +36,17 @@ class Duration(msgspec.Struct, frozen=True):
         day = min(moment.day, calendar.monthrange(year, month)[1])
         return start + round((moment.replace(year=year, month=month, day=day) - moment) / timedelta(milliseconds=1))
 
-    def next_end(self, end: int, now: int) -> int:
-        """The end of the window that contains `now`, given that some window ended at `end`."""
+    def fixed_after(self, ended: int, now: int) -> tuple[int, int]:
+        """Beginning and end of the window that contains `now`, of windows of this length that follow one another, given
+        that one ended at `ended`, not after `now`."""
         if not self.months:
-            return end + ((now - end) // self.milliseconds + 1) * self.milliseconds
-        steps = 1
-        while (following := Duration(0, self.months * steps).after(end)) <= now:
-            steps += 1
-        return following
+            start = now - (now - ended) % self.milliseconds
+            return start, start + self.milliseconds
+        start, steps = ended, 1
+        # From the same day always: a window that begins on a 31st is not moved by a shorter month.
+        while (following := Duration(0, self.months * steps).after(ended)) <= now:
+            start, steps = following, steps + 1
+        return start, following
 
     def window_end(self, now: int) -> int:
         """The end of the budget window that contains `now`, as LiteLLM's windows end: on the calendar, in UTC.

@@ -14,6 +14,7 @@ from penstock.access.routes import covers
 from penstock.errors import ApiError
 from penstock.keys.service import now_ms
 from penstock.persistence import DatabaseUnavailable
+from penstock.scopes import names
 
 if TYPE_CHECKING:
     from litestar.connection import ASGIConnection
@@ -45,7 +46,8 @@ async def authenticate(connection: Connection, runtime: Runtime) -> Caller:
     """Who is calling.
 
     Raises:
-        ApiError: 401, the key is unknown, expired or blocked, or may not be used from this address.
+        ApiError: 401 or 403, the key is unknown or expired, it or an owner of it is blocked, or it may not be used from this
+            address.
     """
     presented = presented_key(connection.headers)
     if presented is None:
@@ -67,6 +69,7 @@ async def authenticate(connection: Connection, runtime: Runtime) -> Caller:
             401, "Authentication Error, Invalid proxy server token passed.", type="token_not_found_in_db", param="key"
         )
     _check_in_force(key, now_ms(), _client_address(connection, runtime))
+    await _check_owners(key, runtime)
     is_admin = key.user_id is not None and await runtime.entities.users.is_admin(key.user_id)
     return Caller(Role.MASTER if is_admin else Role.KEY, key)
 
@@ -78,6 +81,26 @@ def _check_in_force(key: VirtualKey, now: int, address: str) -> None:
         raise ApiError(401, "Authentication Error, this key has expired.", type="expired_key", param="key")
     if key.allowed_cidrs and not _is_within(address, key.allowed_cidrs):
         raise ApiError(403, "This key may not be used from your address.", param="key")
+
+
+async def _check_owners(key: VirtualKey, runtime: Runtime) -> None:
+    """Blocking a team, a user or an organization stops their keys here as it does on the data plane."""
+    owners = []
+    if key.team_id is not None:
+        owners.append(names.team(key.team_id))
+        if key.user_id is not None:
+            owners.append(names.member(key.team_id, key.user_id))
+    if key.user_id is not None:
+        owners.append(names.user(key.user_id))
+    if key.org_id is not None:
+        owners.append(names.organization(key.org_id))
+    if not owners:
+        return
+    for scope in (await runtime.entities.scopes.find_many(owners)).values():
+        if scope.blocked:
+            raise ApiError(
+                403, f"Authentication Error, this key's {scope.name} is blocked.", type="auth_error", param="key"
+            )
 
 
 def _is_within(address: str, blocks: list[str]) -> bool:

@@ -47,7 +47,9 @@ class AlertService:
         self._store = store
         self.url: str | None = None
         """Where alerts are sent; None: they are only logged."""
-        self._task: asyncio.Task[None] | None = None
+        self.decides = True
+        """This process knows whether alerts are sent; one without a gateway's configuration leaves that to the gateways."""
+        self._task: background.Kept | None = None
 
     async def note(self, tx: Transaction, scope: Budgeted, window_start: int, spend: int, now: int) -> None:
         """Note in the charging transaction what its charge has brought a scope to."""
@@ -63,29 +65,29 @@ class AlertService:
                 max_budget=scope.max_budget,
                 created_at=now,
                 next_attempt_at=now,
-                delivered_at=None if self.url is not None else now,
+                delivered_at=now if self.decides and self.url is None else None,
             )
             if await self._store.note(tx, alert):
                 logger.warning("a budget is used up to a threshold", extra={"event": event, "scope": scope.name})
 
     def start(self) -> None:
         """Begin delivering in the background."""
-        self._task = background.start(self._run(), "alerts")
+        self._task = background.Kept(self._run, "alerts")
 
     async def stop(self) -> None:
         """Stop; what was not delivered is delivered after the next start."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await self._task.stop()
             self._task = None
 
     async def deliver_due(self) -> int:
         """Try what is due once; returns how many were delivered."""
-        url = self.url
-        if url is None:
-            return 0
-        done = 0
+        url, done = self.url, 0
         for alert in await self._store.due(_now(), _BATCH):
+            if url is None:
+                # Noted by a process that left it to this one, which has nobody to send it to.
+                await self._store.delivered(alert, _now())
+                continue
             if not await self._store.claim(alert, _now() + _backoff_ms(alert.attempts) + _TIMEOUT_S * 1_000):
                 continue
             try:

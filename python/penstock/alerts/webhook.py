@@ -21,7 +21,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """A POST that is sent elsewhere as a GET would look delivered."""
 
 
-_opener = urllib.request.build_opener(_NoRedirect)
+# Without the proxies that the environment may name: what is read from there is read by the configuration alone.
+_opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
 
 
 def post(url: str, body: bytes, timeout_s: float) -> None:
@@ -31,12 +32,13 @@ def post(url: str, body: bytes, timeout_s: float) -> None:
         Undelivered: no answer in time, or one that is not a 2xx.
     """
     headers = {"content-type": "application/json", "user-agent": "penstock"}
-    request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - checked to be http(s)
     try:
+        request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - checked to be http(s)
         with _opener.open(request, timeout=timeout_s) as answer:
             answer.read(_LONGEST_ANSWER)
     except urllib.error.HTTPError as error:
         error.close()
         raise Undelivered(f"status {error.code}") from error
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        # Of an address that is none, or not of ASCII: ValueError, which UnicodeEncodeError is too.
         raise Undelivered(type(error).__name__) from error

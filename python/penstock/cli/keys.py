@@ -14,9 +14,9 @@ from penstock.cli.database import open_database, prepared_for
 from penstock.cli.failure import explained
 from penstock.durations import iso
 from penstock.errors import bad_request, explain
-from penstock.keys.models import GenerateKeyRequest
+from penstock.keys.models import GenerateKeyRequest, KeyFilter
 from penstock.keys.service import KeyService, KeySource
-from penstock.keys.store import KeyFilter, KeyStore
+from penstock.keys.store import KeyStore
 from penstock.money import dollars, dollars_or_none
 
 _ACTOR = "command-line"

@@ -182,6 +182,7 @@ def beside(database: Database, audit: AuditTrail, keys: KeyService, config: Conf
 
     entities = Entities(database, audit, keys, nothing)
     entities.take_over(config)
+    entities.alerts.decides = False
     keys.attach(KeyOwners(entities))
     return entities
 

@@ -54,7 +54,7 @@ class Propagation:
         self._keys = keys
         self._table = table
         self._follow = follow
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: list[background.Kept] = []
         self._changed: dict[str, None] = {}
         """Keys that were heard of and not looked at yet."""
         self._wake = asyncio.Event()
@@ -67,18 +67,22 @@ class Propagation:
     def start(self) -> None:
         """Tell and hear, if there is Redis."""
         if self._bus is not None:
+            bus = self._bus
             self._tasks = [
-                background.start(announce(self._audit, self._bus), "changes.tell"),
-                background.start(self._bus.listen(self._heard), "changes.hear"),
-                background.start(self._look_when_heard(), "changes.look"),
+                background.Kept(lambda: announce(self._audit, bus), "changes.tell"),
+                background.Kept(lambda: bus.listen(self._heard), "changes.hear"),
+                background.Kept(self._look_when_heard, "changes.look"),
             ]
+
+    def trouble(self) -> str | None:
+        """That a task ends again and again, so that changes may not be heard of."""
+        return next((found for task in self._tasks if (found := task.trouble())), None)
 
     async def stop(self) -> None:
         """Idempotent."""
         tasks, self._tasks = self._tasks, []
         for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            await task.stop()
 
     async def _heard(self, changes: list[Announced]) -> None:
         """Forget what was revoked; the rest is left to :meth:`_look`, as a database that hangs must not delay the next one."""

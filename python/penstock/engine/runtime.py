@@ -117,7 +117,7 @@ class Runtime:
         queue = EngineQueue(engine, incarnation)
         self.accounting = Accounting(self.ledger, queue, self.store_health, redis, ledger_options(prepared.config))
         self.usage = self.accounting.usage
-        self.readiness = Readiness(engine, self.usage.trouble)
+        self.readiness = Readiness(engine, self._trouble)
         self.audit = AuditTrail(database)
         source = KeySource(_core.generate_key, self.digest)
         self.keys = KeyService(KeyStore(database), self.audit, source, engine, self.usage)
@@ -152,7 +152,7 @@ class Runtime:
         """Of the public port, when the data plane owns it."""
         self._memory = MemoryReturn(self._load)
         self._lock = lock
-        self._sync: asyncio.Task[None] | None = None
+        self._sync: background.Kept | None = None
         self._following = asyncio.Lock()
         self._propagation = Propagation(redis, self.audit, self.keys, engine, self._follow)
         self._warming: asyncio.Task[None] | None = None
@@ -341,7 +341,7 @@ class Runtime:
         self.entities.alerts.start()
         self.certificates.start()
         self._memory.start()
-        self._sync = background.start(self._synchronise(), "key-sync")
+        self._sync = background.Kept(self._synchronise, "key-sync")
         self._propagation.start()
         self._warming = background.start(self._attempt(self._warm_up()), "warm-up")
 
@@ -393,10 +393,11 @@ class Runtime:
         await self.drain(0)
         await self._announcer.stop()
         await self._propagation.stop()
-        for task in (self._sync, self._warming):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        if self._sync is not None:
+            await self._sync.stop()
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
         await self.certificates.stop()
         await self._memory.stop()
         await self.accounting.stop()
@@ -459,6 +460,11 @@ class Runtime:
         public = self.config.penstock.metrics.public
         return not self.config.litellm_settings.require_auth_for_metrics_endpoint if public is None else public
 
+    def _trouble(self) -> str | None:
+        """Why this process should get no calls: they could not be accounted for, or revoked keys would go on working."""
+        followed = self._sync.trouble() if self._sync is not None else None
+        return self.accounting.trouble() or followed or self._propagation.trouble()
+
     def _load(self) -> int:
         """Connections and calls."""
         status = self.status()
@@ -475,7 +481,7 @@ class Runtime:
         await self.accounting.flush(lambda: self.status().usage_queue)
 
     async def _synchronise(self) -> None:
-        """Twice a second: budget windows that began, and keys that another process changed."""
+        """Twice a second: what another process changed or charged, and budget windows that began."""
         while True:
             await asyncio.sleep(_SYNC_INTERVAL_S)
             await self._follow()
@@ -497,7 +503,7 @@ class Runtime:
                 await self.models.refresh()
             if any(change.object_type == "spend" for change in changed):
                 await self.spend_reset.tell()
-        await self.keys.follow_windows()
+        await self.keys.follow()
         await self.entities.scopes.follow()
 
     async def _warm_up(self) -> None:

@@ -7,7 +7,7 @@ client sends is lost. A field in neither group is refused by name.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -213,3 +213,16 @@ class VirtualKey(msgspec.Struct, kw_only=True):
     updated_at: int = 0
     updated_by: str = ""
     last_active_at: int | None = None
+
+
+class KeyFilter(msgspec.Struct, frozen=True):
+    """What a list of keys is narrowed to; None: no matter."""
+
+    user_id: str | None = None
+    team_id: str | None = None
+    org_id: str | None = None
+    key_alias: str | None = None
+    token: str | None = None
+
+
+SortColumn = Literal["created_at", "updated_at", "spend", "max_budget", "key_alias", "expires_at"]

@@ -17,13 +17,14 @@ from penstock.keys.models import (
     DeleteKeysRequest,
     GenerateKeyRequest,
     KeyFields,
+    KeyFilter,
     KeyIdentifier,
     KeysIdentifier,
     RegenerateKeyRequest,
+    SortColumn,
     UpdateKeyRequest,
     VirtualKey,
 )
-from penstock.keys.store import KeyFilter, SortColumn
 from penstock.money import dollars, dollars_or_none
 
 AnyRequest = Request[Any, Any, Any]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -20,8 +20,17 @@ from penstock.engine.events import UsageRecord
 from penstock.engine.snapshot import KeyRecord
 from penstock.errors import ApiError, bad_request
 from penstock.keys.fields import apply, given
-from penstock.keys.models import GenerateKeyRequest, KeyFields, RegenerateKeyRequest, UpdateKeyRequest, VirtualKey
-from penstock.keys.store import KeyFilter, KeyStore, Seed, SortColumn
+from penstock.keys.models import (
+    GenerateKeyRequest,
+    KeyFields,
+    KeyFilter,
+    RegenerateKeyRequest,
+    SortColumn,
+    UpdateKeyRequest,
+    VirtualKey,
+)
+from penstock.keys.store import KeyStore, Seed
+from penstock.payers import Charged, Follower, addition
 from penstock.persistence import Conflict, Transaction
 from penstock.tables import parts
 
@@ -33,13 +42,12 @@ _RESET_TOLD = 2_000
 _RESET_DROPPED = 1_000_000
 """More than the data plane has."""
 _TRIES = 5
+_WINDOW = ("budget_window_start", "budget_reset_at")
 _WRITTEN = {
     "spend": frozenset({"spend"}),
     "budget_duration": frozenset({"budget_window_start", "budget_reset_at"}),
 }
 """Fields of settlement that a request changes by one of its own; all others are left to settlement."""
-_OVERLAP_MS = 60_000
-"""So much earlier is looked for windows that began: clocks differ, and what began first may be committed last."""
 
 
 class KeyTable(Protocol):
@@ -96,15 +104,13 @@ class KeySource(msgspec.Struct, frozen=True):
     digest: Callable[[str], str]
 
 
-class _Sums(msgspec.Struct):
-    """What a batch adds to a key."""
+class _Told(msgspec.Struct, frozen=True):
+    """What the data plane was told of a key with a budget."""
 
-    window_start: int
-    window: int = 0
-    """Since `window_start`."""
-    ever: int = 0
-    last: int = 0
-    """When the latest call began."""
+    charged_at: int
+    owners: int
+    """Digest of what the key says of its owners."""
+    above: list[str] | None
 
 
 class _Disturbed(ApiError):
@@ -127,6 +133,10 @@ async def _undisturbed(change: Callable[[], Awaitable[VirtualKey]]) -> VirtualKe
 def now_ms() -> int:
     """Unix milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+def _owners(key: VirtualKey) -> int:
+    return hash((key.team_id, key.user_id, key.org_id, tuple(key.tags)))
 
 
 def key_name(key: str) -> str:
@@ -153,8 +163,9 @@ class KeyService:
         self._settlement = settlement
         self._telling = asyncio.Lock()
         self._scopes: KeyScopes | None = None
-        self._windows: dict[str, int] = {}
-        self._followed = now_ms()
+        self._told: dict[str, _Told] = {}
+        """Keys with a budget by their tokens, for that is what others' charges concern."""
+        self._follower = Follower(store.payers, self._pass_on)
 
     def attach(self, scopes: KeyScopes) -> None:
         """Name who knows what is above a key."""
@@ -215,7 +226,7 @@ class KeyService:
                     await self._audit.append(tx, actor, "key.generate", "key", key.token, given(request))
             except Conflict as error:
                 raise self._conflict(error, key) from error
-            await self._tell(key.token)
+            await self._tell([key.token])
         return secret, key
 
     async def update(self, request: UpdateKeyRequest, actor: str) -> VirtualKey:
@@ -256,9 +267,8 @@ class KeyService:
         async with self._telling:
             key = await _undisturbed(once)
             key.token, key.key_name = new, key_name(secret)
-            if self._table is not None:
-                self._table.drop_keys([old])
-            await self._tell(new)
+            self._drop([old])
+            await self._tell([new])
         return secret, key
 
     async def delete(self, tokens: Iterable[str], actor: str) -> list[str]:
@@ -272,8 +282,7 @@ class KeyService:
                             await self._scopes.remove(tx, token)
                         await self._audit.append(tx, actor, "key.delete", "key", token)
                         deleted.append(token)
-            if self._table is not None and deleted:
-                self._table.drop_keys(deleted)
+            self._drop(deleted)
         return deleted
 
     async def aliases_to_tokens(self, aliases: list[str]) -> list[str]:
@@ -286,92 +295,83 @@ class KeyService:
             # The data plane may have had the key before, and forgotten with it what the ledger does not have yet.
             await self._settlement.catch_up(token)
         async with self._telling:
-            record = await self._record_of(token)
-            resolve(b"null" if record is None else msgspec.json.encode(record))
+            records = await self._records([token])
+            resolve(msgspec.json.encode(records[0]) if records else b"null")
 
     async def refresh(self, tokens: Iterable[str]) -> None:
         """Give the data plane the present state of keys that somebody else changed."""
-        for token in dict.fromkeys(tokens):
+        for part in parts(list(dict.fromkeys(tokens))):
             async with self._telling:
-                await self._tell(token)
+                await self._tell(part)
 
     async def warm_up(self, limit: int) -> int:
         """Give the data plane the keys that were used last, before it asks for them; returns how many."""
-        tokens = await self._store.most_recent(limit)
         if self._table is None or self._settlement is None:
             return 0
         count = 0
-        for part in parts(tokens):
+        for part in parts(await self._store.most_recent(limit)):
             async with self._telling:
-                above = {token: await self._above(token) for token in part}
-                seeds = await self._store.seeds(part, self._settlement.incarnation)
-                records = [
-                    self._record(seed, self._settlement.version_of(seed.charged), above.get(seed.key.token))
-                    for seed in seeds
-                    # Those whose window is over are told when it has been rolled.
-                    if not self._is_over(seed.key, now_ms())
-                ]
+                records = await self._records(part)
                 self._table.put_keys(msgspec.json.encode(records))
             count += len(records)
         return count
 
     async def reset_spend(self, tx: Transaction) -> None:
         """Set every key's spend in its budget window to nothing; what it spent ever stays."""
-        await self._store.reset_spend(tx)
+        await self._store.payers.reset(tx)
 
     async def tell_reset(self) -> None:
         """Give the data plane the new figures: those of the keys used last at once, the others when they are asked for."""
         tokens = await self._store.most_recent(_RESET_TOLD + _RESET_DROPPED)
         await self.refresh(tokens[:_RESET_TOLD])
         async with self._telling:
-            if self._table is not None and len(tokens) > _RESET_TOLD:
-                self._table.drop_keys(tokens[_RESET_TOLD:])
+            self._drop(tokens[_RESET_TOLD:])
 
     async def sweep_windows(self) -> int:
         """Begin the next window of every key whose budget window is over; returns how many.
 
-        One process does this for all; the others learn of it by :meth:`follow_windows`.
+        One process does this for all; the others learn of it by :meth:`follow`.
         """
         ended = await self._store.ended_windows(now_ms(), _SWEEP_BATCH)
-        if ended:
-            await self.refresh(ended)
+        for part in parts(ended):
+            await self._roll(await self._store.seeds(part, ""))
+        await self.refresh(token for token in ended if token in self._told)
         return len(ended)
 
-    async def follow_windows(self) -> int:
-        """Tell the data plane of windows that began lately, whoever began them; returns how many it did not know of."""
-        now = now_ms()
-        begun = await self._store.windows_since(self._followed - _OVERLAP_MS)
-        new = [token for token, start in begun.items() if self._windows.get(token) != start]
-        await self.refresh(new)
-        self._windows, self._followed = begun, now
-        return len(new)
+    async def follow(self) -> None:
+        """Tell the data plane what was charged to keys with a budget that it was told of, and of their budget windows that
+        began, whoever did it."""
+        if self._table is not None:
+            await self._follower.follow()
+
+    async def _pass_on(self, charged: Sequence[Charged]) -> None:
+        stale = [one.name for one in charged if (told := self._told.get(one.name)) and told.charged_at < one.charged_at]
+        for part in parts(stale):
+            async with self._telling:
+                await self._tell(part, charged_only=True)
 
     async def charge(self, tx: Transaction, records: list[UsageRecord]) -> None:
         """Add the cost of records that were really inserted to their keys, in the same transaction."""
-        tokens = {record.token for record in records if record.token}
-        if not tokens:
+        asked: dict[str, list[UsageRecord]] = {}
+        for record in records:
+            if record.token:
+                asked.setdefault(record.token, []).append(record)
+        if not asked:
             return
         now = now_ms()
-        sums: dict[str, _Sums] = {}
-        by_asked: dict[str, _Sums] = {}
-        for row in await self._store.windows(tx, sorted(tokens)):
-            token, start = str(row["token"]), int(row["budget_window_start"] or 0)
-            ended = row["budget_reset_at"]
-            if ended is not None and int(ended) <= now and row["budget_duration"]:
-                start, end = self._next_window(str(row["budget_duration"]), int(ended), now)
-                await self._store.roll_window(tx, token, int(ended), start, end)
-            by_asked[str(row["asked"])] = sums.setdefault(token, _Sums(start))
-        for record in records:
-            sum_ = by_asked.get(record.token)
-            if sum_ is None:
-                continue
-            sum_.ever += record.cost
-            if record.started_at >= sum_.window_start:
-                sum_.window += record.cost
-            sum_.last = max(sum_.last, record.started_at)
-        # In one order, whoever writes: two of them never wait for each other's keys. And by page, where keys are kept so.
-        rows = [(sums[token].window, sums[token].ever, sums[token].last, token) for token in sorted(sums)]
-        await self._store.add_spend(tx, rows)
+        windows: dict[str, tuple[tuple[int | None, int | None], str | None]] = {}
+        concerned: dict[str, list[UsageRecord]] = {}
+        for row in await self._store.windows(tx, sorted(asked)):
+            token = str(row["token"])
+            start, end = (None if row[name] is None else int(row[name] or 0) for name in _WINDOW)
+            duration = row["budget_duration"]
+            windows[token] = (start, end), None if duration is None else str(duration)
+            concerned.setdefault(token, []).extend(asked[str(row["asked"])])
+        additions = [
+            addition(token, window, self._following(window[1], duration, now), concerned[token])
+            for token, (window, duration) in windows.items()
+        ]
+        await self._store.payers.add(tx, additions)
 
     async def _change(self, token: str, fields: KeyFields, action: str, actor: str) -> VirtualKey:
         now = now_ms()
@@ -397,7 +397,7 @@ class KeyService:
 
         async with self._telling:
             key = await _undisturbed(once)
-            await self._tell(token)
+            await self._tell([token])
         return key
 
     async def _seen(self, token: str) -> Seed:
@@ -432,45 +432,78 @@ class KeyService:
 
     async def _current(self, token: str) -> Seed | None:
         """The key with its budget window rolled forward to now."""
-        seed, now = await self._seed(token, ""), now_ms()
-        if seed is None or not self._is_over(seed.key, now):
-            return seed
-        key = seed.key
-        if key.budget_reset_at is None or not key.budget_duration:
-            return seed
-        start, end = self._next_window(key.budget_duration, key.budget_reset_at, now)
-        async with self._store.database.transaction() as tx:
-            await self._store.roll_window(tx, token, key.budget_reset_at, start, end)
-        return await self._seed(token, "")
+        seed = await self._seed(token, "")
+        if seed is not None and await self._roll([seed]):
+            return await self._seed(token, "")
+        return seed
+
+    async def _roll(self, seeds: Iterable[Seed]) -> bool:
+        """Begin the next window of the keys whose is over; whether there was one."""
+        now = now_ms()
+        over = [
+            (seed.key.token, seed.key.budget_reset_at, following)
+            for seed in seeds
+            if (following := self._following(seed.key.budget_reset_at, seed.key.budget_duration, now))
+        ]
+        if over:
+            async with self._store.database.transaction() as tx:
+                for token, ended, following in over:
+                    await self._store.payers.roll(tx, token, ended or 0, following)
+        return bool(over)
 
     @staticmethod
-    def _is_over(key: VirtualKey, now: int) -> bool:
-        """Its budget window has ended and another begins."""
-        return key.budget_reset_at is not None and key.budget_reset_at <= now and bool(key.budget_duration)
+    def _following(end: int | None, duration: str | None, now: int) -> tuple[int, int] | None:
+        """The window that follows one that is over; None: it is not."""
+        if end is None or end > now or not duration:
+            return None
+        return parse_duration(duration, "budget_duration").fixed_after(end, now)
 
-    @staticmethod
-    def _next_window(duration: str, ended: int, now: int) -> tuple[int, int]:
-        return now, parse_duration(duration, "budget_duration").next_end(ended, now)
-
-    async def _tell(self, token: str) -> None:
-        """Give the data plane the present state of a key."""
+    async def _tell(self, tokens: Sequence[str], *, charged_only: bool = False) -> None:
+        """Give the data plane the present state of keys; ``charged_only``: as far as it is known, no scope above them changed."""
         if self._table is None:
             return
-        record = await self._record_of(token)
-        if record is None:
-            self._table.drop_keys([token])
-        else:
-            self._table.put_keys(msgspec.json.encode([record]))
+        records = await self._records(tokens, charged_only=charged_only)
+        if records:
+            self._table.put_keys(msgspec.json.encode(records))
+        present = {record.token for record in records}
+        self._drop([token for token in tokens if token not in present])
 
-    async def _record_of(self, token: str) -> KeyRecord | None:
+    def _drop(self, tokens: list[str]) -> None:
+        for token in tokens:
+            self._told.pop(token, None)
+        if self._table is not None and tokens:
+            self._table.drop_keys(tokens)
+
+    async def _records(self, tokens: Sequence[str], *, charged_only: bool = False) -> list[KeyRecord]:
+        """What the data plane is to know of the keys that exist. The scopes above them are put into it before they are read,
+        for that may write out what it has settled."""
         if self._settlement is None:
-            return None
-        above = await self._above(token)
-        seed = await self._seed(token, self._settlement.incarnation)
-        if seed is not None and self._is_over(seed.key, now_ms()):
-            await self._current(token)
-            seed = await self._seed(token, self._settlement.incarnation)
-        return self._record(seed, self._settlement.version_of(seed.charged), above) if seed else None
+            return []
+        above: dict[str, list[str] | None] = {}
+        for token in tokens:
+            if not (charged_only and token in self._told):
+                above[token] = await self._above(token)
+        seeds = await self._store.seeds(tokens, self._settlement.incarnation)
+        if await self._roll(seeds):
+            seeds = await self._store.seeds(tokens, self._settlement.incarnation)
+        records: list[KeyRecord] = []
+        news: dict[str, _Told] = {}
+        for seed in seeds:
+            token, owners = seed.key.token, _owners(seed.key)
+            if token not in above:
+                told = self._told.get(token)
+                if told is None or told.owners != owners:
+                    above[token] = await self._above(token)
+                else:
+                    above[token] = told.above
+            if seed.key.max_budget is not None:
+                news[token] = _Told(seed.charged_at, owners, above[token])
+            records.append(self._record(seed, self._settlement.version_of(seed.charged), above[token]))
+        # Last: with a failure before it nothing is told, and the news are looked for again.
+        for token in tokens:
+            self._told.pop(token, None)
+        self._told.update(news)
+        return records
 
     async def _seed(self, token: str, incarnation: str) -> Seed | None:
         return next(iter(await self._store.seeds([token], incarnation)), None)

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from penstock.keys.models import VirtualKey
+from penstock.keys.models import KeyFilter, SortColumn, VirtualKey
+from penstock.payers import Payers
 from penstock.persistence import Database, Row, Transaction, Value
-from penstock.tables import SIZES, by_column, marks, parts
+from penstock.tables import by_column, marks, parts
 
 _JSON = frozenset({"models", "aliases", "allowed_cidrs", "allowed_routes", "tags", "metadata", "extra"})
 _COLUMNS = VirtualKey.__struct_fields__
 _WINDOW = "budget_duration, budget_window_start, budget_reset_at"
 _SPENDING = frozenset({"spend", "total_spend", "last_active_at", "budget_window_start", "budget_reset_at"})
 """Written by settlement; an update of other fields must not carry old values of these back."""
-
-SortColumn = Literal["created_at", "updated_at", "spend", "max_budget", "key_alias", "expires_at"]
-
-
-_ADD_SPEND_IN_BULK = (
-    "UPDATE keys SET spend = spend + added.in_window, total_spend = total_spend + added.ever,"
-    " last_active_at = added.last"
-    " FROM unnest(CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS BIGINT[]), CAST(? AS TEXT[]))"
-    " AS added (in_window, ever, last, token) WHERE keys.token = added.token"
-)
 
 
 class Seed(msgspec.Struct, frozen=True):
@@ -37,16 +27,8 @@ class Seed(msgspec.Struct, frozen=True):
     """Ordinal of the last record of the incarnation asked about of which, and of all before, `key.spend` has the cost."""
     revision: int
     """Rises with every change of the key that is not a charge."""
-
-
-class KeyFilter(msgspec.Struct, frozen=True):
-    """What a list of keys is narrowed to; None: no matter."""
-
-    user_id: str | None = None
-    team_id: str | None = None
-    org_id: str | None = None
-    key_alias: str | None = None
-    token: str | None = None
+    charged_at: int
+    """Rises with every charge of a key that has a budget."""
 
 
 def _encode(key: VirtualKey, columns: Iterable[str]) -> list[Value]:
@@ -69,20 +51,12 @@ def _decode(row: Row) -> VirtualKey:
     return VirtualKey(**fields)
 
 
-_SPEND_ROW = "(CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS TEXT))"
-_ADD_SPEND = {
-    size: f"WITH added (in_window, ever, last, token) AS (VALUES {', '.join([_SPEND_ROW] * size)})"
-    " UPDATE keys SET spend = spend + added.in_window, total_spend = total_spend + added.ever,"
-    " last_active_at = added.last FROM added WHERE keys.token = added.token"
-    for size in SIZES
-}
-
-
 class KeyStore:
     """Queries; the service decides."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.payers = Payers(database, "keys")
         self._in_bulk = database.dialect == "postgres"
 
     async def get(self, token: str) -> VirtualKey | None:
@@ -102,7 +76,10 @@ class KeyStore:
             f" FROM keys WHERE token IN ({marks(len(tokens))})",
             (incarnation, *tokens),
         )
-        return [Seed(_decode(row), int(row["charged"] or 0), int(row["revision"] or 0)) for row in rows]
+        return [
+            Seed(_decode(row), int(row["charged"] or 0), int(row["revision"] or 0), int(row["charged_at"] or 0))
+            for row in rows
+        ]
 
     async def by_aliases(self, aliases: Sequence[str]) -> list[VirtualKey]:
         """Keys that have one of these aliases."""
@@ -151,6 +128,8 @@ class KeyStore:
         """
         columns = [name for name in _COLUMNS if name != "token" and (name in own or name not in _SPENDING)]
         assignments = ", ".join(f"{column} = ?" for column in columns)
+        if own:
+            assignments += f", charged_at = {self.payers.mark}"
         changed = await tx.execute(
             f"UPDATE keys SET {assignments}, total_spend = total_spend + ?, revision = revision + 1"
             " WHERE token = ? AND revision = ?",
@@ -203,27 +182,6 @@ class KeyStore:
             found += await tx.fetch_all(sql.format(window=_WINDOW, among=f"IN ({marks(len(part))})"), part)
         return found
 
-    async def roll_window(self, tx: Transaction, token: str, ended: int, start: int, end: int) -> bool:
-        """Begin a new budget window, if nobody has since `ended` was read: the reset happens exactly once."""
-        changed = await tx.execute(
-            "UPDATE keys SET spend = 0, budget_window_start = ?, budget_reset_at = ?, revision = revision + 1"
-            " WHERE token = ? AND budget_reset_at = ?",
-            (start, end, token, ended),
-        )
-        return changed > 0
-
-    async def add_spend(self, tx: Transaction, rows: Sequence[tuple[int, int, int, str]]) -> None:
-        """`(in this window, ever, last activity, token)` per key."""
-        if self._in_bulk:
-            await tx.execute(_ADD_SPEND_IN_BULK, by_column(rows, 4))
-            return
-        for part in parts(rows):
-            await tx.execute(_ADD_SPEND[len(part)], tuple(chain.from_iterable(part)))
-
-    async def reset_spend(self, tx: Transaction) -> None:
-        """Nothing spent in any budget window."""
-        await tx.execute("UPDATE keys SET spend = 0, revision = revision + 1 WHERE spend <> 0")
-
     async def most_recent(self, limit: int) -> list[str]:
         """Tokens of the keys that were used last."""
         rows = await self.database.fetch_all(
@@ -231,14 +189,6 @@ class KeyStore:
             (limit,),
         )
         return [str(row["token"]) for row in rows]
-
-    async def windows_since(self, start: int) -> dict[str, int]:
-        """When their present budget window began, of the keys for which that was lately."""
-        rows = await self.database.fetch_all(
-            "SELECT token, budget_window_start FROM keys WHERE budget_window_start >= ? AND budget_reset_at IS NOT NULL",
-            (start,),
-        )
-        return {str(row["token"]): int(row["budget_window_start"] or 0) for row in rows}
 
     async def ended_windows(self, now: int, limit: int) -> list[str]:
         """Tokens of keys whose budget window is over."""

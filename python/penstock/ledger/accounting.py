@@ -80,7 +80,7 @@ class Accounting:
         )
         if redis is not None and is_shared:
             self.leader.add(Job("tidy", _HOURLY_S, Tidy(redis, database).work))
-        self._working: asyncio.Task[None] | None = None
+        self._working: background.Kept | None = None
 
     def attach(self, *charges: Charge) -> None:
         """Name domains that spending concerns."""
@@ -125,7 +125,14 @@ class Accounting:
                 tell(applied.fresh)
             total += batch.count
         if left:
-            self._queue.forget_recovered()
+            try:
+                self._queue.forget_recovered()
+            except OSError as error:
+                # They are in the ledger, where the next start finds them again.
+                logger.critical(
+                    "what a former run left behind cannot be removed",
+                    extra={"event": "usage.recovery", "reason": str(error)},
+                )
         if total:
             logger.warning(
                 "records that a former run left behind are in the ledger now",
@@ -140,7 +147,15 @@ class Accounting:
         self.usage.start()
         self.leader.start()
         if self._coworker is not None:
-            self._working = background.start(self._coworker.run(), "coworker")
+            self._working = background.Kept(self._coworker.run, "coworker")
+
+    def trouble(self) -> str | None:
+        """Why calls could not be accounted for; None: they can."""
+        return (
+            self.usage.trouble()
+            or self.leader.trouble()
+            or (self._working.trouble() if self._working is not None else None)
+        )
 
     async def flush(self, waiting: Callable[[], int]) -> None:
         """Write out what the data plane has settled, waiting a while for a database that does not answer.
@@ -164,6 +179,6 @@ class Accounting:
         await self.leader.stop()
         if self._coworker is not None and self._working is not None:
             self._coworker.stop()
-            await to_the_end(asyncio.gather(self._working, return_exceptions=True))
+            await to_the_end(self._working.finish())
             self._working = None
         await self.usage.stop()

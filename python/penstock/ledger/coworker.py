@@ -13,10 +13,12 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
 from penstock.engine.call_log import tell
+from penstock.engine.events import UsageRecord
 from penstock.ledger import wire
 from penstock.ledger.apply import Applied, Ledger
 from penstock.ledger.records import Batch
@@ -36,10 +38,15 @@ _TRIES = 5
 _FIRST_PAUSE_S = 0.05
 _BACKOFFS_S = (0.25, 0.5, 1.0, 2.0, 5.0)
 
+_GROUP_IS_GONE = ("NOGROUP", "UNBLOCKED")
+"""What Redis says when it was flushed or is no master any more, to who asks and to who is waiting for an answer. Gateways
+bring again what was lost."""
+
 Entry = tuple[bytes, Mapping[bytes, bytes]]
 """Id and fields."""
 AfterCommit = Callable[[Applied], Awaitable[None]]
-"""Told of what was committed, before the gateways are; must be harmless to repeat."""
+"""Told of everything whose charge is committed, before the gateways are; must be harmless to repeat. On a repetition, too, the
+records are all there, though none of them was new: what failed the first time must be told after all."""
 
 
 class _Parsed(msgspec.Struct):
@@ -67,12 +74,15 @@ class Coworker:
 
     async def run(self) -> None:
         """Work until :meth:`stop`; what fails outside is waited for."""
+        from redis.exceptions import ResponseError
+
         failures = 0
         while not self._stopping.is_set():
             try:
                 await self.step()
                 failures = 0
-            except (SharedUnavailable, DatabaseUnavailable) as error:
+            except (SharedUnavailable, DatabaseUnavailable, ResponseError) as error:
+                # An answer that makes no sense is outside too: somebody else's value under the stream's name.
                 pause = _BACKOFFS_S[min(failures, len(_BACKOFFS_S) - 1)]
                 failures += 1
                 self._has_group = False
@@ -102,6 +112,17 @@ class Coworker:
             SharedUnavailable: Redis cannot be asked.
             DatabaseUnavailable: the entries stay this coworker's, and are claimed later.
         """
+        from redis.exceptions import ResponseError
+
+        try:
+            return await self._take(block=block)
+        except ResponseError as error:
+            if not str(error).startswith(_GROUP_IS_GONE):
+                raise
+            self._has_group = False
+            return 0
+
+    async def _take(self, *, block: bool) -> int:
         await self._ensure_group()
         entries: list[Entry] = []
         if time.monotonic() - self._claimed_at >= _CLAIM_INTERVAL_S:
@@ -129,36 +150,19 @@ class Coworker:
         self._has_group = True
 
     async def _read(self, *, block: bool) -> list[Entry]:
-        from redis.exceptions import ResponseError
-
         read = self._redis.client.xreadgroup(
             wire.GROUP, self.name, {wire.STREAM: ">"}, count=_ENTRIES, block=_BLOCK_MS if block else None
         )
-        try:
-            found = await self._redis.run(read, STREAM_DEADLINE_S)
-        except ResponseError as error:
-            if not str(error).startswith("NOGROUP"):
-                raise
-            # Redis was flushed; gateways bring again what was lost.
-            self._has_group = False
-            return []
+        found = await self._redis.run(read, STREAM_DEADLINE_S)
         return list(found[0][1]) if found else []
 
     async def _claim(self) -> tuple[list[Entry], list[Entry]]:
         """Entries of coworkers that have gone; apart from them those that several may have died of."""
-        from redis.exceptions import ResponseError
-
         client = self._redis.client
         claim = client.xautoclaim(
             wire.STREAM, wire.GROUP, self.name, min_idle_time=_CLAIM_IDLE_MS, start_id="0-0", count=_ENTRIES
         )
-        try:
-            found = await self._redis.run(claim, STREAM_DEADLINE_S)
-        except ResponseError as error:
-            if not str(error).startswith("NOGROUP"):
-                raise
-            self._has_group = False
-            return [], []
+        found = await self._redis.run(claim, STREAM_DEADLINE_S)
         entries: list[Entry] = [(id, fields) for id, fields in found[1] if fields]
         if not entries:
             return [], []
@@ -224,14 +228,12 @@ class Coworker:
         """What follows a commit; a coworker that does not come so far repeats it all, to the same effect."""
         self.applied += len(applied.fresh)
         tell(applied.fresh)
-        for after in self._after:
-            await after(applied)
+        if self._after:
+            told = Applied(_readable(parsed), applied.watermarks)
+            for after in self._after:
+                await after(told)
         if applied.watermarks:
-            pipeline = self._redis.client.pipeline(transaction=False)
-            pipeline.hset(wire.PROGRESS, mapping=applied.watermarks)
-            await self._redis.run(pipeline.execute(), STREAM_DEADLINE_S)
-            for incarnation in applied.watermarks:
-                await self._redis.run(self._redis.client.publish(wire.APPLIED, incarnation), STREAM_DEADLINE_S)
+            await wire.tell_progress(self._redis, applied.watermarks)
         await self._forget([one.id for one in parsed])
 
     async def _forget(self, ids: list[bytes]) -> None:
@@ -242,6 +244,8 @@ class Coworker:
 
     async def _leave(self) -> None:
         """Take this consumer out of the group, if nothing waits for it."""
+        from redis.exceptions import ResponseError
+
         try:
             waiting = await self._redis.run(
                 self._redis.client.xpending_range(
@@ -252,7 +256,7 @@ class Coworker:
             if not waiting:
                 leave = self._redis.client.xgroup_delconsumer(wire.STREAM, wire.GROUP, self.name)
                 await self._redis.run(leave, STREAM_DEADLINE_S)
-        except SharedUnavailable as error:
+        except (SharedUnavailable, ResponseError) as error:
             logger.info("the coworker leaves no word", extra={"event": "coworker.left", "reason": str(error)})
 
     async def _rest(self, seconds: float) -> None:
@@ -261,3 +265,16 @@ class Coworker:
                 await self._stopping.wait()
         except TimeoutError:
             return
+
+
+def _readable(parsed: list[_Parsed]) -> list[UsageRecord]:
+    """The records of the entries, but for those that are none and were put aside."""
+    found: list[UsageRecord] = []
+    for one in parsed:
+        try:
+            found += one.batch.records()
+        except ValueError:
+            for single in one.batch.singly():
+                with suppress(ValueError):
+                    found += single.records()
+    return found

@@ -45,8 +45,7 @@ class UsageWriter:
         self.ledger = ledger
         self._health = health
         self._lock = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
-        self._has_ended = False
+        self._task: background.Kept | None = None
         self._uncharged: set[str] = set()
         """Tokens whose records were postponed; what another run of the process left is charged at start."""
         self._postponed = 1
@@ -67,18 +66,12 @@ class UsageWriter:
 
     def start(self) -> None:
         """Begin writing in the background."""
-        self._task = background.start(self._run(), self.name)
+        self._task = background.Kept(self._run, self.name, tolerated=0)
 
     def trouble(self) -> str | None:
-        """Why calls could not be accounted for; None: they can. A task that has ended is begun again.
-
-        It still counts as trouble then, until it has written: a defect that ends it every time must not look well.
-        """
-        if self._task is not None and self._task.done() and not self._task.cancelled():
-            self._has_ended = True
-            self.start()
-        if self._has_ended:
-            return "the usage writer has ended"
+        """Why calls could not be accounted for; None: they can. A writer that has ended is trouble until it has written."""
+        if self._task is not None and (ended := self._task.trouble()) is not None:
+            return ended
         if (failing_s := self._health.failing_s()) > STORE_PATIENCE_S:
             return f"the database has been failing for {failing_s:.0f} s"
         return None
@@ -86,8 +79,7 @@ class UsageWriter:
     async def stop(self) -> None:
         """Stop the background task; what is queued is left to :meth:`flush`."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await self._task.stop()
             self._task = None
 
     async def flush(self) -> int:
@@ -186,7 +178,8 @@ class UsageWriter:
                 # A cancelled transaction would be repeated, so shutdown lets the batch finish.
                 written = await asyncio.shield(self._work())
                 backoff = 0.0
-                self._has_ended = False
+                if self._task is not None:
+                    self._task.worked()
             except DatabaseUnavailable as error:
                 backoff = min(_LONGEST_BACKOFF_S, backoff * 2 or _FIRST_BACKOFF_S)
                 logger.warning(

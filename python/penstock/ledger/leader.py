@@ -178,7 +178,7 @@ class Leader:
         self._lease = lease
         self._database = database
         self._jobs = list(jobs)
-        self._task: asyncio.Task[None] | None = None
+        self._task: background.Kept | None = None
         self._fence: Fence | None = None
         self._held_until = 0.0
         self._renew_at = 0.0
@@ -194,14 +194,17 @@ class Leader:
 
     def start(self) -> None:
         """Begin in the background."""
-        self._task = background.start(self._run(), "leader")
+        self._task = background.Kept(self._run, "leader")
+
+    def trouble(self) -> str | None:
+        """That its task ends again and again."""
+        return None if self._task is None else self._task.trouble()
 
     async def stop(self) -> None:
         """Give the lease back."""
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
         self._task = None
         if self.is_leading:
             try:

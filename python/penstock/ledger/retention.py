@@ -14,6 +14,8 @@ from penstock.ledger.leader import Fence
 from penstock.persistence import Database, Transaction
 
 _MONTHS_AHEAD = 3
+_BRIEFLY = "SET LOCAL lock_timeout = '300ms'"
+"""For locks of a whole table: who writes waits behind who waits for one, so it is rather had another time than waited for."""
 _SLICE = 1_000
 _SLICES = 50
 """In one go; the rest follows the next time."""
@@ -50,7 +52,7 @@ class Retention:
                 return
             # Rows that came before their month was there are in the default partition, and keep the month from it. Nobody
             # may add to them between the statements that move them: those would be deleted without having been copied.
-            await tx.execute("SET LOCAL lock_timeout = '2s'")
+            await tx.execute(_BRIEFLY)
             await tx.execute("LOCK TABLE usage, usage_default IN ACCESS EXCLUSIVE MODE")
             await tx.execute(f"CREATE TABLE {name} (LIKE usage INCLUDING DEFAULTS)")
             await tx.execute(
@@ -101,8 +103,7 @@ class Retention:
 
             async def work(tx: Transaction, name: str = name) -> None:
                 await fence.check(tx)
-                # Who writes waits for the lock, and everybody for who waits for it: rather another time than long.
-                await tx.execute("SET LOCAL lock_timeout = 2000")
+                await tx.execute(_BRIEFLY)
                 await tx.execute(f"DROP TABLE {name}")
 
             await self._database.run(work)

@@ -28,6 +28,15 @@ redis.call('XADD', KEYS[1], '*', 'i', ARGV[2], 'f', ARGV[3], 'l', ARGV[4], 'r', 
 return 1
 """
 
+_RAISE = """
+for i = 1, #ARGV, 2 do
+  if tonumber(ARGV[i + 1]) > tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or 0) then
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+  end
+end
+return 1
+"""
+
 
 async def add(redis: SharedRedis, batch: Batch, longest: int) -> bool:
     """Put a batch into the stream; False when the stream is as long as it may be.
@@ -37,6 +46,19 @@ async def add(redis: SharedRedis, batch: Batch, longest: int) -> bool:
     """
     arguments = (longest, batch.incarnation, batch.first, batch.last, batch.rows)
     return bool(await redis.run(redis.client.eval(_ADD, 1, STREAM, *arguments), STREAM_DEADLINE_S / 5))
+
+
+async def tell_progress(redis: SharedRedis, watermarks: Mapping[str, int]) -> None:
+    """Say up to which ordinals the records of incarnations are in the ledger, and wake who waits for it. A coworker that is
+    slower to say so takes nothing back of what another has said.
+
+    Raises:
+        SharedUnavailable: Redis cannot be asked.
+    """
+    arguments = [value for mark in watermarks.items() for value in mark]
+    await redis.run(redis.client.eval(_RAISE, 1, PROGRESS, *arguments), STREAM_DEADLINE_S)
+    for incarnation in watermarks:
+        await redis.run(redis.client.publish(APPLIED, incarnation), STREAM_DEADLINE_S)
 
 
 async def progress_of(redis: SharedRedis, incarnation: str) -> int:

@@ -3,6 +3,7 @@
 DatabaseUnavailable            as the stores know it
 +-- ConnectionLost             nothing can be asked on this connection any more
 +-- ReadOnlyNode               the server is a standby, or became one: its connections are of no use
++-- LockNotFree                a lock was not to be had in the time that the work is worth
 +-- TryAgain                   rolled back for the sake of another transaction
     +-- SchemaChanged          a statement was prepared for columns that are others by now
 Conflict                       a uniqueness rule, or another constraint
@@ -18,8 +19,9 @@ from penstock.persistence.database import Conflict, DatabaseUnavailable, ValueRe
 READ_ONLY = "25006"
 TOO_MANY_CONNECTIONS = "53300"
 _NUL_IN_TEXT = "22021"
-_TRY_AGAIN = frozenset({"40001", "40P01", "55P03"})
-"""Serialization failure, deadlock, a lock that was not free in time."""
+_TRY_AGAIN = frozenset({"40001", "40P01"})
+"""Serialization failure, deadlock."""
+_LOCK_NOT_FREE = "55P03"
 _REFUSED_CLASSES = frozenset({"22", "54"})
 """Data exceptions; limits of the program, such as a text that is too long for an index."""
 _LOST_CLASSES = frozenset({"08", "57"})
@@ -37,6 +39,10 @@ class ReadOnlyNode(DatabaseUnavailable):
 
 class TryAgain(DatabaseUnavailable):
     """Nothing was done; the same work may succeed at once."""
+
+
+class LockNotFree(DatabaseUnavailable):
+    """Within `lock_timeout`: who sets that must not hold up others, as asking again at once would."""
 
 
 class SchemaChanged(TryAgain):
@@ -79,6 +85,8 @@ def _by_state(error: asyncpg.PostgresError) -> Exception:
         return SchemaChanged(text)
     if state in _TRY_AGAIN:
         return TryAgain(text)
+    if state == _LOCK_NOT_FREE:
+        return LockNotFree(text)
     if state == _NUL_IN_TEXT:
         return NulInText(text)
     if state[:2] == "23":

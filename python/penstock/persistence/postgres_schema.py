@@ -17,7 +17,7 @@ import msgspec
 from penstock.config.database import PostgresAddress
 from penstock.persistence.database import DatabaseUnavailable, Row
 from penstock.persistence.migrations import Applied, Migration, MigrationError, available, pending
-from penstock.persistence.postgres_errors import ConnectionLost, ReadOnlyNode, TryAgain
+from penstock.persistence.postgres_errors import ConnectionLost, LockNotFree, ReadOnlyNode, TryAgain
 from penstock.persistence.postgres_pool import Connection, PoolSettings, connect
 
 MIGRATION_LOCK: Final = int.from_bytes(b"penstock", "big")
@@ -114,7 +114,7 @@ async def _apply(connection: Connection, step: Migration, *, is_nested: bool) ->
             await connection.command(step.sql)
             await connection.execute(record, values)
             await connection.command(commit)
-        except TryAgain as error:
+        except (TryAgain, LockNotFree) as error:
             await connection.command(undo)
             if attempt + 1 == _TABLE_ATTEMPTS:
                 raise DatabaseUnavailable(f"{step.name}: {error}: try again when it is less busy") from error

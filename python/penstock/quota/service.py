@@ -84,8 +84,8 @@ class QuotaService:
         """Enter the register of gateways if Redis is there; without it begin with this replica's share."""
         await self._beats.first()
         self._tasks = [
-            background.start(self._pump(), "quota.pump"),
-            background.start(self._beats.run(self._wake, self._tidy), "quota.beats"),
+            background.Kept(self._pump, "quota.pump").task,
+            background.Kept(lambda: self._beats.run(self._wake, self._tidy), "quota.beats").task,
         ]
 
     async def stop(self) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from penstock import payers
 from penstock.durations import parse_duration
 from penstock.engine.events import UsageRecord
+from penstock.payers import Addition
 from penstock.scopes import names
 from penstock.scopes.models import Scope
-from penstock.scopes.store import Addition
 
 Shares = dict[str, list[UsageRecord]]
 """Records by the name of a scope that they concern, if it exists."""
@@ -39,20 +40,8 @@ def concerned(scope: Scope, by_name: Shares) -> list[UsageRecord]:
 
 def addition(scope: Scope, records: list[UsageRecord], now: int) -> Addition:
     """What the records add to a scope, in the budget window that holds now."""
-    start, ended = scope.budget_window_start or 0, scope.budget_reset_at
-    sum_ = Addition(scope.name, start)
-    if ended is not None and ended <= now and scope.budget_duration:
-        sum_.ended = ended
-        sum_.next_window = parse_duration(scope.budget_duration, "budget_duration").window_after(ended, now)
-        start = sum_.next_window[0]
-    for record in records:
-        sum_.ever += record.cost
-        sum_.last = max(sum_.last, record.started_at)
-        if record.started_at >= start:
-            sum_.window += record.cost
-            if ended is not None and record.started_at >= ended:
-                sum_.late += record.cost
-    if sum_.next_window is not None:
-        # Whoever was faster with the reset has begun the same window.
-        sum_.late = sum_.window
-    return sum_
+    start, end = scope.budget_window_start, scope.budget_reset_at
+    following = None
+    if end is not None and end <= now and scope.budget_duration:
+        following = parse_duration(scope.budget_duration, "budget_duration").window_after(end, now)
+    return payers.addition(scope.name, (start, end), following, records)

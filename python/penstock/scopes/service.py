@@ -22,6 +22,7 @@ from penstock.engine.events import UsageRecord
 from penstock.engine.snapshot import ScopeRecord
 from penstock.errors import bad_request
 from penstock.keys.service import now_ms
+from penstock.payers import Charged, Follower
 from penstock.persistence import Transaction
 from penstock.scopes import charging, names
 from penstock.scopes.models import ModelLimit, ReadScope, Scope
@@ -32,9 +33,6 @@ _ACTOR = "scopes"
 _NAMED = ("customer:", "tag:")
 """Scopes that requests name."""
 _SWEEP_BATCH = 500
-_FOLLOW_BATCH = 5_000
-_OVERLAP_MS = 10_000
-"""Clocks of processes differ and transactions take a while: so far back is looked again."""
 
 
 @runtime_checkable
@@ -113,7 +111,7 @@ class ScopeService:
         self.defaults = Defaults()
         self._held: dict[str, _Held] = {}
         """What the data plane has."""
-        self._followed = now_ms()
+        self._follower = Follower(store.payers, self._pass_on)
 
     def attach(self, relist: Relist) -> None:
         """Name who knows the keys under a scope."""
@@ -282,18 +280,13 @@ class ScopeService:
 
     async def follow(self) -> None:
         """Pass on what was charged, and the budget windows that began, in scopes that the data plane has, whoever did it."""
-        now, place = now_ms(), (self._followed - _OVERLAP_MS, "")
-        while True:
-            charged = await self._store.charged_after(place, _FOLLOW_BATCH)
-            stale = [one.name for one in charged if (held := self._held.get(one.name)) and held.revision < one.revision]
-            if stale:
-                async with self._telling:
-                    await self._put_present(stale)
-            if len(charged) < _FOLLOW_BATCH:
-                break
-            place = (charged[-1].charged_at, charged[-1].name)
-        # Last: what could not be read because the database was away is looked for again.
-        self._followed = now
+        await self._follower.follow()
+
+    async def _pass_on(self, charged: Sequence[Charged]) -> None:
+        stale = [one.name for one in charged if (held := self._held.get(one.name)) and held.revision < one.revision]
+        if stale:
+            async with self._telling:
+                await self._put_present(stale)
 
     async def answer(self, name: str, resolve: Callable[[bytes], None]) -> None:
         """Tell the data plane about a customer or a tag that a request names."""
@@ -336,7 +329,7 @@ class ScopeService:
             start = one.next_window[0] if one.next_window is not None else one.window_start
             spend = one.window if one.next_window is not None else scope.spend + one.window
             await self._alerts.note(tx, scope, start, spend, now)
-        await self._store.add(tx, additions, now)
+        await self._store.payers.add(tx, additions)
 
     async def sweep_windows(self) -> int:
         """Begin the next window of every scope whose budget window is over; returns how many.
@@ -349,7 +342,7 @@ class ScopeService:
 
     async def reset_spend(self, tx: Transaction) -> None:
         """Set every scope's spend in its budget window to nothing; what it spent ever stays."""
-        await self._store.reset_spend(tx, now_ms())
+        await self._store.payers.reset(tx)
 
     async def tell_reset(self) -> None:
         """Give the data plane the new figures."""
@@ -413,7 +406,7 @@ class ScopeService:
                         continue
                     duration = parse_duration(scope.budget_duration, "budget_duration")
                     window = duration.window_after(scope.budget_reset_at, now)
-                    await self._store.roll(tx, scope.name, scope.budget_reset_at, window, now)
+                    await self._store.payers.roll(tx, scope.name, scope.budget_reset_at, window)
             fresh = {scope.name: scope for scope in await self._store.among(self._store.database, over)}
             scopes = [fresh.get(scope.name, scope) for scope in scopes]
         return [self._with_defaults(scope) for scope in scopes]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
+from penstock.payers import Payers
 from penstock.persistence import Database, Row, Transaction
 from penstock.scopes.models import LIMITS, ModelLimit, ReadScope, Scope
 from penstock.tables import Table, marks, padded
@@ -29,40 +30,13 @@ class SharedBudget(msgspec.Struct, frozen=True):
     model_limits: dict[str, ModelLimit]
 
 
-class Charged(msgspec.Struct, frozen=True):
-    """A scope that somebody added to."""
-
-    name: str
-    revision: int
-    charged_at: int
-    """Unix milliseconds."""
-
-
-class Addition(msgspec.Struct):
-    """What a batch of usage records adds to a scope."""
-
-    name: str
-    window_start: int
-    """As it was read."""
-    ended: int | None = None
-    """The end of the window that was read, when it is over."""
-    next_window: tuple[int, int] | None = None
-    """Set with `ended`: beginning and end of the window that follows."""
-    window: int = 0
-    """Spent since `window_start`, or since the beginning of the next window."""
-    late: int = 0
-    """The part of it that counts when somebody else has begun the next window meanwhile."""
-    ever: int = 0
-    last: int = 0
-    """When the latest call began."""
-
-
 class ScopeStore:
     """Queries; the service decides. What is read has a budget's limits where the scope has none of its own."""
 
     def __init__(self, database: Database, incarnation: str = "") -> None:
         """`incarnation`: of the data plane that is told how far its records are charged."""
         self.database = database
+        self.payers = Payers(database, "scopes")
         self._incarnation = incarnation
         self._rows = Table("scopes", Scope, ["name"])
 
@@ -146,42 +120,6 @@ class ScopeStore:
         duration = row["budget_duration"]
         return SharedBudget(None if duration is None else str(duration), _model_limits.decode(str(row["model_limits"])))
 
-    async def roll(self, tx: Transaction, name: str, ended: int, window: tuple[int, int], now: int) -> bool:
-        """Begin a new budget window, if nobody has since `ended` was read: the reset happens exactly once."""
-        changed = await tx.execute(
-            "UPDATE scopes SET spend = 0, budget_window_start = ?, budget_reset_at = ?, charged_at = ?,"
-            " revision = revision + 1 WHERE name = ? AND budget_reset_at = ?",
-            (*window, now, name, ended),
-        )
-        return changed > 0
-
-    async def add(self, tx: Transaction, additions: Sequence[Addition], now: int) -> None:
-        """Add to the spend of scopes, in the order of their names, so that two who do this wait and never deadlock."""
-        ordered = sorted(additions, key=lambda one: one.name)
-        # A row of a window that is over is locked by its reset first, so the order holds only one after the other.
-        groups = [ordered] if all(one.next_window is None for one in ordered) else [[one] for one in ordered]
-        for group in groups:
-            first = group[0] if group else None
-            if first is None:
-                continue
-            if first.next_window is not None and await self.roll(
-                tx, first.name, first.ended or 0, first.next_window, now
-            ):
-                first.window_start = first.next_window[0]
-            await tx.execute_many(
-                "UPDATE scopes SET spend = spend +"
-                " CASE WHEN COALESCE(budget_window_start, 0) = ? THEN CAST(? AS BIGINT) ELSE CAST(? AS BIGINT) END,"
-                " total_spend = total_spend + ?, last_active_at = ?, charged_at = ?, revision = revision + 1"
-                " WHERE name = ?",
-                [(one.window_start, one.window, one.late, one.ever, one.last, now, one.name) for one in group],
-            )
-
-    async def reset_spend(self, tx: Transaction, now: int) -> None:
-        """Set every scope's spend in its budget window to nothing."""
-        await tx.execute(
-            "UPDATE scopes SET spend = 0, charged_at = ?, revision = revision + 1 WHERE spend <> 0", (now,)
-        )
-
     async def ended_windows(self, now: int, limit: int) -> list[ReadScope]:
         """Scopes whose budget window is over."""
         rows = await self.database.fetch_all(
@@ -189,15 +127,6 @@ class ScopeStore:
             (self._incarnation, now, limit),
         )
         return [self._effective(row) for row in rows]
-
-    async def charged_after(self, place: tuple[int, str], limit: int) -> list[Charged]:
-        """Scopes that somebody added to, in the order of when and of their names, after a place in it."""
-        rows = await self.database.fetch_all(
-            "SELECT name, revision, charged_at FROM scopes WHERE charged_at > 0 AND (charged_at, name) > (?, ?)"
-            " ORDER BY charged_at, name LIMIT ?",
-            (*place, limit),
-        )
-        return [Charged(str(row["name"]), int(row["revision"] or 0), int(row["charged_at"] or 0)) for row in rows]
 
     def _effective(self, row: Row) -> ReadScope:
         columns = msgspec.structs.asdict(self._rows.decode(row))

@@ -14,8 +14,8 @@ from penstock.access import Access, caller_of
 from penstock.engine.current import CurrentRuntime
 from penstock.engine.runtime import Runtime
 from penstock.errors import bad_request
+from penstock.keys.models import KeyFilter
 from penstock.keys.routes import shown
-from penstock.keys.store import KeyFilter
 from penstock.money import dollars
 from penstock.spend.models import Days, Sums, days
 from penstock.spend.reports import ALL, GroupBy, date_of

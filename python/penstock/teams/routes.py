@@ -14,8 +14,8 @@ from penstock.durations import iso
 from penstock.engine.current import CurrentRuntime
 from penstock.engine.runtime import Runtime
 from penstock.errors import ApiError, bad_request
+from penstock.keys.models import KeyFilter
 from penstock.keys.routes import shown as shown_key
-from penstock.keys.store import KeyFilter
 from penstock.money import dollars_or_none
 from penstock.scopes import names
 from penstock.scopes.shown import budget_table, limits, stamps

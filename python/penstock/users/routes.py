@@ -13,9 +13,8 @@ from penstock.access import Access, Role, caller_of
 from penstock.engine.current import CurrentRuntime
 from penstock.engine.runtime import Runtime
 from penstock.errors import ApiError, bad_request
-from penstock.keys.models import GenerateKeyRequest
+from penstock.keys.models import GenerateKeyRequest, KeyFilter
 from penstock.keys.routes import shown as shown_key
-from penstock.keys.store import KeyFilter
 from penstock.scopes import names
 from penstock.scopes.shown import limits, stamps
 from penstock.users.models import ROLES, DeleteUserRequest, NewUserRequest, UpdateUserRequest, User

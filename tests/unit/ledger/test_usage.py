@@ -274,3 +274,19 @@ async def test_who_is_cancelled_leaves_no_record_to_be_counted_twice(
         assert sum(charged) == 100
     finally:
         await database.close()
+
+
+async def test_a_journal_that_cannot_be_removed_does_not_hinder_the_start(
+    fake_app: FakeApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = (await fake_app.new_key())["token"]
+    fake_app.engine.recovered = [{"incarnation": "former", "row": list(record(1, token, cost=70).values())}]
+
+    def refuse() -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(fake_app.engine, "forget_recovered", refuse)
+    for _ in range(2):
+        await fake_app.runtime.accounting.replay()
+    assert "cannot be removed" in caplog.text
+    assert (await fake_app.runtime.keys.find(token)).spend == 70

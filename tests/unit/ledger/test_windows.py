@@ -6,20 +6,21 @@ from tests.conftest import FakeApp
 from tests.unit.ledger.test_usage import NOW, record
 
 
-async def test_a_window_that_another_process_began_reaches_the_data_plane_once(fake_app: FakeApp) -> None:
+async def test_a_window_that_another_process_began_reaches_the_data_plane(fake_app: FakeApp) -> None:
     key = await fake_app.new_key(max_budget=1, budget_duration="1h")
     token, keys = key["token"], fake_app.runtime.keys
     fake_app.engine.usage = [record(1, token, cost=500)]
     await fake_app.runtime.usage.flush()
-    await keys.follow_windows()
+    await keys.follow()
     revision = "SELECT revision FROM keys WHERE token = ?"
     before = await fake_app.runtime.database.fetch_one(revision, (token,))
+    end = await _end(fake_app, token)
     async with fake_app.runtime.database.transaction() as tx:
-        assert await keys._store.roll_window(tx, token, await _end(fake_app, token), NOW + 5, NOW + 3_600_005)
-    assert await keys.follow_windows() == 1
+        assert await keys._store.payers.roll(tx, token, end, (NOW + 5, NOW + 3_600_005))
+        assert not await keys._store.payers.roll(tx, token, end, (NOW + 5, NOW + 3_600_005))
+    await keys.follow()
     told = fake_app.engine.keys[token]
     assert (told["spend"], told["budget_reset_at"]) == (0, NOW + 3_600_005)
-    assert await keys.follow_windows() == 0
     after = await fake_app.runtime.database.fetch_one(revision, (token,))
     assert after["revision"] == before["revision"] + 1
 

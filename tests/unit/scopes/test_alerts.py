@@ -106,3 +106,33 @@ async def test_without_a_webhook_nothing_waits(rig: Rig, hook: Hook) -> None:
 def test_a_webhook_that_is_not_there_is_a_failure_and_no_crash() -> None:
     with pytest.raises(Undelivered):
         post("http://127.0.0.1:9/", b"{}", 1)
+
+
+async def test_a_process_that_does_not_know_the_webhook_leaves_alerts_to_the_gateways(rig: Rig, hook: Hook) -> None:
+    await rig.put("team:t", max_budget=10)
+    rig.alerts.decides = False
+    await rig.charge(record(10, team_id="t"))
+    rig.alerts.decides, rig.alerts.url = True, hook.url
+    assert await rig.alerts.deliver_due() == 1
+    assert len(hook.bodies) == 1
+
+    await rig.put("team:other", max_budget=10)
+    rig.alerts.decides, rig.alerts.url = False, None
+    await rig.charge(record(10, team_id="other"))
+    assert await rig.alerts.deliver_due() == 0, "a gateway without a webhook has nobody to send it to"
+    rig.alerts.url = hook.url
+    assert await rig.alerts.deliver_due() == 0
+
+
+@pytest.mark.parametrize("url", ["http://exämple/hook", "http:///x y", "nonsense"])
+def test_an_odd_address_is_not_delivered_to_and_no_defect(url: str) -> None:
+    with pytest.raises(Undelivered):
+        post(url, b"{}", 1)
+
+
+def test_the_environment_s_proxies_are_not_used(hook: Hook) -> None:
+    from penstock.alerts import webhook
+
+    assert not [handler for handler in vars(webhook._opener)["handlers"] if type(handler).__name__ == "ProxyHandler"]
+    post(hook.url, b"{}", 5)
+    assert hook.bodies == [{}]

@@ -103,7 +103,7 @@ async def test_two_that_read_the_same_window_charge_the_next_one_rightly(rig: Ri
     for _ in range(2):
         # Both have read the row before either wrote, as two transactions of PostgreSQL may.
         async with rig.database.transaction() as tx:
-            await rig.scopes._store.add(tx, [charging.addition(before, late, clock[-1])], clock[-1])
+            await rig.scopes._store.payers.add(tx, [charging.addition(before, late, clock[-1])])
     assert await rig.spent("team:t") == (4, 16)
 
 

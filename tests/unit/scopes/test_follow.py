@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from penstock import payers
 from penstock.keys.service import now_ms
+from penstock.payers import Charged
 from penstock.persistence import DatabaseUnavailable
-from penstock.scopes import service
-from penstock.scopes.store import Charged
 from tests.unit.scopes.rig import Rig
 
 
@@ -22,14 +22,14 @@ async def test_what_was_charged_while_the_database_was_away_is_followed(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await rig.put("team:t", max_budget=10)
-    rig.scopes._followed = now_ms() - 60_000
-    await _charged_elsewhere(rig, 30_000)
+    rig.scopes._follower._followed = now_ms() - 160_000
+    await _charged_elsewhere(rig, 130_000)
     with monkeypatch.context() as away:
 
         async def fail(place: tuple[int, str], limit: int) -> list[Charged]:
             raise DatabaseUnavailable("away")
 
-        away.setattr(rig.scopes._store, "charged_after", fail)
+        away.setattr(rig.scopes._store.payers, "charged_after", fail)
         with pytest.raises(DatabaseUnavailable):
             await rig.scopes.follow()
     assert rig.told["team:t"]["spend"] == 0
@@ -38,7 +38,7 @@ async def test_what_was_charged_while_the_database_was_away_is_followed(
 
 
 async def test_more_than_one_page_is_followed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "_FOLLOW_BATCH", 2)
+    monkeypatch.setattr(payers, "FOLLOW_BATCH", 2)
     for number in range(5):
         await rig.put(f"team:{number}", max_budget=10)
     await _charged_elsewhere(rig, 0)

@@ -1,0 +1,73 @@
+"""Replicas over one database know what the others charge to a key."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+import pytest
+
+from tests.integration.managed import ASKED, Managed, cost_of_priced, nanos, until
+
+COST = cost_of_priced(ASKED, 4)
+CALLS = 40
+WITHIN_S = 2
+_CALL_MS = 300
+_SPENDING_CALL_MS = 60
+
+
+@pytest.fixture
+def replicas(start_managed: Callable[..., Managed], database_url: str) -> tuple[Managed, Managed]:
+    """Two gateways with the same secrets, without Redis."""
+    environment = {
+        "DATABASE_URL": database_url,
+        "PENSTOCK_PEPPER": secrets.token_hex(32),
+        "PENSTOCK_SECRET_KEY": secrets.token_hex(32),
+    }
+    return start_managed(environment=environment), start_managed(environment=environment)
+
+
+def _is_refused(replica: Managed, key: str) -> bool:
+    """Asked with a call that takes a while, so that asking is not what spends the budget."""
+    answer = replica.chat(key, sim={"ttft": _CALL_MS})
+    assert answer.status_code in (200, 422), answer.text
+    return answer.status_code == 422
+
+
+def _spend_all(replica: Managed, key: str) -> int:
+    """Call until the budget refuses; how many calls were admitted. For longer than the others take to hear of the key itself,
+    with which they are told once what it has spent."""
+    admitted = 0
+    while replica.chat(key, sim={"ttft": _SPENDING_CALL_MS}).status_code == 200:
+        admitted += 1
+        assert admitted <= CALLS
+    return admitted
+
+
+def test_what_one_spends_the_other_knows_and_refuses(replicas: tuple[Managed, Managed]) -> None:
+    one, other = replicas
+    key = one.key(max_budget=CALLS * COST / 1_000_000_000)
+    # Both know the key from before anything was spent.
+    assert [replica.chat(key).status_code for replica in replicas] == [200, 200]
+    admitted = 2 + _spend_all(one, key)
+    assert admitted > CALLS / 2
+
+    def refused() -> bool:
+        nonlocal admitted
+        is_refused = _is_refused(other, key)
+        admitted += not is_refused
+        return is_refused
+
+    until(refused, seconds=WITHIN_S, what="the refusal by the other replica")
+    assert admitted <= CALLS + WITHIN_S * 1_000 // _CALL_MS, "and not each of them the whole budget"
+    until(lambda: nanos(one.info(key)["spend"]) == admitted * COST, what="everything in the ledger")
+
+
+def test_a_spend_that_is_set_back_holds_at_the_other_replica(replicas: tuple[Managed, Managed]) -> None:
+    one, other = replicas
+    key = one.key(max_budget=CALLS * COST / 1_000_000_000)
+    assert other.chat(key).status_code == 200
+    _spend_all(one, key)
+    until(lambda: _is_refused(other, key), seconds=WITHIN_S, what="the refusal by the other replica")
+    assert one.post("/key/update", key=key, spend=0).status_code == 200
+    until(lambda: not _is_refused(other, key), seconds=WITHIN_S, what="the new figure at the other replica")

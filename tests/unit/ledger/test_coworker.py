@@ -1,0 +1,93 @@
+"""What a coworker does when Redis says odd things, and whom it tells of what."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from penstock.config.database import DatabaseSettings, target_of
+from penstock.config.redis import RedisSettings
+from penstock.config.secret import Secret
+from penstock.ledger import wire
+from penstock.ledger.accounting import make_ledger
+from penstock.ledger.apply import Applied, Ledger
+from penstock.ledger.coworker import Coworker
+from penstock.persistence import open_database
+from penstock.shared.redis import SharedRedis, SharedUnavailable, connect
+from tests.unit.ledger.test_apply import numbered
+
+_LONGEST = 100
+
+
+@pytest.fixture
+async def shared(redis_url: str) -> AsyncIterator[SharedRedis]:
+    """An empty Redis."""
+    connected = await connect(RedisSettings(url=Secret(redis_url)))
+    yield connected
+    await connected.close()
+
+
+@pytest.fixture
+async def ledger(database_url: str, tmp_path: Path) -> AsyncIterator[Ledger]:
+    """An empty ledger in PostgreSQL."""
+    database = await open_database(DatabaseSettings(target=target_of(database_url), pool_size=4))
+    yield make_ledger(database, tmp_path)
+    await database.close()
+
+
+async def test_somebody_else_s_value_does_not_end_the_coworker(
+    shared: SharedRedis, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    waits, done = asyncio.Event(), asyncio.Event()
+
+    async def after(applied: Applied) -> None:
+        done.set()
+
+    async def rest(seconds: float) -> None:
+        waits.set()
+        await asyncio.sleep(0.01)
+
+    await shared.client.set(wire.STREAM, "not a stream")
+    coworker = Coworker(shared, ledger, [after])
+    monkeypatch.setattr(coworker, "_rest", rest)
+    working = asyncio.create_task(coworker.run())
+    async with asyncio.timeout(10):
+        await waits.wait()
+        assert "WRONGTYPE" in "".join(str(vars(line).get("reason", "")) for line in caplog.records)
+        await shared.client.delete(wire.STREAM)
+        assert await wire.add(shared, numbered("a", 1, 5), _LONGEST)
+        await done.wait()
+        coworker.stop()
+        await shared.client.flushall()
+        await working
+    assert coworker.applied == 5
+
+
+async def test_who_could_not_be_told_is_told_everything_the_next_time(shared: SharedRedis, ledger: Ledger) -> None:
+    told: list[list[int]] = []
+    failures = [SharedUnavailable("away")]
+
+    async def after(applied: Applied) -> None:
+        told.append([record.seq for record in applied.fresh])
+        if failures:
+            raise failures.pop()
+
+    assert await wire.add(shared, numbered("a", 1, 3), _LONGEST)
+    first = Coworker(shared, ledger, [after])
+    with pytest.raises(SharedUnavailable):
+        await first.step(block=False)
+    # Another takes the entry over, which changes nothing in the ledger any more.
+    await shared.client.xgroup_destroy(wire.STREAM, wire.GROUP)
+    other = Coworker(shared, ledger, [after])
+    assert await other.drain() == 1
+    assert other.applied == 0
+    assert told == [[1, 2, 3], [1, 2, 3]]
+
+
+async def test_who_is_slower_takes_nothing_back(shared: SharedRedis) -> None:
+    await wire.tell_progress(shared, {"a": 200, "b": 7})
+    await wire.tell_progress(shared, {"a": 100, "b": 8})
+    assert [await wire.progress_of(shared, one) for one in "ab"] == [200, 8]
