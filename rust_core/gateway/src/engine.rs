@@ -403,7 +403,7 @@ fn ledger(options: &EngineOptions, threads: usize, clock: &Clock) -> Result<(Led
     let seq_base = if incarnation.is_empty() { clock.now().unix_ms * 1000 } else { 0 };
     let ledger = Ledger::new(threads, options.usage_queue_capacity, seq_base);
     let Some(root) = &options.journal_dir else { return Ok((ledger, Recovery::default())) };
-    if incarnation.len() != 16 || !incarnation.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if !crate::ledger::is_incarnation(incarnation) {
         return Err(format!("incarnation: {incarnation:?} is not 16 hexadecimal characters, which a journal needs"));
     }
     let failed = |e: std::io::Error| format!("journal_dir: {root}: {e}");
@@ -469,6 +469,7 @@ async fn serve(
     }
     tokio::task::spawn_local(busy::poll(Rc::clone(&core)));
     let mut sweep = tokio::time::interval(Duration::from_secs(10));
+    let mut rest = tokio::time::interval(Duration::from_secs(60));
     loop {
         tokio::select! {
             biased;
@@ -477,6 +478,10 @@ async fn serve(
                 tokio::task::spawn_local(async move { crate::listener::bridge::serve(&core, call).await });
             }
             _ = sweep.tick() => core.pool.sweep(),
+            _ = rest.tick(), if core.thread == 0 => {
+                let shared = Arc::clone(&core.shared);
+                drop(tokio::task::spawn_blocking(move || shared.keys.rest(shared.now_ns())));
+            }
             heard = stage.changed() => {
                 let now = if heard.is_ok() { *stage.borrow_and_update() } else { Stage::Ending };
                 core.stage.set(now);

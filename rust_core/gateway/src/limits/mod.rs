@@ -80,6 +80,12 @@ impl Counters {
         (spent, reserved, self.slots.in_flight())
     }
 
+    /// Gives back the memory of rates that nobody has used for a minute.
+    pub fn rest(&self, now_ns: u64) {
+        self.requests.rest(now_ns);
+        self.tokens.rest(now_ns);
+    }
+
     fn standing(&self, limits: &Limits, now: Now) -> Rates {
         Rates {
             requests: limits.requests.map(|rate| self.requests.state(rate, now.mono_ns)),
