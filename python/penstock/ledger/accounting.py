@@ -60,6 +60,8 @@ class Accounting:
         self._queue = queue
         holder, is_shared = holder_name(), database.dialect != "sqlite"
         lease: Lease = DatabaseLease(database, holder) if is_shared else SoleLease()
+        self.ended: set[str] = set()
+        """Incarnations that :meth:`replay` found to have ended without a word."""
         self._after: list[AfterCommit] = []
         self._coworker: Coworker | None = None
         if redis is not None and is_shared:
@@ -115,6 +117,7 @@ class Accounting:
             )
             left = []
         for batch in left:
+            self.ended.add(batch.incarnation)
             try:
                 applied = await self.ledger.commit([batch])
             except DatabaseUnavailable:
