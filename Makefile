@@ -37,7 +37,7 @@ NODE_STAMP := $(NODE_TESTS)/node_modules/.package-lock.json
 NODE_EXAMPLES := examples/node
 NODE_EXAMPLES_STAMP := $(NODE_EXAMPLES)/node_modules/.package-lock.json
 
-.PHONY: help setup run run-full test test-rust test-python test-guards guards-record bench bench-full bench-peers lint lint-python \
+.PHONY: help setup run run-full test test-rust test-python test-faults test-guards guards-record bench bench-full bench-peers lint lint-python \
 	lint-rust lint-deps format lock wheel clean tools
 
 help: ## show this list
@@ -99,6 +99,9 @@ test-python: setup ## pytest: unit, integration (with the Node SDK), conformance
 	@if command -v npm >/dev/null; then $(MAKE) $(NODE_STAMP) $(NODE_EXAMPLES_STAMP); \
 		else echo "SKIPPED: Node SDK tests (npm not found)"; fi
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+test-faults: setup ## all fault tests, also those with outages of minutes (PYTEST_ARGS)
+	$(PY) -m pytest tests/faults -m "slow or not slow" $(PYTEST_ARGS)
 
 test-guards: setup ## instruction counts (valgrind), system calls (strace), no GIL on the hot path
 	cargo build --release --locked -p penstock-guards

@@ -139,7 +139,7 @@ def test_nothing_secret_is_kept_or_shown(gateway: Gateway) -> None:
             )
         )
     places = [shown, gateway.process.output()]
-    places += [file.read_bytes().decode("latin-1") for file in gateway.data_dir.iterdir()]
+    places += [file.read_bytes().decode("latin-1") for file in gateway.data_dir.rglob("*") if file.is_file()]
     for secret in (key, PROMPT, planted, gateway.admin_key):
         assert all(secret not in place for place in places)
 

@@ -88,13 +88,14 @@ class BudgetService:
     async def delete(self, budget_id: str, actor: str) -> Budget:
         """Remove a budget; 400 while a scope refers to it, which would lose its limits without notice."""
         budget = await self.get(budget_id, "id")
-        users = await self._scopes.referring(budget_id)
-        if users:
-            raise bad_request(
-                f"Budget `{budget_id}` is in use by {len(users)} (first: {users[0].name}); give them another first.",
-                "id",
-            )
         async with self._store.database.transaction() as tx:
+            # Within it: nobody may begin to refer to the budget in between.
+            users = await self._scopes.referring(tx, budget_id)
+            if users:
+                raise bad_request(
+                    f"Budget `{budget_id}` is in use by {len(users)} (first: {users[0].name}); give them another first.",
+                    "id",
+                )
             await self._store.rows.delete(tx, {"budget_id": budget_id})
             await self._audit.append(tx, actor, "budget.delete", "budget", budget_id)
         return budget

@@ -51,7 +51,7 @@ async def _work(prepared: Prepared, settings: RedisSettings, *, once: bool) -> N
             )
         redis = await connect(settings)
         try:
-            coworker = Coworker(redis, await _ledger(prepared, database))
+            coworker = Coworker(redis, _ledger(prepared, database))
             if once:
                 click.echo(f"{await coworker.drain()} batches, {coworker.applied} records that were not in the ledger")
                 return
@@ -65,7 +65,7 @@ async def _work(prepared: Prepared, settings: RedisSettings, *, once: bool) -> N
             await redis.close()
 
 
-async def _ledger(prepared: Prepared, database: Database) -> Ledger:
+def _ledger(prepared: Prepared, database: Database) -> Ledger:
     """With everybody charged whom a gateway charges, in the same order."""
     from penstock import _core
     from penstock.audit import AuditTrail
@@ -82,7 +82,7 @@ async def _ledger(prepared: Prepared, database: Database) -> Ledger:
     ledger.keeps_rows = not prepared.config.general_settings.disable_spend_logs
     audit = AuditTrail(database)
     keys = KeyService(KeyStore(database), audit, source)
-    ledger.attach(keys.charge, (await beside(database, audit, keys, prepared.config)).scopes.charge)
+    ledger.attach(keys.charge, beside(database, audit, keys, prepared.config).scopes.charge)
     return ledger
 
 

@@ -36,7 +36,7 @@ def _with_service(config: Path | None, data_dir: Path | None, work: Callable[[Ke
             source = KeySource(_core.generate_key, lambda key: _core.key_digest(pepper, key))
             audit = AuditTrail(database)
             service = KeyService(KeyStore(database), audit, source)
-            await beside(database, audit, service, prepared.config)
+            beside(database, audit, service, prepared.config)
             await work(service)
 
     with explained():

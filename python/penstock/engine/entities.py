@@ -80,7 +80,16 @@ class Entities:
         self.tags = TagService(TagStore(database), audit, self.scopes, changed)
 
     async def configure(self, config: Config) -> None:
-        """Take over what the configuration says of budgets and alerts.
+        """Take over what the configuration says of budgets and alerts, and store the budget of the whole proxy.
+
+        Raises:
+            ConfigError: a budget window is not a duration.
+        """
+        self.take_over(config)
+        await self.scopes.put_proxy()
+
+    def take_over(self, config: Config) -> None:
+        """The same without storing anything: a command may run with another configuration than the gateways.
 
         Raises:
             ConfigError: a budget window is not a duration.
@@ -89,16 +98,14 @@ class Entities:
         for field in ("budget_duration", "internal_user_budget_duration"):
             _check_duration(getattr(settings, field), field)
         budget = settings.max_budget
-        await self.scopes.set_defaults(
-            Defaults(
-                proxy_budget=None if budget is None else nanos_from_dollars(budget, "max_budget"),
-                proxy_duration=settings.budget_duration,
-                customer_budget=None
-                if settings.max_end_user_budget is None
-                else nanos_from_dollars(settings.max_end_user_budget, "max_end_user_budget"),
-                customer_budget_id=settings.max_end_user_budget_id,
-                track_customers=not settings.disable_end_user_cost_tracking,
-            )
+        self.scopes.defaults = Defaults(
+            proxy_budget=None if budget is None else nanos_from_dollars(budget, "max_budget"),
+            proxy_duration=settings.budget_duration,
+            customer_budget=None
+            if settings.max_end_user_budget is None
+            else nanos_from_dollars(settings.max_end_user_budget, "max_end_user_budget"),
+            customer_budget_id=settings.max_end_user_budget_id,
+            track_customers=not settings.disable_end_user_cost_tracking,
         )
         user = settings.max_internal_user_budget
         self.users.default_budget = None if user is None else nanos_from_dollars(user, "max_internal_user_budget")
@@ -163,7 +170,7 @@ class Entities:
             await self._keys.refresh(tokens)
 
 
-async def beside(database: Database, audit: AuditTrail, keys: KeyService, config: Config) -> Entities:
+def beside(database: Database, audit: AuditTrail, keys: KeyService, config: Config) -> Entities:
     """The domains of a process without a data plane, such as a command or a coworker; gateways follow by the audit trail.
 
     Raises:
@@ -174,7 +181,7 @@ async def beside(database: Database, audit: AuditTrail, keys: KeyService, config
         return
 
     entities = Entities(database, audit, keys, nothing)
-    await entities.configure(config)
+    entities.take_over(config)
     keys.attach(KeyOwners(entities))
     return entities
 

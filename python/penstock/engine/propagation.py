@@ -55,6 +55,9 @@ class Propagation:
         self._table = table
         self._follow = follow
         self._tasks: list[asyncio.Task[None]] = []
+        self._changed: dict[str, None] = {}
+        """Keys that were heard of and not looked at yet."""
+        self._wake = asyncio.Event()
 
     @property
     def is_listening(self) -> bool:
@@ -67,6 +70,7 @@ class Propagation:
             self._tasks = [
                 background.start(announce(self._audit, self._bus), "changes.tell"),
                 background.start(self._bus.listen(self._heard), "changes.hear"),
+                background.start(self._look_when_heard(), "changes.look"),
             ]
 
     async def stop(self) -> None:
@@ -77,15 +81,30 @@ class Propagation:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _heard(self, changes: list[Announced]) -> None:
+        """Forget what was revoked; the rest is left to :meth:`_look`, as a database that hangs must not delay the next one."""
         revoked = [change.object_id for change in changes if change.action in _REVOKED]
         if revoked:
             self._table.drop_keys(revoked)
+        self._changed.update(dict.fromkeys(change.object_id for change in changes if change.object_type == "key"))
+        self._wake.set()
+
+    async def _look_when_heard(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._look()
+
+    async def _look(self) -> None:
+        """Ask the database about what was heard of."""
+        changed, self._changed = list(self._changed), {}
+        if changed:
             try:
-                await self._keys.refresh(revoked)
+                await self._keys.refresh(changed)
             except DatabaseUnavailable as error:
-                # A look-up that was under way may have told the data plane the state of before.
-                self._table.drop_keys(revoked)
+                # A look-up that was under way may have told the data plane the state of before; and who was only changed
+                # may have been blocked or cut short by that.
+                self._table.drop_keys(changed)
                 logger.warning(
-                    "revoked keys are forgotten unseen", extra={"event": "changes.revoked", "reason": str(error)}
+                    "changed keys are forgotten unseen", extra={"event": "changes.revoked", "reason": str(error)}
                 )
         await self._follow()

@@ -143,7 +143,9 @@ class Runtime:
         self._prepared = prepared
         self._changes = asyncio.Lock()
         self._asks = (False, False)
-        """Whether the data plane asks for customers, and for tags of requests."""
+        """Whether the next snapshot's data plane asks for customers, and for tags of requests."""
+        self._asked = (False, False)
+        """Whether the present one's does."""
         self._demo_base_url: str | None = None
         self._simulator: Simulator | None = None
         self.quota = QuotaService(redis, incarnation) if redis is not None else None
@@ -265,8 +267,18 @@ class Runtime:
 
     async def _scopes_changed(self) -> None:
         """A customer or a tag has changed: the data plane may have to begin to ask for them."""
-        if await self.entities.scopes.wanted() != self._asks:
+        if await self.entities.scopes.wanted() != self._asked:
             await self.recompile()
+
+    async def _ask_anew(self) -> None:
+        """The same for another process's change, of which nobody waits for an answer: following must not end with it."""
+        try:
+            await self._scopes_changed()
+        except (ConfigError, CredentialSealed) as error:
+            logger.error(
+                "limits of customers and tags cannot be applied; the former snapshot stays in force",
+                extra={"event": "config.refused", "reason": str(error)},
+            )
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[Basis]:
@@ -303,6 +315,7 @@ class Runtime:
             self.engine.apply_snapshot(msgspec.json.encode(snapshot))
         except ValueError as error:
             raise ConfigError([Problem(severity="error", path="snapshot", message=str(error))]) from error
+        self._asked = self._asks
         self.ledger.keeps_rows = snapshot.settings.spend_logs
         self.snapshot = snapshot
 
@@ -495,19 +508,20 @@ class Runtime:
             await self._attempt(self._sync_once())
 
     async def _sync_once(self) -> None:
-        await self.keys.follow_windows()
-        await self.entities.scopes.follow()
         async with self.audit.foreign_changes() as changed:
-            if scopes := [change.object_id for change in changed if change.object_type == "scope"]:
-                await self.entities.scopes.refresh(scopes)
-                await self._scopes_changed()
+            # First: one of them may be revoked, and what follows may be much.
             tokens = [change.object_id for change in changed if change.object_type == "key"]
             if tokens:
                 await self.keys.refresh(tokens)
+            if scopes := [change.object_id for change in changed if change.object_type == "scope"]:
+                await self.entities.scopes.refresh(scopes)
+                await self._ask_anew()
             if any(change.object_type in ("model", "credential") for change in changed):
                 await self.models.refresh()
             if any(change.object_type == "spend" for change in changed):
                 await self.spend_reset.tell()
+        await self.keys.follow_windows()
+        await self.entities.scopes.follow()
 
     async def _warm_up(self) -> None:
         count = await self.keys.warm_up(ledger_options(self.config).warm_keys)

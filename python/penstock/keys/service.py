@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 import msgspec
@@ -32,6 +32,12 @@ _SWEEP_BATCH = 500
 _RESET_TOLD = 2_000
 _RESET_DROPPED = 1_000_000
 """More than the data plane has."""
+_TRIES = 5
+_WRITTEN = {
+    "spend": frozenset({"spend"}),
+    "budget_duration": frozenset({"budget_window_start", "budget_reset_at"}),
+}
+"""Fields of settlement that a request changes by one of its own; all others are left to settlement."""
 _OVERLAP_MS = 60_000
 """So much earlier is looked for windows that began: clocks differ, and what began first may be committed last."""
 
@@ -99,6 +105,23 @@ class _Sums(msgspec.Struct):
     ever: int = 0
     last: int = 0
     """When the latest call began."""
+
+
+class _Disturbed(ApiError):
+    """Another process changed the key between its being read and its being written."""
+
+    def __init__(self) -> None:
+        super().__init__(409, "The key was changed at the same moment; look at it and try again.", param="key")
+
+
+async def _undisturbed(change: Callable[[], Awaitable[VirtualKey]]) -> VirtualKey:
+    """Change a key, from its reading on again when another process was faster: nobody's block is undone by who did not see it."""
+    for _ in range(_TRIES - 1):
+        try:
+            return await change()
+        except _Disturbed:
+            continue
+    return await change()
 
 
 def now_ms() -> int:
@@ -210,14 +233,16 @@ class KeyService:
         old = self.token_of(identifier)
         secret = self._chosen(request.new_key, "new_key") or self._source.generate()
         new = self._source.digest(secret)
-        async with self._telling:
-            key = await self.get(old)
+
+        async def once() -> VirtualKey:
+            seen = await self._seen(old)
+            key = msgspec.structs.replace(seen.key)
             apply(request, key, now)
             key.updated_at, key.updated_by = now, actor
             await self._admit(key, given(request))
             try:
                 async with self._store.database.transaction() as tx:
-                    await self._store.replace(tx, key, spending=True)
+                    await self._replace(tx, seen, key, set(given(request)))
                     await self._write_above(tx, key, given(request), actor)
                     await self._store.change_token(tx, old, new, key_name(secret), now)
                     if self._scopes is not None:
@@ -226,6 +251,10 @@ class KeyService:
                     await self._audit.append(tx, actor, "key.regenerate", "key", new)
             except Conflict as error:
                 raise self._conflict(error, key) from error
+            return key
+
+        async with self._telling:
+            key = await _undisturbed(once)
             key.token, key.key_name = new, key_name(secret)
             if self._table is not None:
                 self._table.drop_keys([old])
@@ -347,28 +376,43 @@ class KeyService:
     async def _change(self, token: str, fields: KeyFields, action: str, actor: str) -> VirtualKey:
         now = now_ms()
         names = given(fields) - {"key"}
-        spending = bool(names & {"spend", "budget_duration"})
-        if spending and self._settlement is not None:
+        if names & _WRITTEN.keys() and self._settlement is not None:
             # A figure that is set replaces what the data plane counts, if it remembers everything that came after.
             await self._settlement.catch_up(token)
-        async with self._telling:
-            key = await self._current(token)
-            if key is None:
-                raise ApiError(404, "Key not found in database", param="key")
-            before = key.spend
+
+        async def once() -> VirtualKey:
+            seen = await self._seen(token)
+            key = msgspec.structs.replace(seen.key)
             apply(fields, key, now)
-            key.total_spend += max(0, key.spend - before)
             key.updated_at, key.updated_by = now, actor
             await self._admit(key, names)
             try:
                 async with self._store.database.transaction() as tx:
-                    await self._store.replace(tx, key, spending=spending)
+                    await self._replace(tx, seen, key, names)
                     await self._write_above(tx, key, names, actor)
                     await self._audit.append(tx, actor, action, "key", token, names)
             except Conflict as error:
                 raise self._conflict(error, key) from error
+            return key
+
+        async with self._telling:
+            key = await _undisturbed(once)
             await self._tell(token)
         return key
+
+    async def _seen(self, token: str) -> Seed:
+        """The key to be changed, or 404."""
+        seen = await self._current(token)
+        if seen is None:
+            raise ApiError(404, "Key not found in database", param="key")
+        return seen
+
+    async def _replace(self, tx: Transaction, seen: Seed, key: VirtualKey, names: set[str]) -> None:
+        more = max(0, key.spend - seen.key.spend) if "spend" in names else 0
+        key.total_spend += more
+        own = frozenset[str]().union(*(_WRITTEN[name] for name in _WRITTEN.keys() & names))
+        if not await self._store.replace(tx, seen, key, own, more):
+            raise _Disturbed
 
     async def _admit(self, key: VirtualKey, names: set[str]) -> None:
         if self._scopes is not None:
@@ -386,16 +430,18 @@ class KeyService:
         key = await self._store.get(token)
         return await self._scopes.above(key) if key is not None else None
 
-    async def _current(self, token: str) -> VirtualKey | None:
+    async def _current(self, token: str) -> Seed | None:
         """The key with its budget window rolled forward to now."""
-        key = await self._store.get(token)
-        now = now_ms()
-        if key is None or key.budget_reset_at is None or not key.budget_duration or not self._is_over(key, now):
-            return key
+        seed, now = await self._seed(token, ""), now_ms()
+        if seed is None or not self._is_over(seed.key, now):
+            return seed
+        key = seed.key
+        if key.budget_reset_at is None or not key.budget_duration:
+            return seed
         start, end = self._next_window(key.budget_duration, key.budget_reset_at, now)
         async with self._store.database.transaction() as tx:
             await self._store.roll_window(tx, token, key.budget_reset_at, start, end)
-        return await self._store.get(token)
+        return await self._seed(token, "")
 
     @staticmethod
     def _is_over(key: VirtualKey, now: int) -> bool:

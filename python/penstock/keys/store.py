@@ -143,14 +143,20 @@ class KeyStore:
             f"INSERT INTO keys ({', '.join(_COLUMNS)}) VALUES ({marks(len(_COLUMNS))})", _encode(key, _COLUMNS)
         )
 
-    async def replace(self, tx: Transaction, key: VirtualKey, *, spending: bool) -> None:
-        """Write every field but the token; the ones that settlement writes only when `spending` is set."""
-        columns = [name for name in _COLUMNS if name != "token" and (spending or name not in _SPENDING)]
+    async def replace(self, tx: Transaction, seen: Seed, key: VirtualKey, own: frozenset[str], more: int) -> bool:
+        """Write every field but the token, if the key is as it was `seen`: False when somebody was faster.
+
+        Of the fields that settlement writes only those of `own`, for a charge may come in between; `more` is added to what was
+        spent ever.
+        """
+        columns = [name for name in _COLUMNS if name != "token" and (name in own or name not in _SPENDING)]
         assignments = ", ".join(f"{column} = ?" for column in columns)
-        await tx.execute(
-            f"UPDATE keys SET {assignments}, revision = revision + 1 WHERE token = ?",
-            [*_encode(key, columns), key.token],
+        changed = await tx.execute(
+            f"UPDATE keys SET {assignments}, total_spend = total_spend + ?, revision = revision + 1"
+            " WHERE token = ? AND revision = ?",
+            [*_encode(key, columns), more, key.token, seen.revision],
         )
+        return changed > 0
 
     async def change_token(self, tx: Transaction, old: str, new: str, key_name: str, now: int) -> None:
         """Give a key a new token; the old one, and those before it, stay known as its predecessors."""

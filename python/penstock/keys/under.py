@@ -52,7 +52,9 @@ class KeysUnder:
 
     async def move_to_organization(self, tx: Transaction, team_id: str, organization_id: str | None) -> None:
         """The keys of a team belong to its organization."""
-        await tx.execute("UPDATE keys SET org_id = ? WHERE team_id = ?", (organization_id, team_id))
+        await tx.execute(
+            "UPDATE keys SET org_id = ?, revision = revision + 1 WHERE team_id = ?", (organization_id, team_id)
+        )
 
     async def _tokens(self, condition: str, *values: str) -> list[str]:
         rows = await self._database.fetch_all(f"SELECT token FROM keys WHERE {condition}", values)

@@ -82,7 +82,7 @@ class Ledger:
             if not now.is_beside(batch.first, batch.last):
                 records = [record for at, record in enumerate(records, batch.first) if not now.covers(at)]
             new += records
-            progress[batch.incarnation] = (before, now.with_ranges([(batch.first, batch.last)]))
+            progress[batch.incarnation] = (before, _with(now, batch))
         fresh = await self.store.insert(tx, new) if new and self.keeps_rows else new
         postponed = None
         if fresh and self.postpones:
@@ -100,7 +100,7 @@ class Ledger:
         if not batch.first:
             return Applied([], {})
         before = await self.store.hold_progress(tx, batch.incarnation)
-        after = before.with_ranges([(batch.first, batch.last)])
+        after = _with(before, batch)
         await self.store.advance(tx, batch.incarnation, before, after, charged=not self.postpones)
         return Applied([], {batch.incarnation: after.seq})
 
@@ -234,6 +234,18 @@ class Ledger:
                 await charge(tx, fresh)
         # Last, because every writer needs this row: it is held as briefly as can be.
         await self.store.add_totals(tx, fresh)
+
+
+def _with(progress: Progress, batch: Batch) -> Progress:
+    """What is covered with a batch. Nobody has the records that were confirmed any more, so that the watermark of a database
+    that has forgotten them (a failover without its last commits, a row of :mod:`penstock.ledger.retention`) would never move.
+    """
+    if 0 < progress.seq < batch.base and not progress.gaps:
+        logger.critical(
+            "the database has lost records that it had confirmed",
+            extra={"event": "usage.lost", "incarnation": batch.incarnation, "records": batch.base - progress.seq},
+        )
+    return progress.with_ranges([(1, batch.base), (batch.first, batch.last)])
 
 
 class _Refused:

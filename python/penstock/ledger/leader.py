@@ -25,6 +25,8 @@ logger = logging.getLogger("penstock.leader")
 LEASE_MS = 15_000
 _INTERVAL_S = 0.5
 _RENEW_S = 5.0
+_AGAIN_S = 30.0
+"""Before a job that failed is tried again, at most."""
 _NAME = "jobs"
 
 
@@ -211,10 +213,11 @@ class Leader:
         """Try to get or keep the lease, and do what is due.
 
         Raises:
-            SharedUnavailable, DatabaseUnavailable: what has not been done is still due.
+            SharedUnavailable, DatabaseUnavailable: what has not been done is due again soon.
         """
         if not await self._leads():
             return
+        failure: SharedUnavailable | DatabaseUnavailable | None = None
         for job in self._jobs:
             if (now := time.monotonic()) < job.due_at or self._fence is None or not await self._leads():
                 continue
@@ -224,7 +227,13 @@ class Leader:
                 logger.warning("another process has taken over", extra={"event": "leader.fenced", "job": job.name})
                 self._fence = None
                 return
-            job.due_at = now + job.every_s
+            except (SharedUnavailable, DatabaseUnavailable) as error:
+                # It may be this job's alone, such as one that may not change tables: the others do not wait for it.
+                failure, job.due_at = error, now + min(job.every_s, _AGAIN_S)
+            else:
+                job.due_at = now + job.every_s
+        if failure is not None:
+            raise failure
 
     async def _leads(self) -> bool:
         now = time.monotonic()

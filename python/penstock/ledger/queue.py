@@ -44,7 +44,7 @@ class EngineQueue:
         rows = self._source.take_usage(limit, before)
         if rows == texts.NOTHING:
             return None
-        return Batch(self.incarnation, before + 1, rows, texts.count(rows))
+        return Batch(self.incarnation, before + 1, rows, texts.count(rows), self.acknowledged)
 
     def acknowledge(self, ordinal: int) -> None:
         """Every record up to this ordinal is in the ledger: forget them. Idempotent."""

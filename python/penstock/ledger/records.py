@@ -29,6 +29,8 @@ class Batch(msgspec.Struct, frozen=True):
     rows: bytes
     """JSON list of records."""
     count: int
+    base: int = 0
+    """Every record up to this ordinal was confirmed before, whatever the ledger says of it now."""
 
     @property
     def last(self) -> int:
@@ -54,7 +56,7 @@ class Batch(msgspec.Struct, frozen=True):
             # Not even a list: it is put aside as a whole, under all its ordinals.
             return [self]
         return [
-            Batch(self.incarnation, self.first + index if self.first else 0, b"[" + row + b"]", 1)
+            Batch(self.incarnation, self.first + index if self.first else 0, b"[" + row + b"]", 1, self.base)
             for index, row in enumerate(rows)
         ]
 

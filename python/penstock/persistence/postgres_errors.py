@@ -20,6 +20,8 @@ TOO_MANY_CONNECTIONS = "53300"
 _NUL_IN_TEXT = "22021"
 _TRY_AGAIN = frozenset({"40001", "40P01", "55P03"})
 """Serialization failure, deadlock, a lock that was not free in time."""
+_REFUSED_CLASSES = frozenset({"22", "54"})
+"""Data exceptions; limits of the program, such as a text that is too long for an index."""
 _LOST_CLASSES = frozenset({"08", "57"})
 """Connection exceptions; operator intervention, but for `57014`, a cancelled statement."""
 _CANCELLED = "57014"
@@ -81,7 +83,7 @@ def _by_state(error: asyncpg.PostgresError) -> Exception:
         return NulInText(text)
     if state[:2] == "23":
         return Conflict(text)
-    if state[:2] == "22":
+    if state[:2] in _REFUSED_CLASSES:
         return ValueRefused(text)
     if state[:2] in _LOST_CLASSES and state != _CANCELLED:
         return ConnectionLost(text)

@@ -9,6 +9,7 @@ among the others of this process, and a `revision` keeps what another process is
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -28,6 +29,8 @@ from penstock.scopes.store import ScopeStore
 
 _ACTOR = "scopes"
 """In the audit trail: who asked for it stands in the row of the team, user or other object that was changed."""
+_NAMED = ("customer:", "tag:")
+"""Scopes that requests name."""
 _SWEEP_BATCH = 500
 _FOLLOW_BATCH = 5_000
 _OVERLAP_MS = 10_000
@@ -167,8 +170,8 @@ class ScopeService:
         now = now_ms()
         kind, id = names.split(name)
         found = await self._store.own(tx, name)
-        # One that is created again must not look older than what the data plane has of its predecessor.
-        scope = found or Scope(name=name, kind=kind, id=id, revision=now)
+        # Microseconds: one that is created again must not look older than its predecessor, however often that was changed.
+        scope = found or Scope(name=name, kind=kind, id=id, revision=time.time_ns() // 1_000)
         before = scope.spend
         changed = {column for column, value in columns.items() if found is None or getattr(scope, column) != value}
         for column, value in columns.items():
@@ -214,9 +217,9 @@ class ScopeService:
             touched.append(name)
         return touched
 
-    async def referring(self, budget_id: str) -> list[ReadScope]:
+    async def referring(self, tx: Transaction, budget_id: str) -> list[ReadScope]:
         """The scopes that refer to a budget."""
-        return await self._store.with_budget(self._store.database, budget_id)
+        return await self._store.with_budget(tx, budget_id)
 
     async def remove(self, tx: Transaction, name: str) -> None:
         """Remove a scope and those for one model below it."""
@@ -272,16 +275,25 @@ class ScopeService:
             if (held is None) != (scope is None):
                 parent = scope.parent if scope is not None else held.parent if held is not None else None
                 relist.append(parent or name)
+        if self._table is not None and relist:
+            # Those that requests name may be remembered as unknown, and are asked for again; what no key is under is no loss.
+            self._table.drop_scopes([name for name in relist if name not in self._held and name.startswith(_NAMED)])
         await self.publish([name for name in changed if name in self._held], relist=relist)
 
     async def follow(self) -> None:
         """Pass on what was charged, and the budget windows that began, in scopes that the data plane has, whoever did it."""
-        since, self._followed = self._followed - _OVERLAP_MS, now_ms()
-        charged = await self._store.charged_since(since, _FOLLOW_BATCH)
-        stale = [name for name, revision in charged if (held := self._held.get(name)) and held.revision < revision]
-        if stale:
-            async with self._telling:
-                await self._put_present(stale)
+        now, place = now_ms(), (self._followed - _OVERLAP_MS, "")
+        while True:
+            charged = await self._store.charged_after(place, _FOLLOW_BATCH)
+            stale = [one.name for one in charged if (held := self._held.get(one.name)) and held.revision < one.revision]
+            if stale:
+                async with self._telling:
+                    await self._put_present(stale)
+            if len(charged) < _FOLLOW_BATCH:
+                break
+            place = (charged[-1].charged_at, charged[-1].name)
+        # Last: what could not be read because the database was away is looked for again.
+        self._followed = now
 
     async def answer(self, name: str, resolve: Callable[[bytes], None]) -> None:
         """Tell the data plane about a customer or a tag that a request names."""
@@ -343,12 +355,11 @@ class ScopeService:
         """Give the data plane the new figures."""
         await self.publish(list(self._held))
 
-    async def set_defaults(self, defaults: Defaults) -> None:
-        """Take the configuration's limits over: that of the whole proxy is a scope of its own."""
-        self.defaults = defaults
-        columns = {"max_budget": defaults.proxy_budget, "budget_duration": defaults.proxy_duration}
+    async def put_proxy(self) -> None:
+        """Store the configuration's limit of the whole proxy, which is a scope of its own."""
+        columns = {"max_budget": self.defaults.proxy_budget, "budget_duration": self.defaults.proxy_duration}
         found = await self.find(names.PROXY)
-        if found is None and defaults.proxy_budget is None:
+        if found is None and self.defaults.proxy_budget is None:
             return
         if found is not None and all(getattr(found, column) == value for column, value in columns.items()):
             return

@@ -29,6 +29,15 @@ class SharedBudget(msgspec.Struct, frozen=True):
     model_limits: dict[str, ModelLimit]
 
 
+class Charged(msgspec.Struct, frozen=True):
+    """A scope that somebody added to."""
+
+    name: str
+    revision: int
+    charged_at: int
+    """Unix milliseconds."""
+
+
 class Addition(msgspec.Struct):
     """What a batch of usage records adds to a scope."""
 
@@ -181,13 +190,14 @@ class ScopeStore:
         )
         return [self._effective(row) for row in rows]
 
-    async def charged_since(self, moment: int, limit: int) -> list[tuple[str, int]]:
-        """Names and revisions of scopes that somebody added to at or after `moment`."""
+    async def charged_after(self, place: tuple[int, str], limit: int) -> list[Charged]:
+        """Scopes that somebody added to, in the order of when and of their names, after a place in it."""
         rows = await self.database.fetch_all(
-            "SELECT name, revision FROM scopes WHERE charged_at > 0 AND charged_at >= ? ORDER BY charged_at LIMIT ?",
-            (moment, limit),
+            "SELECT name, revision, charged_at FROM scopes WHERE charged_at > 0 AND (charged_at, name) > (?, ?)"
+            " ORDER BY charged_at, name LIMIT ?",
+            (*place, limit),
         )
-        return [(str(row["name"]), int(row["revision"] or 0)) for row in rows]
+        return [Charged(str(row["name"]), int(row["revision"] or 0), int(row["charged_at"] or 0)) for row in rows]
 
     def _effective(self, row: Row) -> ReadScope:
         columns = msgspec.structs.asdict(self._rows.decode(row))

@@ -103,12 +103,19 @@ class UserService:
         """Change the given fields, with effect on the next call of the user's keys."""
         user = await self._named(request)
         name = names.user(user.user_id)
+        # What is refused is refused before anything is settled.
         columns = self._apply(request, user, actor, now_ms())
         if "spend" in columns:
             await self._scopes.settle()
         models = model_changes(request, (await self._scopes.models_of([name])).get(name, {}))
         try:
             async with self._store.database.transaction() as tx:
+                # Read again where nobody else writes: who did not see a demotion must not undo it.
+                present = await self._store.rows.get(tx, {"user_id": user.user_id})
+                if present is None:
+                    raise ApiError(404, f"User {user.user_id} not found", param="user_id")
+                user = present
+                columns = self._apply(request, user, actor, now_ms())
                 await self._store.rows.replace(tx, user)
                 await self._scopes.put(tx, name, columns, models)
                 await self._audit.append(tx, actor, "user.update", "user", user.user_id, given(request))

@@ -102,7 +102,7 @@ async def test_changes_are_heard_by_the_others_and_looked_for_after_a_break(
             assert heard.messages[2] == [], "its own are not heard; what is not understood is looked up"
             # Nobody says that the connection is gone: it is found out.
             proxy.hang()
-            await come_about(lambda: not two.is_listening, "the break is found out", 8)
+            await come_about(lambda: not two.is_listening, "the break is found out", 20)
             proxy.heal()
             await heard.wait_for(4)
             assert heard.messages[3] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
@@ -60,7 +61,7 @@ def test_a_credential_is_used_at_once_and_shown_masked_only(
     for secret in (first, second):
         assert all(secret not in answer for answer in answers)
         assert secret not in managed.gateway.process.output()
-        for file in managed.gateway.data_dir.iterdir():
+        for file in filter(Path.is_file, managed.gateway.data_dir.rglob("*")):
             assert secret.encode() not in file.read_bytes(), file.name
 
     gone = managed.client.delete("/credentials/from-the-store", headers=managed.admin)

@@ -185,7 +185,8 @@ def test_nothing_planted_is_found(start_managed: Callable[..., Managed]) -> None
 
 def files(data: Path) -> dict[str, bytes]:
     """What is in the data directory, without the two files that are secrets themselves."""
-    return {file.name: file.read_bytes() for file in data.iterdir() if file.name not in ("pepper", "sealing.key")}
+    files = [file for file in data.rglob("*") if file.is_file() and file.name not in ("pepper", "sealing.key")]
+    return {str(file.relative_to(data)): file.read_bytes() for file in files}
 
 
 def _has_banner(process: Process) -> bool:

@@ -195,3 +195,17 @@ def test_anthropic_clients_are_refused_in_their_words(door: Gateway) -> None:
     other = _ask(door, key, _body(model, temperature=0.1), "/v1/messages")
     assert other.status_code == 422
     assert json.loads(other.text)["type"] == "error"
+
+
+def test_what_the_gateway_refuses_is_decided_anew(door: Gateway, sim: Sim) -> None:
+    model, key = _model(), secrets.token_hex(16)
+    poor = door.new_key(max_budget=0.0)
+    headers = {"authorization": f"Bearer {poor}", "idempotency-key": key}
+    with door.client() as client:
+        refused = client.post(CHAT, json=_body(model), headers=headers)
+        assert refused.json()["error"]["code"] == "budget_exceeded"
+        raised = client.post("/key/update", headers=door.admin, json={"key": poor, "max_budget": 1.0})
+        assert raised.status_code == 200
+        answer = client.post(CHAT, json=_body(model), headers=headers)
+    assert answer.status_code == 200
+    assert "idempotent-replayed" not in answer.headers

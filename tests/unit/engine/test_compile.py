@@ -8,7 +8,7 @@ import pytest
 from penstock.config import ConfigError, Environment, Problem, load, load_text
 from penstock.engine.compile import compile_snapshot
 from penstock.engine.options import engine_options
-from penstock.engine.snapshot import Deployment, EngineOptions, GrpcOptions, ModelGroup, Settings, Snapshot
+from penstock.engine.snapshot import Deployment, EngineOptions, GrpcOptions, IdempotencyOptions, ModelGroup, Settings, Snapshot
 from penstock.prices.patterns import best
 
 KEYS = {"OPENAI_API_KEY": "sk-o", "ANTHROPIC_API_KEY": "sk-a", "GROQ_API_KEY": "sk-g"}
@@ -376,6 +376,7 @@ penstock:
     {reflection: false, web_origins: [https://App.example/], max_connection_age: 30m, max_connection_age_grace: 12,
      keepalive: 13, keepalive_timeout: 14}
   limits: {key_table_capacity: 7, negative_ttl: 8, hook_timeout: 9}
+  idempotency: {keep: 1m, answer_kb: 1, memory_mb: 1}
   ledger: {queue_capacity: 10, checkpoint: 1s}
   upstream: {ca_file: ca.pem}
 """,
@@ -398,6 +399,7 @@ penstock:
         field for field in GrpcOptions.__struct_fields__ if getattr(options.grpc, field) == getattr(default.grpc, field)
     ]
     assert same == []
+    assert options.idempotency == IdempotencyOptions(keep_ms=60_000, answer_bytes=1024, memory_bytes=1 << 20)
     same = [field for field in EngineOptions.__struct_fields__ if getattr(options, field) == getattr(default, field)]
     # Every option is reachable from the file, the environment or the caller.
     assert same == []

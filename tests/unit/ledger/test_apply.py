@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from penstock.engine.events import UsageRecord
 from penstock.ledger.accounting import make_ledger
 from penstock.ledger.progress import Progress
-from penstock.ledger.queue import batches_of
+from penstock.ledger.queue import EngineQueue, batches_of
 from penstock.ledger.records import Batch
 from penstock.ledger.rollups import DAY_MS, HOUR_MS, rollups
 from penstock.persistence import Database, Transaction
@@ -108,6 +108,43 @@ async def test_batches_out_of_order_move_the_watermark_when_the_gap_closes(books
     await books.figures()
     assert await books.progress("a") == (40, 40, [])
     assert (await books.figures())["all"] == (40 * 41 // 2, 40)
+
+
+@pytest.mark.parametrize("forgotten", ["seq = 4, charged_seq = 4", "seq = 0, charged_seq = 0"])
+async def test_the_watermark_moves_on_in_a_database_that_forgot_what_it_had_confirmed(
+    books: Books, forgotten: str
+) -> None:
+    await books.apply(numbered("a", 1, 10))
+    await books.figures()
+    async with books.database.transaction() as tx:
+        await tx.execute(f"UPDATE ledger_progress SET {forgotten}")
+    later = numbered("a", 11, 12)
+    applied = await books.ledger.commit([msgspec.structs.replace(later, base=10)])
+    assert applied.watermarks == {"a": 12}, "or the data plane would bring it again for ever"
+    await books.figures()
+    assert await books.progress("a") == (12, 12, [])
+
+
+async def test_a_batch_says_what_was_confirmed_before_it() -> None:
+    class Source:
+        def take_usage(self, limit: int, after: int = 0) -> bytes:
+            return b"[[],[]]"
+
+        def ack_usage(self, seq: int) -> None:
+            """Nothing is kept."""
+
+        def recovered_usage(self) -> bytes:
+            return b"[]"
+
+        def forget_recovered(self) -> None:
+            """There is none."""
+
+    queue = EngineQueue(Source(), "a")
+    queue.acknowledge(10)
+    taken = queue.take(2, after=14)
+    assert taken is not None
+    assert (taken.first, taken.last, taken.base) == (15, 16, 10)
+    assert [one.base for one in taken.singly()] == [10, 10]
 
 
 async def test_without_rows_ordinals_alone_tell_records_apart(books: Books) -> None:

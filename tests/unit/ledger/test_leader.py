@@ -14,7 +14,7 @@ from penstock.ledger import leader as leading
 from penstock.ledger.accounting import make_ledger
 from penstock.ledger.leader import DatabaseLease, Fence, Fenced, Job, Leader, RedisLease
 from penstock.ledger.retention import HOURS_KEPT_MS, Retention
-from penstock.persistence import Database, Transaction
+from penstock.persistence import Database, DatabaseUnavailable, Transaction
 from penstock.shared.redis import connect
 from tests.unit.ledger.test_apply import numbered
 
@@ -103,6 +103,22 @@ async def test_a_job_that_is_fenced_ends_the_turn(database: Database) -> None:
     one = Leader(DatabaseLease(database, "one"), database, [Job("job", 0, work)])
     await one.step()
     assert not one.is_leading
+
+
+async def test_a_job_that_fails_does_not_hold_up_the_others(database: Database) -> None:
+    tried: list[str] = []
+
+    async def refused(_: Fence) -> None:
+        tried.append("refused")
+        raise DatabaseUnavailable("permission denied for schema public")
+
+    turns = Turns()
+    one = Leader(DatabaseLease(database, "one"), database, [Job("refused", 3_600, refused), turns.job("one")])
+    with pytest.raises(DatabaseUnavailable):
+        await one.step()
+    await one.step()
+    assert (tried, turns.done) == (["refused"], ["one", "one"])
+    assert one.is_leading
 
 
 async def _turn(database: Database) -> Fence:

@@ -263,6 +263,7 @@ mod tests {
             key: Some(key),
             token: "t",
             end_user: "\u{1f600}",
+            request_tags: &[],
             model: "m",
             model_group: "g",
             deployment_id: "d",
@@ -292,7 +293,7 @@ mod tests {
             ..KeyRecord::unlimited(Digest::from_bytes([1; 32]))
         };
         let mut open = b"what was there".to_vec();
-        opening(&key).write(&mut open);
+        Opening { request_tags: &["r".to_owned()], ..opening(&key) }.write(&mut open);
         let first = row(&open, None).unwrap();
         assert_eq!((&first[0], &first[2], &first[3]), (&"c-1:2".into(), &7.into(), &1_000.into()));
         assert_eq!(first[7..12], ["alias", "", "team", "", "\u{1f600}"]);
@@ -302,7 +303,7 @@ mod tests {
             (&11.into(), &0.into(), &"counted".into(), &12.into())
         );
         assert_eq!((&first[30], &first[31], &first[33]), (&(-1).into(), &0.into(), &2.into()));
-        assert_eq!(first[35], r#"["a","b\"c"]"#);
+        assert_eq!(first[35], r#"["a","b\"c","r"]"#);
         let progress = Progress {
             usage: Usage { prompt: 20, completion: 21, cached: 1, cache_write: 2, reasoning: 3 },
             usage_source: UsageSource::Upstream,

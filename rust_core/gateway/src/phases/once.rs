@@ -106,7 +106,10 @@ pub(super) fn end(call: &mut Call, exchange: &mut Exchange<'_>) {
         | ledger::Outcome::Shutdown
         | ledger::Outcome::GatewayLost => false,
     };
+    // What the gateway itself refuses costs nothing to decide anew, and may be another thing then: a budget, a permission.
+    let decided = copy.status() < 300 || call.attempts > 0;
     if whole
+        && decided
         && is_lasting(copy.status())
         && let Some(answer) = copy.answer()
     {

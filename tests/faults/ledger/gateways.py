@@ -1,0 +1,187 @@
+"""Gateways on one database, which are killed and come back, and what their ledger must say afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from tests.conftest import Gateway, Process
+from tests.faults.accounts import Row, differences, idle, note, rows_of, settled, usage, verdict
+from tests.faults.conftest import CONFIG
+from tests.faults.ledger.crowd import TOKENS_PER_SECOND, Crowd
+from tests.integration.managed import nanos
+from tests.rig import Sim, until
+from tests.servers.child import pause
+
+_CHECKPOINT_S = 0.5
+_ON_THE_WAY_S = 0.4
+"""A checkpoint is made by a thread that may be late, and what is between two sockets was never seen by the gateway."""
+RECONCILED_S = 60
+"""How soon all that a killed gateway knew must be in the ledger."""
+
+
+class Site:
+    """Any number of gateways and coworkers; without ``database_url`` one gateway on SQLite."""
+
+    def __init__(self, directory: Path, simulator_url: str, database_url: str = "", redis_url: str = "") -> None:
+        self._directory = directory
+        self._simulator_url = simulator_url
+        self.database_url = database_url
+        self.admin_key = f"sk-{secrets.token_hex(24)}"
+        self.environment = {"PENSTOCK_MASTER_KEY": self.admin_key, "PENSTOCK_PEPPER": secrets.token_hex(32)}
+        self.environment |= {"PENSTOCK_SECRET_KEY": secrets.token_hex(32)}
+        self.environment |= {"DATABASE_URL": database_url} if database_url else {}
+        self.environment |= {"REDIS_URL": redis_url} if redis_url else {}
+        self._started: list[Process] = []
+
+    def gateway(self, name: str = "one", ledger: str = "{}") -> Gateway:
+        """Start one; the same name once more is the same data directory."""
+        directory = self._directory / name
+        directory.mkdir(exist_ok=True)
+        config = CONFIG % (0, "60s", "60s") + f"  ledger: {ledger}\n"
+        running = Gateway(directory, self._simulator_url, config=config, environment=self.environment)
+        running.admin_key = self.admin_key
+        self._started.append(running.process)
+        return running
+
+    def coworker(self) -> Process:
+        """`penstock coworker`."""
+        started = Process(["coworker"], self._directory, self.environment)
+        self._started.append(started)
+        started.wait_ready()
+        return started
+
+    def close(self) -> None:
+        """Stop whatever still runs. Idempotent."""
+        for process in self._started:
+            process.close()
+
+    def query(self, sql: str) -> list[Any]:
+        """Rows of the database, asked beside all gateways."""
+        if not self.database_url:
+            path = self._directory / "one" / "data" / "penstock.db"
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+                connection.row_factory = sqlite3.Row
+                return connection.execute(sql).fetchall()
+
+        async def ask() -> list[Any]:
+            connection = await asyncpg.connect(self.database_url)
+            try:
+                return list(await connection.fetch(sql))
+            finally:
+                await connection.close()
+
+        return asyncio.run(ask())
+
+    def count(self) -> int:
+        """Rows of calls."""
+        return int(self.query("SELECT COUNT(*) AS n FROM usage")[0]["n"])
+
+    def sums(self) -> dict[str, tuple[int, int]]:
+        """Calls and nano-dollars: of the rows, and of everything that is kept as a sum of them."""
+        sums = "SELECT COALESCE(SUM(calls), 0) AS calls, COALESCE(SUM(cost), 0) AS cost FROM"
+        asked = {
+            "rows": "SELECT COUNT(*) AS calls, COALESCE(SUM(cost), 0) AS cost FROM usage",
+            "totals": f"{sums} spend_totals WHERE scope = 'all'",
+        }
+        for dimension in ("all", "key", "model"):
+            for period in ("hour", "day"):
+                where = f"dimension = '{dimension}' AND period = '{period}'"
+                asked[f"{dimension} by {period}"] = f"{sums} usage_rollups WHERE {where}"
+        found = {name: self.query(sql)[0] for name, sql in asked.items()}
+        return {name: (int(row["calls"]), int(row["cost"])) for name, row in found.items()}
+
+
+def kill(*processes: Process) -> None:
+    """As the kernel does it when memory is short."""
+    for process in processes:
+        process.process.kill()
+    for process in processes:
+        process.process.wait()
+
+
+def balanced(site: Site, sim: Sim, since: int, gateway: Gateway, *crowds: Crowd, also: str = "") -> list[Row]:
+    """Everything that the simulator answered is in the ledger once, to the token, and so are all sums.
+
+    Calls during which a gateway was killed may miss the tokens since their last checkpoint and are never above what the
+    simulator sent. ``also``: a key beside those of the crowds that was used. Returns the rows of all these keys.
+    """
+    entries = settled(sim, since)
+    for running in {id(each): each for each in (gateway, *(crowd.gateway for crowd in crowds))}.values():
+        idle(running)
+    keys = {crowd.key for crowd in crowds}
+    everybody = [*keys, also] if also else list(keys)
+    expected = {entry["call_id"] for entry in entries}
+    expected |= {seen.call_id for crowd in crowds for seen in crowd.seen if seen.call_id}
+    found: dict[str, list[Row]] = {}
+
+    def missing() -> set[str]:
+        found.update((key, rows_of(gateway, key)) for key in everybody)
+        return expected - {row["request_id"] for rows in found.values() for row in rows}
+
+    ended = time.monotonic() + RECONCILED_S
+    while (absent := missing()) and time.monotonic() < ended:
+        pause(0.1)
+    assert not absent, f"{len(absent)} are missing: {[entry for entry in entries if entry['call_id'] in absent][:5]}"
+    rows = [row for each in found.values() for row in each]
+    lost = {row["request_id"]: row for row in rows if verdict(row)[0] == "gateway_lost"}
+    kept = [row for row in rows if row["request_id"] not in lost]
+    assert differences(kept, [entry for entry in entries if entry["call_id"] not in lost]) == []
+    assert len({row["request_id"] for row in rows}) == len(rows), "a call is there twice"
+    wrong = _beyond_a_checkpoint(lost, {entry["call_id"]: entry for entry in entries})
+    assert wrong == [], f"{len(wrong)} of {len(lost)}"
+    whole = {seen.call_id for crowd in crowds for seen in crowd.whole()}
+    assert whole.isdisjoint(lost), "what a client got whole is exact"
+    assert whole <= {row["request_id"] for row in rows if verdict(row)[0] == "ok"}
+    for key in keys:
+        _spent(gateway, key, _cost(found[key]))
+    # Calls without a valid key have no key that they could be summed up for.
+    sums = site.sums()
+    assert {cost for _, cost in sums.values()} == {_cost(rows)}, sums
+    assert len({sums[name] for name in ("rows", "totals", "all by hour", "all by day")}) == 1, sums
+    assert sums["key by hour"] == sums["key by day"]
+    assert sums["rows"][0] >= len(rows)
+    assert sums["key by day"][0] == len(rows) or also, sums
+    note(f"{len(rows)} rows, {len(entries)} answers of the simulator, {len(lost)} of a killed gateway")
+    return rows
+
+
+def _beyond_a_checkpoint(lost: dict[str, Row], entries: dict[str, Row]) -> list[str]:
+    bound = TOKENS_PER_SECOND * (_CHECKPOINT_S + _ON_THE_WAY_S)
+    wrong, furthest = [], 0
+    for call_id, row in lost.items():
+        prompt, completion = usage(row)
+        entry = entries.get(call_id, {"prompt_tokens": prompt, "tokens_sent": 0, "stream": False, "outcome": "none"})
+        sent = entry["tokens_sent"]
+        furthest = max(furthest, sent - completion)
+        # An answer in one piece has no checkpoint before its end.
+        least = sent - bound if entry["stream"] else 0
+        if not least <= completion <= sent or prompt not in (0, entry["prompt_tokens"]) or (completion and not prompt):
+            wrong.append(f"ours {usage(row)} {verdict(row)}, the simulator's {entry}")
+    if lost:
+        note(f"cut calls: at most {furthest} tokens since the last checkpoint, {bound:.0f} allowed")
+    return wrong
+
+
+def _cost(rows: list[Row]) -> int:
+    """Nano-dollars; by the prices of the configuration, too."""
+    cost = sum(nanos(row["spend"]) for row in rows)
+    assert cost == sum(1_000 * prompt + 2_000 * completion for prompt, completion in map(usage, rows))
+    return cost
+
+
+def _spent(gateway: Gateway, key: str, cost: int) -> None:
+    def spend() -> bool:
+        with gateway.client() as client:
+            answer = client.get("/key/info", headers=gateway.admin, params={"key": key})
+        assert answer.status_code == 200, answer.text
+        return nanos(answer.json()["info"]["spend"]) == cost
+
+    until(spend, f"spend of the key is {cost}: the sum of its rows")
