@@ -132,7 +132,7 @@ struct Pending {
 #[derive(Debug)]
 pub struct Quota {
     events: Arc<Events>,
-    list: Arc<List>,
+    pub(super) list: Arc<List>,
     pending: Mutex<HashMap<u64, Pending>>,
 }
 

@@ -6,7 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::pace::Pace;
-use super::{Part, Refused, Refusals, Taken};
+use super::{Part, Refusals, Refused, Taken};
 
 /// A refusal is believed for so long at most: others may give back what they did not use.
 const BELIEVED_NS: u64 = 1_000_000_000;
@@ -166,9 +166,8 @@ fn put(parts: &mut Vec<Part>, part: Part) {
     if part.units == 0 {
         return;
     }
-    let same = |known: &&mut Part| {
-        known.lease == part.lease && known.expires_ns == part.expires_ns && known.tag == part.tag
-    };
+    let same =
+        |known: &&mut Part| known.lease == part.lease && known.expires_ns == part.expires_ns && known.tag == part.tag;
     match parts.iter_mut().find(same) {
         Some(known) => known.units += part.units,
         None => parts.push(part),

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Part, Refused, Refusals, Taken};
+use super::{Part, Refusals, Refused, Taken};
 
 /// A slot may free at any moment.
 const BELIEVED_NS: u64 = 100_000_000;
