@@ -285,7 +285,7 @@ pub fn wants<'a>(payers: impl Into<Payers<'a>>, demand: Demand, quota: &Quota) -
             (Kind::Tokens, limits.tokens.map(|rate| rate.per_minute), demand.tokens),
         ];
         for (kind, limit, units) in all {
-            let Some(limit) = limit.filter(|_| units > 0) else { continue };
+            let Some(limit) = limit else { continue };
             let leases = Arc::clone(counters.leases(quota, name));
             wants.push(Want { leases, kind, limit, units });
             whose.push(rules.cloned());
@@ -331,7 +331,18 @@ impl Reservation {
     }
 
     /// It holds its part of what is shared, too. A request counts from now on, whatever becomes of the call.
-    pub fn share(&mut self, mut shares: Vec<Share>) {
+    pub fn share(&mut self, mut shares: Vec<Share>, wants: &[Want], now: Now) {
+        for (share, want) in shares.iter().zip(wants) {
+            let Some(remaining) = share.left(now.mono_ns) else { continue };
+            let state = match want.kind {
+                Kind::Requests => &mut self.rates.requests,
+                Kind::Tokens => &mut self.rates.tokens,
+                Kind::Parallel => continue,
+            };
+            if let Some(state) = state.as_mut().filter(|state| remaining < state.remaining) {
+                *state = State { limit: want.limit, remaining, reset_ns: state.reset_ns };
+            }
+        }
         shares.retain_mut(|share| {
             let counted = share.kind() == Kind::Requests;
             if counted {

@@ -33,7 +33,7 @@ pub(super) async fn take(
     loop {
         let (mut shares, answer) = match shared.quota.take(&wants, had, || tag(call), shared.now_ns()) {
             Taking::Done(shares) => {
-                reservation.share(shares);
+                reservation.share(shares, &wants, call.now);
                 return Ok(Ok(reservation));
             }
             Taking::Refused { at, refused } => return refuse(reservation, at, refused),

@@ -156,6 +156,10 @@ impl Leases {
         }
     }
 
+    fn owes(&self, kind: Kind) -> bool {
+        self.rate(kind).is_some_and(RateLeases::owes)
+    }
+
     fn refused(&self, kind: Kind, need: u64, now_ns: u64) -> Option<Refused> {
         match self.rate(kind) {
             Some(rate) => rate.refused(need, now_ns),
@@ -186,14 +190,15 @@ impl Leases {
         }
     }
 
-    /// `granted` units came, where `need` to `want` were asked for; `mine` of them go to who asked.
-    fn granted(self: &Arc<Self>, kind: Kind, asked: (u64, u64), mine: u64, mut part: Part) -> Share {
+    /// A part came, where `need` to `want` units were `asked` for; `mine` of them go to who asked, and so many are `left`
+    /// for everybody.
+    fn granted(self: &Arc<Self>, kind: Kind, asked: (u64, u64), mine: u64, left: u64, mut part: Part) -> Share {
         let mut share = Share { leases: Arc::clone(self), kind, parts: Vec::with_capacity(1) };
         let granted = part.units;
         part.units = mine.min(granted);
         let rest = Part { units: granted - part.units, ..part.clone() };
         match self.rate(kind) {
-            Some(rate) => rate.granted(asked, granted, rest),
+            Some(rate) => rate.granted(asked, granted, left, rest),
             None => self.parallel.granted(asked, granted, part.units, &part),
         }
         if part.units > 0 {
@@ -246,6 +251,12 @@ impl Share {
     #[must_use]
     pub fn units(&self) -> u64 {
         self.parts.iter().map(|part| part.units).sum()
+    }
+
+    /// Units of a rate that may still be had beside these, as far as is known.
+    #[must_use]
+    pub fn left(&self, now_ns: u64) -> Option<u64> {
+        self.leases.rate(self.kind)?.left(now_ns)
     }
 
     /// Gives back what may no longer be used.

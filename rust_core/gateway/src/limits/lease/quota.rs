@@ -161,11 +161,13 @@ impl Quota {
         for (at, (want, share)) in wants.iter().zip(&mut shares).enumerate() {
             share.expire(now_ns);
             let needed = want.units.saturating_sub(share.units());
-            if needed == 0 {
+            // Who needs nothing waits all the same for what was used too much.
+            let owes = want.units == 0 && want.leases.owes(want.kind);
+            if needed == 0 && !owes {
                 continue;
             }
             let taken = want.leases.take(want.kind, needed, now_ns, &mut share.parts);
-            if taken.lack > 0 {
+            if taken.lack > 0 || owes {
                 lacking.push((at, taken.lack));
             } else if let Some(lease) = taken.refill {
                 self.refill(want, lease, tag(), now_ns);
@@ -270,7 +272,7 @@ impl Quota {
                     _ => sent_ns.saturating_add(grant.ttl_ms.saturating_mul(1_000_000)),
                 };
                 let part = Part { lease: grant.lease, tag: tag.clone(), expires_ns, units: grant.granted };
-                shares.push((at, leases.granted(kind, (need, want), lack, part)));
+                shares.push((at, leases.granted(kind, (need, want), lack, grant.remaining, part)));
                 continue;
             }
             leases.unanswered(kind);

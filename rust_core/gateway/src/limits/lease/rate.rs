@@ -12,7 +12,7 @@ use super::{Part, Refusals, Refused, Taken};
 const BELIEVED_NS: u64 = 1_000_000_000;
 /// An answer that took longer than this was lost.
 const LOST_NS: u64 = 5_000_000_000;
-/// For a lease of fewer units it does not pay to ask ahead of time.
+/// For a lease of fewer calls it does not pay to ask ahead of time.
 const SMALLEST: u64 = 4;
 const MINUTE_NS: u64 = 60_000_000_000;
 
@@ -25,7 +25,12 @@ struct Inner {
     parts: Vec<Part>,
     /// No longer to be used.
     over: Vec<Part>,
+    /// Units wanted.
     pace: Pace,
+    /// And how often.
+    calls: Pace,
+    /// What was left for everybody when that was said last, and when.
+    left: Option<(u64, u64)>,
     /// When a lease (more than a call's need) was asked for, while there is no answer.
     asked_ns: Option<u64>,
     /// Of the last answer: no more is given than is needed, so that asking ahead is no use.
@@ -42,6 +47,7 @@ impl RateLeases {
         let mut inner = self.lock();
         inner.pass(now_ns);
         inner.pace.add(units, now_ns);
+        inner.calls.add(1, now_ns);
         let mut lack = units;
         for part in &mut inner.parts {
             let taken = lack.min(part.units);
@@ -54,12 +60,17 @@ impl RateLeases {
         inner.parts.retain(|part| part.units > 0);
         let lease = inner.pace.lease();
         let left: u64 = inner.parts.iter().map(|part| part.units).sum();
-        let low = lack == 0 && lease >= SMALLEST && left < lease / 2;
+        let low = lack == 0 && inner.is_busy() && left < lease / 2;
         let refill = low && !inner.exact && !inner.is_asked(now_ns) && inner.refusals.of(1, now_ns).is_none();
         if refill {
             inner.asked_ns = Some(now_ns);
         }
         Taken { lack, refill: refill.then_some(lease) }
+    }
+
+    /// More was used than was granted.
+    pub(super) fn owes(&self) -> bool {
+        self.lock().debt > 0
     }
 
     pub(super) fn refused(&self, need: u64, now_ns: u64) -> Option<Refused> {
@@ -75,6 +86,9 @@ impl RateLeases {
         if inner.is_asked(now_ns) {
             return (need, need);
         }
+        if !inner.is_busy() {
+            return (need, need);
+        }
         inner.asked_ns = Some(now_ns);
         (need, need.saturating_add(inner.pace.lease()))
     }
@@ -86,12 +100,14 @@ impl RateLeases {
     pub(super) fn was_refused(&self, need: u64, refused: Refused, now_ns: u64) {
         let mut inner = self.lock();
         inner.asked_ns = None;
+        inner.left = Some((refused.remaining, now_ns));
         inner.refusals.note(need, refused.retry_after_ms, refused.remaining, now_ns, BELIEVED_NS);
     }
 
     /// `rest` is what nobody waits for.
-    pub(super) fn granted(&self, (need, want): (u64, u64), granted: u64, mut rest: Part) {
+    pub(super) fn granted(&self, (need, want): (u64, u64), granted: u64, left: u64, mut rest: Part) {
         let mut inner = self.lock();
+        inner.left = Some((left, inner.now_ns));
         if want > need {
             inner.asked_ns = None;
             inner.exact = granted <= need;
@@ -123,6 +139,14 @@ impl RateLeases {
         }
     }
 
+    /// Units that may still be had: those that are here, and what was left for everybody when that was said last.
+    pub(super) fn left(&self, now_ns: u64) -> Option<u64> {
+        let inner = self.lock();
+        let (left, _) = inner.left.filter(|(_, at)| at.saturating_add(MINUTE_NS) > now_ns)?;
+        let here = inner.parts.iter().filter(|part| part.expires_ns > now_ns).map(|part| part.units);
+        Some(here.fold(left, u64::saturating_add))
+    }
+
     /// Hands out what must go back.
     pub(super) fn sweep(&self, now_ns: u64, back: impl FnMut(Part)) {
         let mut inner = self.lock();
@@ -142,6 +166,10 @@ impl RateLeases {
 }
 
 impl Inner {
+    fn is_busy(&self) -> bool {
+        self.calls.lease() >= SMALLEST
+    }
+
     fn is_asked(&self, now_ns: u64) -> bool {
         self.asked_ns.is_some_and(|at| at.saturating_add(LOST_NS) > now_ns)
     }

@@ -254,6 +254,15 @@ fn what_is_used_beyond_the_grant_is_made_up_for() {
     let _lacking = lacking(desk.quota.take(&tokens, Vec::new(), tag, MS));
     desk.listen(MS);
     assert_eq!(desk.asked[0].2.asks[0].need, 130);
+    // Nor does one go on that needs none itself.
+    let none = [want(&leases, Kind::Tokens, 1_000, 0)];
+    let (shares, mut answer) = lacking(desk.quota.take(&none, Vec::new(), tag, MS));
+    desk.listen(MS);
+    assert_eq!(desk.asked[1].2.asks[0].need, 30);
+    desk.asked.remove(0);
+    desk.answer(1, 0, MS);
+    assert!(matches!(answer.try_recv(), Ok(Answer::Granted(_))));
+    assert!(matches!(desk.quota.take(&none, shares, tag, MS), Taking::Done(_)));
 }
 
 #[test]
@@ -290,6 +299,22 @@ fn an_answer_that_is_none_frees_the_call_at_once() {
         assert_eq!(desk.quota.resolve(id, answer, 0).is_err(), is_error);
         assert!(matches!(receiver.try_recv(), Ok(Answer::Failed)));
     }
+}
+
+#[test]
+fn what_is_left_for_everybody_is_told() {
+    let desk = Desk::new();
+    let leases = desk.quota.leases("team:t".into());
+    let wants = [want(&leases, Kind::Requests, 100, 1)];
+    let (mut shares, mut answer) = lacking(desk.quota.take(&wants, Vec::new(), tag, MS));
+    assert_eq!(shares[0].left(MS), None);
+    let id = desk.events.drain().pop().unwrap().id;
+    let grants = br#"{"grants":[{"granted":3,"ttl_ms":500,"remaining":40,"lease":1}]}"#;
+    assert_eq!(desk.quota.resolve(id, grants, MS), Ok(true));
+    let Ok(Answer::Granted(granted)) = answer.try_recv() else { panic!() };
+    Quota::join(&mut shares, granted);
+    assert_eq!((shares[0].units(), shares[0].left(MS)), (1, Some(42)));
+    assert_eq!(shares[0].left(60_001 * MS), None, "nobody knows any more");
 }
 
 /// What calls use, by lease.
@@ -330,7 +355,8 @@ impl Books {
             self.uses(part.lease, of_this);
             used -= of_this;
         });
-        tokens.settle(most.min(tokens.units()));
+        let most = most.min(tokens.units());
+        tokens.settle(most);
     }
 }
 
