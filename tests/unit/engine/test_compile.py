@@ -8,7 +8,15 @@ import pytest
 from penstock.config import ConfigError, Environment, Problem, load, load_text
 from penstock.engine.compile import compile_snapshot
 from penstock.engine.options import engine_options
-from penstock.engine.snapshot import Deployment, EngineOptions, GrpcOptions, IdempotencyOptions, ModelGroup, Settings, Snapshot
+from penstock.engine.snapshot import (
+    Deployment,
+    EngineOptions,
+    GrpcOptions,
+    IdempotencyOptions,
+    ModelGroup,
+    Settings,
+    Snapshot,
+)
 from penstock.prices.patterns import best
 
 KEYS = {"OPENAI_API_KEY": "sk-o", "ANTHROPIC_API_KEY": "sk-a", "GROQ_API_KEY": "sk-g"}
