@@ -166,6 +166,8 @@ class Engine:
         """All waiting events as ``(id, kind, payload)``; clears :meth:`event_fd`.
 
         ``hook.key``: payload is ``{"token": digest}``; answer with :meth:`resolve_hook` and the JSON of a ``KeyRecord`` or ``null``.
+        ``hook.quota`` (with ``shared_limits``): payload is the JSON of `penstock.quota.models.QuotaAsked`; answer with that of
+        ``QuotaAnswer``. ``quota.return``: units of shared limits that were not used (``Returned``); no answer.
         ``hook.scope``: payload is ``{"scope": "customer:..."}`` or ``"tag:..."``; answer with the JSON of a ``ScopeRecord`` of
         that name or ``null``. Asked only where the snapshot's settings have ``customers`` or ``request_tags``.
         ``call.head``: payload is ``{"status": int, "headers": [[name, value], ...]}``, for calls made by :meth:`submit`.

@@ -62,6 +62,8 @@ class Accounting:
         self._queue = queue
         holder, is_shared = holder_name(), database.dialect != "sqlite"
         lease: Lease = DatabaseLease(database, holder) if is_shared else SoleLease()
+        self.ended: set[str] = set()
+        """Incarnations that :meth:`replay` found to have ended without a word."""
         self._after: list[AfterCommit] = []
         self._coworker: Coworker | None = None
         if redis is not None and is_shared:
@@ -145,6 +147,7 @@ class Accounting:
             )
             return 0
         for batch in batches:
+            self.ended.add(batch.incarnation)
             try:
                 applied = await self.ledger.commit([batch])
             except DatabaseUnavailable:

@@ -23,6 +23,7 @@ use crate::busy::{self, Busy};
 use crate::hooks::{Events, KeyHooks, ScopeHooks};
 use crate::idempotency::{Answers, Bounds};
 use crate::ledger::{Ledger, Recovery};
+use crate::limits::lease::Quota;
 use crate::limits::{Clock, Slots};
 use crate::listener::bridge::{Bridge, Submitted};
 use crate::snapshot::{EngineOptions, Snapshot};
@@ -47,6 +48,8 @@ pub struct Shared {
     pub key_hooks: KeyHooks,
     /// Look-ups of customers and tags under way.
     pub scope_hooks: ScopeHooks,
+    /// Limits that are shared with other gateways.
+    pub quota: Quota,
     /// What goes up to Python.
     pub events: Arc<Events>,
     /// Usage records.
@@ -221,6 +224,7 @@ impl Engine {
             keys: KeyTable::new(options.key_table_capacity, options.negative_ttl_ms * 1_000_000),
             key_hooks: KeyHooks::of_keys(Arc::clone(&events)),
             scope_hooks: ScopeHooks::of_scopes(Arc::clone(&events)),
+            quota: Quota::new(Arc::clone(&events)),
             events,
             ledger,
             metrics: Metrics::new(threads),
@@ -269,7 +273,7 @@ impl Engine {
             };
             shared.keys.insert(record).map(Some).map_err(|e| e.to_string())
         })?;
-        if is_key {
+        if is_key || shared.quota.resolve(id, answer, now_ns)? {
             return Ok(());
         }
         let scopes = &shared.keys.scopes;
@@ -470,6 +474,9 @@ async fn serve(
     tokio::task::spawn_local(busy::poll(Rc::clone(&core)));
     let mut sweep = tokio::time::interval(Duration::from_secs(10));
     let mut rest = tokio::time::interval(Duration::from_secs(60));
+    if core.thread == 0 && core.shared.options.shared_limits {
+        tokio::task::spawn_local(return_unused(Rc::clone(&core)));
+    }
     loop {
         tokio::select! {
             biased;
@@ -497,6 +504,15 @@ async fn serve(
         && (core.shared.slots.in_flight() > 0 || core.shared.connections.load(Ordering::Relaxed) > 0)
     {
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Gives back, while the process runs, what was drawn of shared limits and not used.
+async fn return_unused(core: Rc<Core>) {
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        tick.tick().await;
+        core.shared.quota.sweep(core.shared.now_ns());
     }
 }
 
