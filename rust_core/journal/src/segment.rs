@@ -29,7 +29,7 @@ pub(crate) fn map_new(path: &Path, size: usize) -> io::Result<MmapMut> {
 }
 
 fn fill(mut file: &File, size: usize) -> io::Result<()> {
-    const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+    static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
     let mut left = size;
     while left > 0 {
         let piece = ZEROS.get(..left.min(ZEROS.len())).unwrap_or(&ZEROS);
