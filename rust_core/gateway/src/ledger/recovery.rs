@@ -141,6 +141,7 @@ fn legible(row: Vec<u8>) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // there is no hot path here
 mod tests {
     use std::path::{Path, PathBuf};
 
