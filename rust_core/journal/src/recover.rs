@@ -1,7 +1,7 @@
 //! What a process that was killed had left to say.
 //!
-//! There may be a million records after an outage, so they are found first and read when they are asked for, and no more
-//! of them is in memory than one file holds.
+//! There may be a million records after an outage, so they are found first and read when they are asked for; no more of
+//! them is in memory than one file holds.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -1,6 +1,8 @@
 //! The promise: whatever was written when the process died is found, nothing else is, and files do not become more and
 //! more.
 
+#![allow(clippy::disallowed_methods)] // there is no hot path here
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -241,7 +243,7 @@ fn a_file_that_cannot_be_made_is_not_tried_again_at_once() {
     fs::create_dir(&directory).unwrap();
     assert!(!writer.is_writable());
     assert!(writer.open(&[&[1; 200]]).is_err());
-    assert_eq!(files(&directory), [PathBuf::new(); 0]);
+    assert!(files(&directory).is_empty());
     writer.wait();
     assert!(writer.is_writable());
     assert!(writer.open(&[&[1; 200]]).is_ok());

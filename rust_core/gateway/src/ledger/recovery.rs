@@ -106,8 +106,8 @@ pub(crate) fn is_incarnation(name: &str) -> bool {
     name.len() == 16 && name.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// Adds a record, with a comma. Calls that were cut come last and get the ordinals after the last one given: nobody else
-/// gives any in the name of a process that has ended.
+/// Adds a record, with a comma. Calls that were cut come last and get the ordinals after the last one given: nobody
+/// else gives any in the name of a process that has ended.
 fn put(out: &mut Vec<u8>, name: &str, report: &mut Report, index: usize) -> io::Result<()> {
     let row = match index.checked_sub(report.closed()) {
         None => match report.record(index)? {
@@ -141,6 +141,7 @@ fn legible(row: Vec<u8>) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // there is no hot path here
 mod tests {
     use std::path::{Path, PathBuf};
 
