@@ -202,3 +202,13 @@ def test_a_limit_holds_when_redis_goes_in_the_middle(together: list[Gateway], ow
     assert 0 < before < crowd.admitted() <= limit
     assert not crowd.others
     assert all(figure(gateway, "penstock_quota_shared") == 0 for gateway in together)
+
+
+def test_a_limit_holds_when_redis_forgets_everything(together: list[Gateway], own_redis: Redis) -> None:
+    limit = 240
+    key = together[0].new_key(rpm_limit=limit)
+    # Every gateway reports what it drew; calls wait for that.
+    crowd = run(together, key, lambda crowd: crowd.hammer(40, 12, {2.5: own_redis.flush}))
+    note(f"{crowd.admitted()} of {limit} admitted over a flush")
+    assert not crowd.others
+    assert 0.97 * limit <= crowd.admitted() <= limit

@@ -362,7 +362,15 @@ impl Reservation {
     /// A limit that is shared refused the call: it never was. `want` is what it wanted of that limit.
     #[must_use]
     pub fn refuse(self, want: &Want, scope: Option<Arc<Rules>>, refused: Refused) -> LimitDenied {
-        let (limit, rates) = (want.limit, self.rates);
+        let (limit, mut rates) = (want.limit, self.rates);
+        let met = match want.kind {
+            Kind::Requests => &mut rates.requests,
+            Kind::Tokens => &mut rates.tokens,
+            Kind::Parallel => &mut None,
+        };
+        if let Some(state) = met {
+            *state = State { limit, remaining: refused.remaining.min(state.remaining), reset_ns: state.reset_ns };
+        }
         let kind = match want.kind {
             Kind::Parallel => LimitKind::Parallel,
             Kind::Requests => LimitKind::Requests,

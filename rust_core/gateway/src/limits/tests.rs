@@ -361,6 +361,7 @@ fn what_is_shared_is_wanted_at_every_level_and_a_refusal_leaves_nothing_behind()
     let denied = held.refuse(&wanted[3], whose[3].clone(), refused);
     assert_eq!((denied.kind, denied.limit, denied.current), (LimitKind::Requests, 9, 7));
     assert_eq!((denied.retry_after_ms, &*denied.scope.unwrap().record.name), (Some(700), "team:t"));
+    assert_eq!(denied.rates.requests.map(|state| (state.limit, state.remaining)), Some((9, 2)));
     assert_eq!(standing(&key, NOW), fresh);
     assert_eq!(key.state.usage(), (0, 0, 0));
 }
