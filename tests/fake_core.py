@@ -71,7 +71,8 @@ class Engine:
         self.dropped_scopes: list[str] = []
         self.usage: list[dict[str, Any]] = []
         self.acknowledged = 0
-        self.recovered: list[dict[str, Any]] = []
+        self.recovered: list[dict[str, Any] | bytes] = []
+        self.damaged = 0
         self.resolved: dict[int, Any] = {}
         self.submitted: list[tuple[str, str, list[tuple[bytes, bytes]], bytes, str]] = []
         self.credits: dict[int, int] = {}
@@ -159,11 +160,15 @@ class Engine:
         del self.usage[: max(0, seq - self.acknowledged)]
         self.acknowledged = max(self.acknowledged, seq)
 
-    def recovered_usage(self) -> bytes:
-        return json.dumps(self.recovered).encode()
+    def recovered_usage(self, after: int = 0) -> bytes:
+        left = self.recovered[after : after + 2]
+        return b"[" + b",".join(one if isinstance(one, bytes) else json.dumps(one).encode() for one in left) + b"]"
+
+    def recovered_damage(self) -> int:
+        return self.damaged
 
     def forget_recovered(self) -> None:
-        self.recovered = []
+        self.recovered, self.damaged = [], 0
 
     def metrics(self) -> str:
         return "# TYPE fake gauge\nfake 1\n"

@@ -166,6 +166,8 @@ class Engine:
         """All waiting events as ``(id, kind, payload)``; clears :meth:`event_fd`.
 
         ``hook.key``: payload is ``{"token": digest}``; answer with :meth:`resolve_hook` and the JSON of a ``KeyRecord`` or ``null``.
+        ``hook.quota`` (with ``shared_limits``): payload is the JSON of `penstock.quota.models.QuotaAsked`; answer with that of
+        ``QuotaAnswer``. ``quota.return``: units of shared limits that were not used (``Returned``); no answer.
         ``hook.scope``: payload is ``{"scope": "customer:..."}`` or ``"tag:..."``; answer with the JSON of a ``ScopeRecord`` of
         that name or ``null``. Asked only where the snapshot's settings have ``customers`` or ``request_tags``.
         ``call.head``: payload is ``{"status": int, "headers": [[name, value], ...]}``, for calls made by :meth:`submit`.
@@ -199,17 +201,22 @@ class Engine:
     def ack_usage(self, seq: int) -> None:
         """Every record taken with an ordinal up to ``seq`` is durable: forget it, here and in the journal. Idempotent."""
 
-    def recovered_usage(self) -> bytes:
+    def recovered_usage(self, after: int = 0) -> bytes:
         """What processes that were killed had left in their journals: a JSON list of
-        :class:`penstock.engine.events.Recovered`; exactly ``[]`` when there is nothing.
+        :class:`penstock.engine.events.Recovered`, beginning with the one at index ``after`` of all that there is; exactly
+        ``[]`` when nothing is left. It ends with the record with which it has 4 MiB; ask again with ``after`` grown by its
+        length.
 
-        Settled calls are there as they were, those that were cut have the outcome ``gateway_lost`` and the figures of their
-        last checkpoint. The same each time, and again after the next start, until :meth:`forget_recovered`. Journals that a living process
-        writes are left alone.
+        Settled calls are there as they were, those that were cut have the outcome ``gateway_lost`` and the figures of
+        their last checkpoint. The same each time, and again after the next start, until :meth:`forget_recovered`.
+        Journals that a living process writes are left alone. A settled record that is no JSON is there as a text.
 
         Raises:
             OSError: a journal cannot be read.
         """
+
+    def recovered_damage(self) -> int:
+        """Places of those journals that are damaged: what they held is lost. 0 after :meth:`forget_recovered`."""
 
     def forget_recovered(self) -> None:
         """All of :meth:`recovered_usage` is durable: delete it. Idempotent.

@@ -49,12 +49,28 @@ _key_hook = msgspec.json.Decoder(_KeyHook)
 _scope_hook = msgspec.json.Decoder(_ScopeHook)
 
 
+class SharedLimits(Protocol):
+    """The part of :class:`penstock.quota.hooks.QuotaHooks` that events go to."""
+
+    async def answer(self, payload: bytes) -> bytes:
+        """Of `hook.quota`."""
+
+    def on_event(self, kind: str, payload: bytes) -> None:
+        """Take `quota.*`."""
+
+
 class EventPump:
-    """Registered with the loop; dispatches `hook.*` and `call.*` events."""
+    """Registered with the loop; dispatches `hook.*`, `quota.*` and `call.*` events."""
 
     def __init__(
-        self, source: EventSource, calls: CallSink, keys: KeyLookup, scopes: ScopeLookup | None = None
+        self,
+        source: EventSource,
+        calls: CallSink,
+        keys: KeyLookup,
+        scopes: ScopeLookup | None = None,
+        quota: SharedLimits | None = None,
     ) -> None:
+        self._quota = quota
         self._source = source
         self._calls = calls
         self._keys = keys
@@ -86,6 +102,10 @@ class EventPump:
                 self._spawn(self._answer(id, self._keys, _key_hook.decode(payload).token))
             elif kind == "hook.scope" and self._scopes is not None:
                 self._spawn(self._answer(id, self._scopes, _scope_hook.decode(payload).scope))
+            elif kind == "hook.quota" and self._quota is not None:
+                self._spawn(self._answer_quota(id, self._quota, payload))
+            elif kind.startswith("quota.") and self._quota is not None:
+                self._quota.on_event(kind, payload)
             else:
                 logger.error("unknown event", extra={"event": "hook.unknown", "kind": kind})
 
@@ -98,6 +118,14 @@ class EventPump:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("hook failed", exc_info=error, extra={"event": "hook.error"})
+
+    async def _answer_quota(self, id: int, quota: SharedLimits, payload: bytes) -> None:
+        answer = b""
+        try:
+            answer = await quota.answer(payload)
+        finally:
+            # Empty if that failed: the waiting call must not wait for the end of its time.
+            self._source.resolve_hook(id, answer)
 
     async def _answer(self, id: int, lookup: KeyLookup | ScopeLookup, name: str) -> None:
         try:

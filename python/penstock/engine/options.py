@@ -24,8 +24,11 @@ def engine_options(
     listen: bool = True,
     incarnation: str = "",
     journal_dir: str | None = None,
+    shared_limits: bool = False,
 ) -> EngineOptions:
-    """``host``, ``port`` and ``threads`` are the command line's. ``listen`` False: another listener has the port."""
+    """``host``, ``port`` and ``threads`` are the command line's. ``listen`` False: another listener has the port.
+    ``shared_limits``: there is a Redis.
+    """
     own, defaults = config.penstock, EngineOptions()
     listener, limits = own.listener, own.limits
     body = listener.max_body_mb or config.general_settings.max_request_size_mb
@@ -49,6 +52,7 @@ def engine_options(
         key_table_capacity=_first(limits.key_table_capacity, defaults.key_table_capacity),
         negative_ttl_ms=_first(limits.negative_ttl, defaults.negative_ttl_ms),
         hook_timeout_ms=_first(limits.hook_timeout, defaults.hook_timeout_ms),
+        shared_limits=shared_limits,
         usage_queue_capacity=_first(own.ledger.queue_capacity, defaults.usage_queue_capacity),
         ca_file=own.upstream.ca_file,
         grpc=_grpc(own.grpc),

@@ -53,7 +53,9 @@ from penstock.models.entry import Basis
 from penstock.models.store import ModelStore
 from penstock.models.stored import StoredModels
 from penstock.persistence import Database, DatabaseUnavailable, open_database
-from penstock.shared.redis import SharedRedis, connect
+from penstock.quota.hooks import QuotaHooks
+from penstock.quota.service import QuotaService
+from penstock.shared.redis import SharedRedis, SharedUnavailable, connect
 from penstock.spend.reset import SpendReset
 from penstock.spend.service import SpendService
 from penstock.spend.store import SpendStore
@@ -146,7 +148,10 @@ class Runtime:
         """Whether the present one's does."""
         self._demo_base_url: str | None = None
         self._simulator: Simulator | None = None
-        self._pump = EventPump(engine, self.bridge.deliver, self.keys.answer_lookup, scopes.answer)
+        self.quota = QuotaService(redis, incarnation) if redis is not None else None
+        """Limits that replicas share; None: there is no Redis."""
+        hooks = QuotaHooks(self.quota) if self.quota is not None else None
+        self._pump = EventPump(engine, self.bridge.deliver, self.keys.answer_lookup, scopes.answer, hooks)
         self._options = options
         self.certificates = CertificateWatch(engine, options.tls if options.port is not None else None)
         """Of the public port, when the data plane owns it."""
@@ -194,6 +199,7 @@ class Runtime:
                 listen=settings.listener == "native",
                 incarnation=incarnation,
                 journal_dir=str(settings.data_dir / "journal"),
+                shared_limits=redis_settings(prepared.config, prepared.environment) is not None,
             )
             where = database_settings(prepared.config, prepared.environment, settings.data_dir)
             shared = redis_settings(prepared.config, prepared.environment)
@@ -326,6 +332,7 @@ class Runtime:
             return
         await self.audit.skip_to_end()
         await self.accounting.replay()
+        await self._share_limits()
         try:
             port = self.engine.start()
         except ValueError as error:
@@ -344,6 +351,20 @@ class Runtime:
         self._sync = background.Kept(self._synchronise, "key-sync")
         self._propagation.start()
         self._warming = background.start(self._attempt(self._warm_up()), "warm-up")
+
+    async def _share_limits(self) -> None:
+        """Enter the register of gateways, and take those out that are known to have ended."""
+        if self.quota is None:
+            return
+        await self.quota.start()
+        for incarnation in self.accounting.ended:
+            try:
+                await self.quota.bury(incarnation)
+            except SharedUnavailable as error:
+                logger.warning(
+                    "a gateway that ended counts as missing for now",
+                    extra={"event": "quota.bury", "reason": str(error)},
+                )
 
     def get_ready(self) -> None:
         """Take calls. Whoever opens the public port calls :meth:`announce` then."""
@@ -403,6 +424,8 @@ class Runtime:
         await self.accounting.stop()
         await self.entities.alerts.stop()
         await self._pump.stop()
+        if self.quota is not None:
+            await self.quota.stop()
         await self._flush_everything()
         if self._simulator is not None:
             await asyncio.to_thread(self._simulator.stop)

@@ -96,6 +96,8 @@ class EngineOptions(msgspec.Struct, frozen=True):
     """How long an unknown key is remembered as unknown."""
     hook_timeout_ms: int = 5_000
     """How long a call waits for the control plane's answer to a hook."""
+    shared_limits: bool = False
+    """Rates and slots hold over several gateways: `hook.quota` is asked for units of them."""
     usage_queue_capacity: int = 1_000_000
     """Usage records waiting for the store; beyond it new calls are refused with 503 rather than unaccounted."""
     ca_file: str | None = None

@@ -11,6 +11,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
+
 from penstock.engine import background
 from penstock.engine.call_log import tell
 from penstock.engine.readiness import StoreHealth
@@ -18,7 +20,7 @@ from penstock.ledger.apply import Charge, Ledger
 from penstock.ledger.coworker import AfterCommit, Coworker
 from penstock.ledger.direct import UsageWriter
 from penstock.ledger.leader import DatabaseLease, Fence, Job, Leader, Lease, RedisLease, SoleLease, holder_name
-from penstock.ledger.queue import EngineQueue
+from penstock.ledger.queue import EngineQueue, batches_of
 from penstock.ledger.rejected import Rejected
 from penstock.ledger.retention import Retention
 from penstock.ledger.settings import LedgerOptions
@@ -60,6 +62,8 @@ class Accounting:
         self._queue = queue
         holder, is_shared = holder_name(), database.dialect != "sqlite"
         lease: Lease = DatabaseLease(database, holder) if is_shared else SoleLease()
+        self.ended: set[str] = set()
+        """Incarnations that :meth:`replay` found to have ended without a word."""
         self._after: list[AfterCommit] = []
         self._coworker: Coworker | None = None
         if redis is not None and is_shared:
@@ -106,33 +110,22 @@ class Accounting:
             DatabaseUnavailable: it stays where it is.
         """
         total = 0
+        damaged = self._queue.damaged
+        if damaged:
+            logger.critical(
+                "what a former run left behind is damaged: calls may be missing from the ledger",
+                extra={"event": "usage.damaged", "places": damaged},
+            )
         try:
-            left = self._queue.recovered()
+            for piece in self._queue.recovered():
+                total += await self._replay(piece)
         except OSError as error:
             logger.critical(
                 "what a former run left behind cannot be read; it stays where it is",
                 extra={"event": "usage.recovery", "reason": str(error)},
             )
-            left = []
-        for batch in left:
-            try:
-                applied = await self.ledger.commit([batch])
-            except DatabaseUnavailable:
-                raise
-            except Exception:  # noqa: BLE001 - which record it is about is found out one by one
-                await self.ledger.commit_singly([batch], lambda applied: tell(applied.fresh))
-            else:
-                tell(applied.fresh)
-            total += batch.count
-        if left:
-            try:
-                self._queue.forget_recovered()
-            except OSError as error:
-                # They are in the ledger, where the next start finds them again.
-                logger.critical(
-                    "what a former run left behind cannot be removed",
-                    extra={"event": "usage.recovery", "reason": str(error)},
-                )
+        else:
+            self._forget_recovered()
         if total:
             logger.warning(
                 "records that a former run left behind are in the ledger now",
@@ -141,6 +134,39 @@ class Accounting:
         if self.ledger.postpones:
             await self.ledger.charge_postponed()
         return total
+
+    def _forget_recovered(self) -> None:
+        try:
+            self._queue.forget_recovered()
+        except OSError as error:
+            # They are in the ledger, where the next start finds them again.
+            logger.critical(
+                "what a former run left behind cannot be removed",
+                extra={"event": "usage.recovery", "reason": str(error)},
+            )
+
+    async def _replay(self, piece: bytes) -> int:
+        try:
+            batches = batches_of(piece)
+        except (msgspec.DecodeError, ValueError) as error:
+            # What nobody can read must not keep the gateway from starting.
+            place = await self.ledger.rejected.keep(piece, error)
+            logger.critical(
+                "what a former run left behind is no list of records; it was put aside and is charged to no key",
+                extra={"event": "usage.rejected", "kept_in": [place], "reason": type(error).__name__},
+            )
+            return 0
+        for batch in batches:
+            self.ended.add(batch.incarnation)
+            try:
+                applied = await self.ledger.commit([batch])
+            except DatabaseUnavailable:
+                raise
+            except Exception:  # noqa: BLE001 - which record it is about is found out one by one
+                await self.ledger.commit_singly([batch], lambda applied: tell(applied.fresh))
+            else:
+                tell(applied.fresh)
+        return sum(batch.count for batch in batches)
 
     def start(self) -> None:
         """Begin in the background."""

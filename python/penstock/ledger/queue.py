@@ -5,6 +5,7 @@ Apart from the writers because this is the only place that knows how the extensi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import msgspec
@@ -22,8 +23,11 @@ class UsageSource(Protocol):
     def ack_usage(self, seq: int) -> None:
         """Forget the records up to this ordinal."""
 
-    def recovered_usage(self) -> bytes:
-        """What runs that were killed had left."""
+    def recovered_usage(self, after: int = 0) -> bytes:
+        """What runs that were killed had left, some of it from the record at ``after`` on."""
+
+    def recovered_damage(self) -> int:
+        """Places where something of that is lost."""
 
     def forget_recovered(self) -> None:
         """It is durable."""
@@ -57,13 +61,25 @@ class EngineQueue:
         """What the data plane calls the record with this ordinal (`spend_version`)."""
         return watermark
 
-    def recovered(self) -> list[Batch]:
-        """Records of incarnations that ended before they were acknowledged, as the journals have them.
+    def recovered(self) -> Iterator[bytes]:
+        """Records of incarnations that ended before they were acknowledged, as the journals have them, for
+        :func:`batches_of`: a piece at a time, because all together may be more than there is memory for.
 
         Raises:
             OSError: a journal cannot be read.
         """
-        return batches_of(self._source.recovered_usage())
+        after = 0
+        while (piece := self._source.recovered_usage(after)) != texts.NOTHING:
+            yield piece
+            count = texts.count(piece)
+            if not count:
+                raise OSError(f"what follows the {after} records of the journals that were read is no list of records")
+            after += count
+
+    @property
+    def damaged(self) -> int:
+        """Places of those journals where something is lost."""
+        return self._source.recovered_damage()
 
     def forget_recovered(self) -> None:
         """They are in the ledger.
@@ -88,6 +104,9 @@ def batches_of(recovered: bytes) -> list[Batch]:
     """What a journal left, as batches: records of an incarnation whose ordinals follow each other are one.
 
     Ordinals of the same incarnation may have been applied already, or be absent (0).
+
+    Raises:
+        msgspec.DecodeError: it is no list of records.
     """
     by_incarnation: dict[str, list[tuple[int, bytes]]] = {}
     for one in _recovered.decode(recovered):

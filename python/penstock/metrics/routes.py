@@ -11,6 +11,7 @@ from litestar import Response, get
 from penstock.access import Access
 from penstock.engine.current import CurrentRuntime
 from penstock.engine.runtime import Runtime
+from penstock.quota.service import QuotaService
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PAGE = resource.getpagesize()
@@ -33,6 +34,27 @@ def _open_descriptors() -> int:
         return sum(1 for _ in Path("/proc/self/fd").iterdir())
     except OSError:
         return 0
+
+
+def quota_metrics(quota: QuotaService) -> str:
+    """How limits are shared."""
+    figures = quota.figures
+    counters = (
+        ("draws", "Draws of units of shared limits.", figures.draws),
+        ("granted", "Draws that were granted.", figures.granted),
+        ("refused", "Draws that were refused.", figures.refused),
+        ("granted_alone", "Draws that were granted without Redis.", figures.granted_alone),
+        ("refused_alone", "Draws that were refused without Redis.", figures.refused_alone),
+        ("outages", "How often Redis was given up.", figures.outages),
+        ("round_trips", "How often Redis was asked.", quota.round_trips),
+    )
+    return "".join(
+        (
+            *(_gauge(f"penstock_quota_{name}_total", meaning, value, "counter") for name, meaning, value in counters),
+            _gauge("penstock_quota_replicas", "Gateways among which limits are divided.", quota.sharing),
+            _gauge("penstock_quota_shared", "1 while limits are shared through Redis.", int(quota.state == "shared")),
+        )
+    )
 
 
 def process_metrics(runtime: Runtime) -> str:
@@ -69,6 +91,7 @@ def process_metrics(runtime: Runtime) -> str:
                 round(runtime.store_health.failing_s(), 3),
             ),
             _gauge("penstock_bridge_in_flight", "Calls through the ASGI door.", runtime.bridge.in_flight),
+            "" if runtime.quota is None else quota_metrics(runtime.quota),
         )
     )
 

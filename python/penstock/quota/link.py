@@ -57,11 +57,11 @@ class Link:
         self._ordinal = 0
 
     def home(self, scope: str, tag: str | None) -> str:
-        """The hash tag under which a scope's keys are. A user, a customer or a request tag may meet several organizations, so
-        that it is at home only with itself; everybody else is at home with the caller's organization, team or key.
+        """The hash tag under which a scope's keys are. A user, a customer, a request tag or the whole proxy may meet several
+        organizations, so that it is at home only with itself; everybody else is at home with the caller's organization, team or key.
         """
         kind = scope.removeprefix("model:").partition(":")[0]
-        return scope if tag is None or kind in {"user", "customer", "tag"} else tag
+        return scope if tag is None or kind in {"user", "customer", "tag", "global"} else tag
 
     def group(self, tag: str) -> str:
         """What one script may reach: everything, but in a cluster only one tag."""

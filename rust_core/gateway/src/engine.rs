@@ -23,6 +23,7 @@ use crate::busy::{self, Busy};
 use crate::hooks::{Events, KeyHooks, ScopeHooks};
 use crate::idempotency::{Answers, Bounds};
 use crate::ledger::{Ledger, Recovery};
+use crate::limits::lease::Quota;
 use crate::limits::{Clock, Slots};
 use crate::listener::bridge::{Bridge, Submitted};
 use crate::snapshot::{EngineOptions, Snapshot};
@@ -47,6 +48,8 @@ pub struct Shared {
     pub key_hooks: KeyHooks,
     /// Look-ups of customers and tags under way.
     pub scope_hooks: ScopeHooks,
+    /// Limits that are shared with other gateways.
+    pub quota: Quota,
     /// What goes up to Python.
     pub events: Arc<Events>,
     /// Usage records.
@@ -221,6 +224,7 @@ impl Engine {
             keys: KeyTable::new(options.key_table_capacity, options.negative_ttl_ms * 1_000_000),
             key_hooks: KeyHooks::of_keys(Arc::clone(&events)),
             scope_hooks: ScopeHooks::of_scopes(Arc::clone(&events)),
+            quota: Quota::new(Arc::clone(&events)),
             events,
             ledger,
             metrics: Metrics::new(threads),
@@ -269,7 +273,7 @@ impl Engine {
             };
             shared.keys.insert(record).map(Some).map_err(|e| e.to_string())
         })?;
-        if is_key {
+        if is_key || shared.quota.resolve(id, answer, now_ns)? {
             return Ok(());
         }
         let scopes = &shared.keys.scopes;
@@ -403,7 +407,7 @@ fn ledger(options: &EngineOptions, threads: usize, clock: &Clock) -> Result<(Led
     let seq_base = if incarnation.is_empty() { clock.now().unix_ms * 1000 } else { 0 };
     let ledger = Ledger::new(threads, options.usage_queue_capacity, seq_base);
     let Some(root) = &options.journal_dir else { return Ok((ledger, Recovery::default())) };
-    if incarnation.len() != 16 || !incarnation.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if !crate::ledger::is_incarnation(incarnation) {
         return Err(format!("incarnation: {incarnation:?} is not 16 hexadecimal characters, which a journal needs"));
     }
     let failed = |e: std::io::Error| format!("journal_dir: {root}: {e}");
@@ -469,6 +473,10 @@ async fn serve(
     }
     tokio::task::spawn_local(busy::poll(Rc::clone(&core)));
     let mut sweep = tokio::time::interval(Duration::from_secs(10));
+    let mut rest = tokio::time::interval(Duration::from_secs(60));
+    if core.thread == 0 && core.shared.options.shared_limits {
+        tokio::task::spawn_local(return_unused(Rc::clone(&core)));
+    }
     loop {
         tokio::select! {
             biased;
@@ -477,6 +485,10 @@ async fn serve(
                 tokio::task::spawn_local(async move { crate::listener::bridge::serve(&core, call).await });
             }
             _ = sweep.tick() => core.pool.sweep(),
+            _ = rest.tick(), if core.thread == 0 => {
+                let shared = Arc::clone(&core.shared);
+                drop(tokio::task::spawn_blocking(move || shared.keys.rest(shared.now_ns())));
+            }
             heard = stage.changed() => {
                 let now = if heard.is_ok() { *stage.borrow_and_update() } else { Stage::Ending };
                 core.stage.set(now);
@@ -492,6 +504,15 @@ async fn serve(
         && (core.shared.slots.in_flight() > 0 || core.shared.connections.load(Ordering::Relaxed) > 0)
     {
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Gives back, while the process runs, what was drawn of shared limits and not used.
+async fn return_unused(core: Rc<Core>) {
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        tick.tick().await;
+        core.shared.quota.sweep(core.shared.now_ns());
     }
 }
 

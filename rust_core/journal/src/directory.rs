@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use memmap2::MmapMut;
 
-use crate::recover::{self, Remains};
+use crate::recover::{self, Remains, Report};
 use crate::segment::map_new;
 use crate::writer::Writer;
 
 const LOCK: &str = "lock";
+/// How the name of a journal ends that is being removed.
+const GONE: &str = ".gone";
 pub(crate) const ACKNOWLEDGED: &str = "acknowledged";
 /// Two places for the ordinal, each with its complement: one is whole whenever the process dies.
 const PLACE: usize = 16;
@@ -38,7 +40,8 @@ pub struct Opened {
     pub ended: Vec<Ended>,
 }
 
-/// Makes the journal `name` under `root`, with segments of so many bytes, and takes over those of processes that have ended.
+/// Makes the journal `name` under `root`, with segments of so many bytes, and takes over those of processes that have
+/// ended. Directories whose names have other characters than letters, digits, `.`, `_` and `-` are none of its own.
 ///
 /// # Errors
 /// Whatever the file system says; `AlreadyExists` when there is a journal of this name.
@@ -54,6 +57,14 @@ pub fn open(root: &Path, name: &str, writers: usize, segment: usize) -> io::Resu
             continue;
         }
         let Ok(name) = entry.file_name().into_string() else { continue };
+        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
+            continue;
+        }
+        if name.ends_with(GONE) {
+            // Whoever removes it now, or was killed while it did.
+            let _ = fs::remove_dir_all(entry.path());
+            continue;
+        }
         if let Some(lock) = take_over(&entry.path())? {
             ended.push(Ended { name, directory: entry.path(), _lock: lock });
         }
@@ -124,12 +135,24 @@ impl Journal {
             *value = ordinal.to_le_bytes();
             *check = (!ordinal).to_le_bytes();
         }
-        self.acknowledged.store(ordinal, Ordering::Relaxed);
+        // After the mark: a writer that sees it writes over the records.
+        self.acknowledged.store(ordinal, Ordering::Release);
     }
 
     /// Nothing in it is needed any more.
     pub fn discard(&self) {
-        let _ = fs::remove_dir_all(&self.directory);
+        let _ = remove(&self.directory);
+    }
+}
+
+/// Gone for whoever looks for journals before any of its files is: half of one would tell of what never ended.
+fn remove(directory: &Path) -> io::Result<()> {
+    let mut gone = directory.as_os_str().to_owned();
+    gone.push(GONE);
+    fs::rename(directory, &gone)?;
+    match fs::remove_dir_all(&gone) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -166,11 +189,19 @@ impl Ended {
         recover::read(&self.directory)
     }
 
+    /// What there is, without the records.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn report(&self) -> io::Result<Report> {
+        recover::report(&self.directory)
+    }
+
     /// Nothing in it is needed any more.
     ///
     /// # Errors
     /// It cannot be removed.
     pub fn remove(self) -> io::Result<()> {
-        fs::remove_dir_all(&self.directory)
+        remove(&self.directory)
     }
 }

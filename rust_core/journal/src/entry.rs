@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Little-endian. The generation of the segment is not in the entry but in its checksum, so that what an earlier use of
-//! the file left behind never passes for an entry of this one.
+//! the file left behind never passes for an entry of this one. Nor does what somebody had written into a payload:
+//! generations begin at a number that nobody can foresee.
 
 use std::sync::atomic::{Ordering, compiler_fence};
 
@@ -110,12 +111,12 @@ fn at(segment: &[u8], at: usize, generation: u64) -> Option<(Entry<'_>, usize)> 
     whole.then_some((Entry { kind, id, payload }, at + room(length)))
 }
 
-/// All entries from `start` on, and how many places between and after them are damaged.
-pub(crate) fn all(segment: &[u8], start: usize, generation: u64) -> (Vec<Entry<'_>>, u64) {
+/// All entries from `start` on and where they begin, and how many places between and after them are damaged.
+pub(crate) fn all(segment: &[u8], start: usize, generation: u64) -> (Vec<(usize, Entry<'_>)>, u64) {
     let (mut entries, mut damaged, mut next) = (Vec::new(), 0, start);
     loop {
         while let Some((entry, end)) = at(segment, next, generation) {
-            entries.push(entry);
+            entries.push((next, entry));
             next = end;
         }
         // The end, or a place where bytes were lost: then more comes.

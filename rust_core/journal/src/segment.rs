@@ -41,8 +41,8 @@ fn fill(mut file: &File, size: usize) -> io::Result<()> {
 
 #[allow(unsafe_code)]
 fn map(file: &File) -> io::Result<MmapMut> {
-    // SAFETY: a mapping is unsound when somebody else changes or shortens the file. The file was just made, under a name
-    // that did not exist, in a directory that this process holds the lock of, and only this process is let read or
+    // SAFETY: a mapping is unsound when somebody else changes or shortens the file. The file was just made, under a
+    // name that did not exist, in a directory that this process holds the lock of, and only this process is let read or
     // write it; nothing here shortens a file. Who reads the journal of an ended process reads files and maps none.
     unsafe { MmapMut::map_mut(file) }
 }

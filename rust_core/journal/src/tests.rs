@@ -1,4 +1,7 @@
-//! The promise: whatever was written when the process died is found, nothing else is, and files do not become more and more.
+//! The promise: whatever was written when the process died is found, nothing else is, and files do not become more and
+//! more.
+
+#![allow(clippy::disallowed_methods)] // there is no hot path here
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -187,6 +190,87 @@ fn without_room_nothing_is_opened_and_what_is_open_can_end() {
 }
 
 #[test]
+fn nothing_that_ended_comes_back_while_files_are_given_back() {
+    let root = Scratch::new();
+    let (journal, mut writer) = one(&root.0, 4096);
+    let mut before: Option<Ticket> = None;
+    for n in 1..=2_000_u64 {
+        // Each is closed after the next was opened, so that some are opened in one segment and closed in another.
+        if let Some(ticket) = before.replace(writer.open(&[&[1; 100]]).unwrap()) {
+            assert!(writer.close(Some(ticket), n, &[2; 100]));
+        }
+    }
+    assert!(writer.close(before, 2_001, &[2; 100]));
+    journal.acknowledge(2_001);
+    for n in 2_002..=3_000 {
+        let ticket = writer.open(&[&[1; 100]]).unwrap();
+        assert!(writer.close(Some(ticket), n, &[2; 100]));
+        journal.acknowledge(n);
+        assert!(recover::read(&root.0.join("a")).unwrap().open.is_empty(), "{n}");
+    }
+}
+
+#[test]
+fn an_entry_within_an_entry_is_none() {
+    let root = Scratch::new();
+    let (journal, mut writer) = one(&root.0, 4096);
+    // Whoever speaks here takes generations for small numbers, as many as a payload has room for.
+    let mut forged = vec![0; 40 * crate::entry::room(16)];
+    let mut at = 0;
+    for generation in 1..=40 {
+        let parts: &[&[u8]] = &[&u64::MAX.to_le_bytes(), b"forged"];
+        let Some(next) = crate::entry::write(&mut forged, at, generation, crate::entry::Kind::Close, 1, parts) else {
+            break;
+        };
+        at = next;
+    }
+    assert!(at > 1_000);
+    for n in 1..=60 {
+        let ticket = writer.open(&[&forged]).unwrap();
+        assert!(writer.close(Some(ticket), n, b"r"));
+        journal.acknowledge(n);
+        assert_eq!(recover::read(&root.0.join("a")).unwrap().closed, [], "{n}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_made_is_not_tried_again_at_once() {
+    let root = Scratch::new();
+    let (_journal, mut writer) = one(&root.0, 4096);
+    let directory = root.0.join("a");
+    fs::remove_dir_all(&directory).unwrap();
+    while writer.open(&[&[1; 200]]).is_ok() {}
+    fs::create_dir(&directory).unwrap();
+    assert!(!writer.is_writable());
+    assert!(writer.open(&[&[1; 200]]).is_err());
+    assert!(files(&directory).is_empty());
+    writer.wait();
+    assert!(writer.is_writable());
+    assert!(writer.open(&[&[1; 200]]).is_ok());
+}
+
+#[test]
+fn a_journal_whose_removal_was_cut_short_is_none() {
+    let root = Scratch::new();
+    let (journal, mut writer) = one(&root.0, 4096);
+    let _ticket = writer.open(&[b"x"]).unwrap();
+    // What is half there when the process is killed, and what somebody else has put beside it.
+    copy(&root.0.join("a"), &root.0.join("b.gone"));
+    fs::create_dir(root.0.join("lost+found")).unwrap();
+    let c = open(&root.0, "c", 1, 4096).unwrap();
+    assert!(c.ended.is_empty());
+    assert!(!root.0.join("b.gone").exists());
+    assert!(root.0.join("lost+found").exists());
+    drop((journal, writer));
+    let d = open(&root.0, "d", 1, 4096).unwrap();
+    assert_eq!(d.ended.len(), 1);
+    d.ended.into_iter().for_each(|ended| ended.remove().unwrap());
+    c.journal.discard();
+    let names: Vec<_> = files(&root.0).into_iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+    assert_eq!(names, ["d", "lock", "lost+found"]);
+}
+
+#[test]
 fn threads_do_not_see_each_other() {
     let root = Scratch::new();
     let Opened { journal, writers, .. } = open(&root.0, "a", 8, 1 << 14).unwrap();
@@ -357,7 +441,9 @@ proptest! {
         fs::write(torn.join("0-0"), bytes).unwrap();
         let found = recover::read(&torn).unwrap();
         // An entry is complete without the bytes that fill it up to a multiple of 8.
-        let expected = |cut: usize| models.iter().rfind(|(end, _)| *end <= cut).map(|(_, r)| r.clone()).unwrap_or_default();
+        let expected = |cut: usize| {
+            models.iter().rfind(|(end, _)| *end <= cut).map(|(_, remains)| remains.clone()).unwrap_or_default()
+        };
         let fits = |remains: &Remains| found.closed == remains.closed && found.open == remains.open;
         prop_assert!(fits(&expected(at)) || fits(&expected(at + 7)), "cut at {}", at);
         prop_assert!(found.damaged <= 1);

@@ -1,10 +1,12 @@
 //! The end of the journal that one thread writes to.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::entry::{Kind, room};
 use crate::segment::{FIRST, Segment};
@@ -13,6 +15,13 @@ use crate::segment::{FIRST, Segment};
 const KEPT: usize = 8;
 /// Surplus segments given back at a time, so that no single call pays for the end of an outage.
 const GIVEN_BACK: usize = 4;
+/// How long nobody tries again to make a file: each attempt takes the last of the disk from everybody for a moment.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// Where generations begin. Entries hold what clients said: whoever could foresee a generation could say an entry.
+fn unforeseen() -> u64 {
+    RandomState::new().hash_one(0_u64) >> 1
+}
 
 /// Nothing can be opened: no segment could be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +74,8 @@ pub struct Writer {
     segments: VecDeque<Segment>,
     /// What the next one will be. `None`: none could be had, and nothing new is opened.
     spare: Option<Segment>,
+    /// When a file could last not be made.
+    failed: Option<Instant>,
     /// Files made so far.
     made: u64,
     held: Vec<Option<Held>>,
@@ -85,13 +96,14 @@ impl Writer {
             acknowledged,
             segments: VecDeque::new(),
             spare: None,
+            failed: None,
             made: 0,
             held: Vec::new(),
             free: Vec::new(),
             next_id: 1,
         };
         let mut first = writer.make()?;
-        first.begin(1, number);
+        first.begin(unforeseen(), number);
         writer.segments.push_back(first);
         writer.spare = Some(writer.make()?);
         Ok(writer)
@@ -141,8 +153,8 @@ impl Writer {
         Ok(Ticket { slot, id })
     }
 
-    /// Says something else of what is open, and that nothing of it has been done yet. False: there was no room, and what was said
-    /// before stands.
+    /// Says something else of what is open, and that nothing of it has been done yet. False: there was no room, and
+    /// what was said before stands.
     pub fn reopen(&mut self, ticket: &Ticket, parts: &[&[u8]]) -> bool {
         let Some(open) = self.append(Kind::Open, ticket.id, parts) else { return false };
         self.moved(ticket.slot, open, None);
@@ -162,7 +174,8 @@ impl Writer {
         true
     }
 
-    /// It is over, and `record` has the ordinal `ordinal`; without a ticket, it was never open. False: there was no room.
+    /// It is over, and `record` has the ordinal `ordinal`; without a ticket, it was never open. False: there was no
+    /// room.
     pub fn close(&mut self, ticket: Option<Ticket>, ordinal: u64, record: &[u8]) -> bool {
         let id = ticket.as_ref().map_or(0, |ticket| ticket.id);
         let written = self.append(Kind::Close, id, &[&ordinal.to_le_bytes(), record]);
@@ -233,20 +246,27 @@ impl Writer {
             return;
         }
         if self.vacate() {
+            let next = self.segments.back().map_or(0, |newest| newest.generation) + 1;
             self.spare = self.segments.pop_front();
+            // Emptied now and not when it is used: what was opened in it must not outlive its ends, which go with the
+            // others.
+            if let Some(spare) = &mut self.spare {
+                spare.begin(next, self.number);
+            }
             for _ in 0..GIVEN_BACK {
                 if self.segments.len() > KEPT && self.is_vacant() {
                     self.segments.pop_front().into_iter().for_each(Segment::remove);
                 }
             }
-        } else {
+        } else if self.failed.is_none_or(|at| at.elapsed() >= AGAIN) {
             self.spare = self.make().ok();
+            self.failed = self.spare.is_none().then(Instant::now);
         }
     }
 
     /// Whether nothing in the oldest segment is needed any more.
     fn is_vacant(&self) -> bool {
-        let acknowledged = self.acknowledged.load(Ordering::Relaxed);
+        let acknowledged = self.acknowledged.load(Ordering::Acquire);
         self.segments.len() > 1 && self.segments.front().is_some_and(|s| s.open == 0 && s.last <= acknowledged)
     }
 
@@ -255,7 +275,7 @@ impl Writer {
         if self.is_vacant() {
             return true;
         }
-        let acknowledged = self.acknowledged.load(Ordering::Relaxed);
+        let acknowledged = self.acknowledged.load(Ordering::Acquire);
         let Some(oldest) = self.segments.front().filter(|s| s.last <= acknowledged && self.segments.len() > 1) else {
             return false;
         };
@@ -313,5 +333,10 @@ impl Writer {
     /// Where the next entry goes.
     pub(crate) fn position(&self) -> usize {
         self.segments.back().map_or(0, Segment::used)
+    }
+
+    /// The last attempt to make a file is so long ago that the next one may come.
+    pub(crate) fn wait(&mut self) {
+        self.failed = self.failed.and_then(|at| at.checked_sub(AGAIN));
     }
 }

@@ -150,9 +150,14 @@ impl Engine {
         self.0.shared.ledger.ack(seq);
     }
 
-    fn recovered_usage<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let rows = py.detach(|| self.0.recovery.lock().unwrap_or_else(PoisonError::into_inner).rows())?;
+    #[pyo3(signature = (after=0))]
+    fn recovered_usage<'py>(&self, py: Python<'py>, after: usize) -> PyResult<Bound<'py, PyBytes>> {
+        let rows = py.detach(|| self.0.recovery.lock().unwrap_or_else(PoisonError::into_inner).rows(after))?;
         Ok(PyBytes::new(py, &rows))
+    }
+
+    fn recovered_damage(&self) -> u64 {
+        self.0.recovery.lock().unwrap_or_else(PoisonError::into_inner).damaged()
     }
 
     fn forget_recovered(&self, py: Python<'_>) -> PyResult<()> {

@@ -502,3 +502,14 @@ def test_sessions_are_counted_like_the_calls_they_carry(port: Gateway, rpc: Rpc)
         session.cancel(1)
         session.error(1)
         idle(port)
+
+
+def test_an_idempotency_key_among_the_metadata_means_nothing(rpc: Rpc) -> None:
+    """It would be that of all calls of the session, which are not the same."""
+    with Dialog(rpc, metadata=[("idempotency-key", "one-for-all")]) as session:
+        for id in (1, 2, 3):
+            session.start(id, text=f"question {id}", credit=0)
+        for id in (1, 2, 3):
+            session.credit(id, 100)
+        for id in (1, 2, 3):
+            assert session.finish(id)[-1].WhichOneof("frame") == "done"

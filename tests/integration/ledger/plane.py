@@ -1,6 +1,6 @@
 """A data plane in a process of its own, to be killed: `python -m tests.integration.ledger.plane`.
 
-It reads one line of JSON (`options`, `snapshot` and `keys` as Python hands them to the extension), answers with its port,
+It reads one line of JSON (`options`, `snapshot`, `keys` and `scopes` as Python hands them to the extension), answers with its port,
 and serves until standard input ends. On a line with a number it waits until all calls are settled, acknowledges usage
 records up to that ordinal, and says `ok`.
 """
@@ -25,6 +25,7 @@ def main() -> None:
     setup = json.loads(sys.stdin.readline())
     engine = _core.Engine(json.dumps(setup["options"]).encode())
     engine.apply_snapshot(json.dumps(setup["snapshot"]).encode())
+    engine.put_scopes(json.dumps(setup["scopes"]).encode())
     engine.put_keys(json.dumps(setup["keys"]).encode())
     tell(engine.start())
     engine.set_ready(True)

@@ -29,6 +29,7 @@ from penstock.engine.snapshot import (
     ModelGroup,
     Price,
     PriceTier,
+    ScopeRecord,
     Settings,
     Snapshot,
     Wire,
@@ -38,6 +39,7 @@ from tests.rig import Sim, until
 
 _PEPPER = "5a" * 32
 _ROOT = Path(__file__).parents[3]
+_MASTER_KEY = "sk-master-of-the-journal"
 _CHECKPOINT_MS = 200
 _PROMPT = {"messages": [{"role": "user", "content": "time river that"}]}
 _TIER = PriceTier(input=1_000_000, output=2_000_000)
@@ -48,9 +50,9 @@ def _upstreams(url: str) -> list[tuple[str, Wire, str]]:
 
 
 class Plane:
-    """A process with a journal, and one key."""
+    """A process with a journal, one key, and a customer with a budget."""
 
-    def __init__(self, root: Path, upstream: str, threads: int = 2) -> None:
+    def __init__(self, root: Path, upstream: str, threads: int = 2, settings: Settings | None = None) -> None:
         self.incarnation = secrets.token_hex(8)
         self.key = _core.generate_key()
         self.token = _core.key_digest(bytes.fromhex(_PEPPER), self.key)
@@ -64,12 +66,14 @@ class Plane:
                 for id, wire, url in _upstreams(upstream)
             ],
             groups=[ModelGroup(name="sim", deployments=[0]), ModelGroup(name="claude", deployments=[1])],
-            settings=Settings(retries=0),
+            master_token=_core.key_digest(bytes.fromhex(_PEPPER), _MASTER_KEY),
+            settings=settings or Settings(retries=0),
         )
         setup = {
             "options": options(root, self.incarnation, threads),
             "snapshot": snapshot,
             "keys": [KeyRecord(token=self.token, alias="killed", team_id="t1", tags=["a"])],
+            "scopes": [ScopeRecord(name="customer:alice", max_budget=10**15)],
         }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.integration.ledger.plane"],
@@ -88,10 +92,10 @@ class Plane:
         self.process.stdin.flush()
         return self.process.stdout.readline().decode().strip()
 
-    def client(self) -> httpx.Client:
-        """A client with the key."""
+    def client(self, key: str | None = None) -> httpx.Client:
+        """A client with the key, or another one."""
         limits = httpx.Limits(max_connections=200)
-        headers = {"authorization": f"Bearer {self.key}"}
+        headers = {"authorization": f"Bearer {key or self.key}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False, limits=limits)
 
     def kill(self) -> None:
@@ -126,7 +130,10 @@ def successor(root: Path) -> _core.Engine:
 
 def recovered(engine: _core.Engine) -> list[Recovered]:
     """What it found."""
-    return msgspec.json.decode(engine.recovered_usage(), type=list[Recovered])
+    found: list[Recovered] = []
+    while piece := msgspec.json.decode(engine.recovered_usage(len(found)), type=list[Recovered]):
+        found += piece
+    return found
 
 
 @pytest.fixture
@@ -253,6 +260,37 @@ def test_what_was_acknowledged_does_not_come_back(plane: Plane, sim: Sim, tmp_pa
         (number, ids[number - 1]) for number in range(7, 11)
     ]
     assert {record.row.outcome for record in recovered(engine)} == {"ok"}
+    engine.stop()
+
+
+def test_a_call_that_a_customer_pays_for_is_not_forgotten(tmp_path: Path, simulator_url: str) -> None:
+    """Nor is it when no rows are kept and the key is the administrator's."""
+    root = tmp_path / "journal"
+    plane = Plane(root, simulator_url, settings=Settings(retries=0, customers=True, spend_logs=False))
+    body = {**_PROMPT, "model": "sim", "stream": True, "max_tokens": 1_000}
+    headers = {"x-sim-tps": "40", "x-sim-tokens": "400"}
+    ids: dict[str, str] = {}
+    reading: list[Iterator[bytes]] = []
+    try:
+        with plane.client(_MASTER_KEY) as client:
+            for user in ("alice", ""):
+                asked = {**body, "user": user} if user else body
+                answer = client.send(
+                    client.build_request("POST", "/v1/chat/completions", json=asked, headers=headers), stream=True
+                )
+                assert answer.status_code == 200
+                # One that nobody holds closes its connection.
+                reading.append(answer.iter_bytes())
+                for _ in range(5):
+                    next(reading[-1])
+                ids[user] = answer.headers["x-penstock-call-id"]
+            plane.kill()
+    finally:
+        plane.close()
+    engine = successor(root)
+    (left,) = recovered(engine)
+    assert (left.row.call_id, left.row.end_user, left.row.outcome) == (ids["alice"], "alice", "gateway_lost")
+    assert left.row.cost > 0
     engine.stop()
 
 

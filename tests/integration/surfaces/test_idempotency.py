@@ -104,7 +104,16 @@ def test_a_key_means_something_else_to_others_and_elsewhere(door: Gateway, sim: 
     assert _runs(sim, since, model) == 3
     # The same route under its other name.
     again = _ask(door, key, _body(model), CHAT.removeprefix("/v1"))
-    assert again.status_code == 422 or "idempotent-replayed" in again.headers
+    assert again.headers["idempotent-replayed"] == "true"
+    assert _runs(sim, since, model) == 3
+
+
+def test_a_header_that_travels_on_makes_another_request(door: Gateway, sim: Sim) -> None:
+    since, model, key = sim.mark(), _model(), secrets.token_hex(16)
+    assert _ask(door, key, _body(model), anthropic_beta="one").status_code == 200
+    assert "idempotent-replayed" in _ask(door, key, _body(model), anthropic_beta="one").headers
+    assert _ask(door, key, _body(model), anthropic_beta="two").json()["error"]["code"] == "idempotency_key_reused"
+    assert _runs(sim, since, model) == 1
 
 
 @pytest.mark.parametrize("status", [401, 429, 500, 503])

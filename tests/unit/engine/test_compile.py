@@ -393,7 +393,14 @@ penstock:
     )
     assert loaded.problems == []
     options = engine_options(
-        loaded.config, loaded.environment, threads=4, control_socket="s", pepper="p", incarnation="i", journal_dir="j"
+        loaded.config,
+        loaded.environment,
+        threads=4,
+        control_socket="s",
+        pepper="p",
+        incarnation="i",
+        journal_dir="j",
+        shared_limits=True,
     )
     assert (options.host, options.port, options.threads) == ("0.0.0.0", 2, 4)
     assert (options.max_body_bytes, options.max_header_bytes) == (3 << 20, 8 << 10)

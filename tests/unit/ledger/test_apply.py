@@ -133,8 +133,11 @@ async def test_a_batch_says_what_was_confirmed_before_it() -> None:
         def ack_usage(self, seq: int) -> None:
             """Nothing is kept."""
 
-        def recovered_usage(self) -> bytes:
+        def recovered_usage(self, after: int = 0) -> bytes:
             return b"[]"
+
+        def recovered_damage(self) -> int:
+            return 0
 
         def forget_recovered(self) -> None:
             """There is none."""

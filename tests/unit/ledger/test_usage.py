@@ -246,8 +246,11 @@ async def test_who_is_cancelled_leaves_no_record_to_be_counted_twice(
         def ack_usage(self, seq: int) -> None:
             self.waiting.clear()
 
-        def recovered_usage(self) -> bytes:
+        def recovered_usage(self, after: int = 0) -> bytes:
             return b"[]"
+
+        def recovered_damage(self) -> int:
+            return 0
 
         def forget_recovered(self) -> None:
             return

@@ -107,6 +107,15 @@ impl ScopeTable {
         inner.scopes.get(name).map(|scope| scope.counters.usage())
     }
 
+    /// Gives back the memory of rates that nobody has used for a minute.
+    pub fn rest(&self, now_ns: u64) {
+        // Not under the lock: whoever puts a scope in must not wait for all the others.
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let counters: Vec<_> = inner.scopes.values().map(|scope| Arc::clone(&scope.counters)).collect();
+        drop(inner);
+        counters.iter().for_each(|counters| counters.rest(now_ns));
+    }
+
     /// Scopes in the table.
     #[must_use]
     pub fn len(&self) -> usize {

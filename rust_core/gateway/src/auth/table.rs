@@ -172,6 +172,16 @@ impl KeyTable {
         Some(slot.key.state.usage())
     }
 
+    /// Gives back the memory of rates that nobody has used for a minute, of keys and of scopes. Takes some milliseconds
+    /// for a hundred thousand: not on a thread that answers calls.
+    pub fn rest(&self, now_ns: u64) {
+        for shard in &self.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            shard.slots.iter().flatten().for_each(|slot| slot.key.state.rest(now_ns));
+        }
+        self.scopes.rest(now_ns);
+    }
+
     /// Keys in the table.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -2,8 +2,6 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::listener::exchange::HeaderLines;
-
 /// A complete answer.
 #[derive(Debug)]
 pub struct Answer {
@@ -27,7 +25,7 @@ impl Answer {
 
 /// A copy of an answer that is being sent.
 #[derive(Debug)]
-pub struct Copy {
+pub struct Transcript {
     room: usize,
     status: u16,
     headers: Bytes,
@@ -37,7 +35,7 @@ pub struct Copy {
     ended: bool,
 }
 
-impl Copy {
+impl Transcript {
     /// An empty copy of an answer of at most `room` bytes.
     #[must_use]
     pub fn new(room: usize) -> Self {
@@ -52,10 +50,10 @@ impl Copy {
         }
     }
 
-    /// The answer begins.
-    pub fn begin(&mut self, status: u16, headers: &HeaderLines, streamed: bool) {
+    /// The answer begins; `headers`: `name: value` lines.
+    pub fn begin(&mut self, status: u16, headers: &[u8], streamed: bool) {
         self.status = status;
-        self.headers = Bytes::copy_from_slice(&headers.0);
+        self.headers = Bytes::copy_from_slice(headers);
         self.streamed = streamed;
     }
 
@@ -91,6 +89,11 @@ impl Copy {
     #[must_use]
     pub fn answer(self) -> Option<Option<Answer>> {
         let Self { status, headers, body, streamed, overflowed, ended, .. } = self;
-        ended.then(|| (!overflowed).then(|| Answer { status, headers, body: body.freeze(), streamed }))
+        ended.then(|| {
+            (!overflowed).then(|| {
+                // Of the right size: what is kept is counted by its length.
+                Answer { status, headers, body: Bytes::copy_from_slice(&body), streamed }
+            })
+        })
     }
 }

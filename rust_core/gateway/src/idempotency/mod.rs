@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ring::digest::{Context, SHA256};
 
-pub use answer::{Answer, Copy};
+pub use answer::{Answer, Transcript};
 
 /// Longest `Idempotency-Key`, in bytes.
 pub const LONGEST_KEY: usize = 255;
@@ -49,7 +49,7 @@ pub enum Begun {
     /// The first one is still running.
     Running,
     /// The key was used for another request.
-    Other,
+    OtherRequest,
     /// The answer is there.
     Answered(Arc<Answer>),
     /// There was an answer, larger than what is kept.
@@ -129,7 +129,7 @@ impl Answers {
         inner.expire(now_ns);
         if let Some(entry) = inner.entries.get(&key) {
             return match &entry.state {
-                _ if entry.request != request => Begun::Other,
+                _ if entry.request != request => Begun::OtherRequest,
                 State::Running => Begun::Running,
                 State::Answered(answer) => Begun::Answered(Arc::clone(answer)),
                 State::TooLarge => Begun::TooLarge,
@@ -222,7 +222,6 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::listener::exchange::HeaderLines;
 
     fn answers(memory: usize) -> Arc<Answers> {
         Arc::new(Answers::new(Bounds { keep_ns: 100, answer: 1_000, memory }))
@@ -240,8 +239,8 @@ mod tests {
     }
 
     fn answer(text: &str) -> Answer {
-        let mut copy = Copy::new(1_000);
-        copy.begin(200, &HeaderLines::default(), false);
+        let mut copy = Transcript::new(1_000);
+        copy.begin(200, b"", false);
         copy.add(text.as_bytes());
         copy.end();
         copy.answer().unwrap().unwrap()
@@ -252,12 +251,12 @@ mod tests {
         let answers = answers(1 << 20);
         let ticket = first(&answers, "k", 0);
         assert!(matches!(answers.begin(print("k"), print("request"), 1), Begun::Running));
-        assert!(matches!(answers.begin(print("k"), print("else"), 1), Begun::Other));
+        assert!(matches!(answers.begin(print("k"), print("else"), 1), Begun::OtherRequest));
         assert!(matches!(answers.begin(print("l"), print("else"), 1), Begun::First(_)));
         ticket.answered(Some(answer("hello")), 2);
         let Begun::Answered(kept) = answers.begin(print("k"), print("request"), 3) else { panic!("not kept") };
         assert_eq!(kept.body, Bytes::from_static(b"hello"));
-        assert!(matches!(answers.begin(print("k"), print("else"), 3), Begun::Other));
+        assert!(matches!(answers.begin(print("k"), print("else"), 3), Begun::OtherRequest));
         assert!(matches!(answers.begin(print("k"), print("request"), 101), Begun::Answered(_)));
         assert!(matches!(answers.begin(print("k"), print("request"), 102), Begun::First(_)));
         assert_eq!(answers.bytes(), 0);

@@ -25,6 +25,7 @@ use penstock_journal::{Journal, Writer};
 pub use opening::{Opening, Progress};
 pub use record::{Outcome, UsageRecord, UsageSource};
 pub use recovery::Recovery;
+pub(crate) use recovery::is_incarnation;
 use rows::{Rows, Taken};
 
 /// What one thread adds to.
@@ -45,8 +46,8 @@ pub struct Ledger {
     seq: AtomicU64,
     capacity: usize,
     journal: Option<Journal>,
-    /// A thread could not open a call in the journal.
-    failing: AtomicBool,
+    /// By thread: it could last not write to the journal.
+    failing: Vec<AtomicBool>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -67,7 +68,7 @@ impl Ledger {
             seq: AtomicU64::new(seq_base),
             capacity,
             journal: None,
-            failing: AtomicBool::new(false),
+            failing: (0..threads).map(|_| AtomicBool::new(false)).collect(),
         }
     }
 
@@ -90,13 +91,23 @@ impl Ledger {
     /// Whether new calls of this thread must be refused.
     #[must_use]
     pub fn refuses(&self, thread: usize) -> bool {
-        self.waiting() >= self.capacity || (self.failing.load(Ordering::Relaxed) && !self.is_writable(thread))
+        self.waiting() >= self.capacity || (self.is_failing(thread) && !self.is_writable(thread))
+    }
+
+    fn is_failing(&self, thread: usize) -> bool {
+        self.failing.get(thread % self.lanes.len()).is_some_and(|failing| failing.load(Ordering::Relaxed))
+    }
+
+    fn set_failing(&self, thread: usize, is_failing: bool) {
+        if let Some(failing) = self.failing.get(thread % self.lanes.len()) {
+            failing.store(is_failing, Ordering::Relaxed);
+        }
     }
 
     /// Whether the thread can open calls in the journal; tries to make it so.
     fn is_writable(&self, thread: usize) -> bool {
         let writable = self.lane(thread).is_none_or(|mut lane| lane.journal.as_mut().is_none_or(Writer::is_writable));
-        self.failing.store(!writable, Ordering::Relaxed);
+        self.set_failing(thread, !writable);
         writable
     }
 
@@ -106,12 +117,12 @@ impl Ledger {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Whether the journal could last be written, and how large its files are; `None`: there is none.
+    /// Whether all threads could last write to the journal, and how large its files are; `None`: there is none.
     #[must_use]
     pub fn journal_state(&self) -> Option<(bool, u64)> {
         self.journal.as_ref()?;
         let bytes = self.lanes.iter().map(|lane| lock(lane).journal.as_ref().map_or(0, Writer::bytes)).sum();
-        Some((!self.failing.load(Ordering::Relaxed), bytes))
+        Some((!self.failing.iter().any(|failing| failing.load(Ordering::Relaxed)), bytes))
     }
 
     fn lane(&self, thread: usize) -> Option<MutexGuard<'_, Lane>> {
@@ -128,7 +139,7 @@ impl Ledger {
         opening.write(scratch);
         let opened = journal.open(&[scratch]);
         if opened.is_err() {
-            self.failing.store(true, Ordering::Relaxed);
+            self.set_failing(thread, true);
         }
         opened.map(Some)
     }
@@ -158,16 +169,15 @@ impl Ledger {
         let Lane { rows, journal, .. } = &mut *lane;
         let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
         let settled = catch_unwind(AssertUnwindSafe(|| settle(seq)));
-        let row = match &settled {
-            Ok(record) => rows.push(record),
+        if !settled.as_ref().is_ok_and(|record| rows.push(record)) {
             // Who counts up to where all ordinals are there would wait for this one for ever.
-            Err(_) => rows.push(&UsageRecord::void(
-                &format!("void-{:x}-{seq}", UNIX_EPOCH.elapsed().unwrap_or_default().as_micros()),
-                seq,
-            )),
-        };
-        if let (Some(row), Some(journal)) = (row, journal) {
-            journal.close(ticket, seq, row);
+            let id = format!("void-{:x}-{seq}", UNIX_EPOCH.elapsed().unwrap_or_default().as_micros());
+            rows.push(&UsageRecord::void(&id, seq));
+        }
+        if let Some(journal) = journal
+            && !journal.close(ticket, seq, rows.newest())
+        {
+            self.set_failing(thread, true);
         }
         // Under the lock: whoever takes the record finds it counted.
         self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -270,6 +280,45 @@ mod tests {
         // The place of the one that was not made is held by one that is void.
         assert_eq!(ordinals(&ledger, 9), [1, 2, 3]);
         assert_eq!(ledger.waiting(), 3);
+    }
+
+    /// A ledger with a journal in which nothing new can be opened once what exists is full.
+    fn without_room(name: &str, threads: usize) -> Ledger {
+        let root = std::env::temp_dir().join(format!("penstock-ledger-{}-{name}", std::process::id()));
+        let opened = penstock_journal::open(&root, "a", threads, 4096).unwrap();
+        std::fs::remove_dir_all(root).unwrap();
+        Ledger::new(threads, 100_000, 0).journaled(opened.journal, opened.writers)
+    }
+
+    fn fill(ledger: &Ledger, thread: usize) {
+        let key = crate::auth::record::KeyRecord::unlimited(crate::auth::Digest::from_bytes([0; 32]));
+        while ledger.open(thread, &opening::example(&key)).is_ok() {}
+    }
+
+    #[test]
+    fn a_thread_that_can_write_does_not_speak_for_one_that_cannot() {
+        let ledger = without_room("threads", 2);
+        fill(&ledger, 0);
+        assert!(ledger.refuses(0));
+        assert!(!ledger.refuses(1));
+        assert!(ledger.refuses(0));
+        let is_failing = || ledger.failing.iter().map(|failing| failing.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        assert_eq!(is_failing(), [true, false]);
+        assert_eq!(ledger.journal_state().map(|(writable, _)| writable), Some(false));
+    }
+
+    #[test]
+    fn a_record_that_finds_no_room_says_so() {
+        let ledger = without_room("records", 1);
+        while ledger.journal_state().is_some_and(|(writable, _)| writable) {
+            push(&ledger, 0);
+            assert!(ledger.waiting() < 1_000);
+        }
+        assert!(ledger.refuses(0));
+        // Once what is there is safe, its room is used again.
+        assert!(ordinals(&ledger, 1_000).len() > 3);
+        ledger.ack(u64::MAX);
+        assert!(!ledger.refuses(0));
     }
 
     #[test]

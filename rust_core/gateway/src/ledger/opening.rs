@@ -86,8 +86,10 @@ impl Opening<'_> {
         ] {
             put_text(out, text);
         }
-        let tags = key.map_or(&[][..], |k| k.tags.as_slice()).iter();
-        tags.chain(self.request_tags).for_each(|tag| put_text(out, tag));
+        let of_key = key.map_or(&[][..], |k| k.tags.as_slice());
+        // As in the record: those of the request that the key does not have.
+        let more = self.request_tags.iter().filter(|tag| !of_key.contains(tag));
+        of_key.iter().chain(more).for_each(|tag| put_text(out, tag));
     }
 }
 
@@ -250,35 +252,37 @@ fn take<'a, T: Default, const N: usize>(
     Some(all)
 }
 
+/// What a call opens with.
+#[cfg(test)]
+pub(super) fn example(key: &KeyRecord) -> Opening<'_> {
+    Opening {
+        call_id: "c-1",
+        started_at: 1_000,
+        surface: "chat",
+        route: "/v1/chat/completions",
+        key: Some(key),
+        token: "t",
+        end_user: "\u{1f600}",
+        request_tags: &[],
+        model: "m",
+        model_group: "g",
+        deployment_id: "d",
+        provider: "p",
+        upstream_model: "u",
+        stream: true,
+        prompt: 11,
+        cost: 12,
+        price_version: "v",
+        snapshot_version: 3,
+        overhead_us: 6,
+        attempts: 2,
+        request_bytes: 8,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn opening(key: &KeyRecord) -> Opening<'_> {
-        Opening {
-            call_id: "c-1",
-            started_at: 1_000,
-            surface: "chat",
-            route: "/v1/chat/completions",
-            key: Some(key),
-            token: "t",
-            end_user: "\u{1f600}",
-            request_tags: &[],
-            model: "m",
-            model_group: "g",
-            deployment_id: "d",
-            provider: "p",
-            upstream_model: "u",
-            stream: true,
-            prompt: 11,
-            cost: 12,
-            price_version: "v",
-            snapshot_version: 3,
-            overhead_us: 6,
-            attempts: 2,
-            request_bytes: 8,
-        }
-    }
 
     fn row(open: &[u8], update: Option<&[u8]>) -> Option<Vec<serde_json::Value>> {
         lost(open, update, 7, |record| serde_json::from_value(serde_json::to_value(record).unwrap()).unwrap())
@@ -293,7 +297,7 @@ mod tests {
             ..KeyRecord::unlimited(Digest::from_bytes([1; 32]))
         };
         let mut open = b"what was there".to_vec();
-        Opening { request_tags: &["r".to_owned()], ..opening(&key) }.write(&mut open);
+        Opening { request_tags: &["a".to_owned(), "r".to_owned()], ..example(&key) }.write(&mut open);
         let first = row(&open, None).unwrap();
         assert_eq!((&first[0], &first[2], &first[3]), (&"c-1:2".into(), &7.into(), &1_000.into()));
         assert_eq!(first[7..12], ["alias", "", "team", "", "\u{1f600}"]);
@@ -323,7 +327,7 @@ mod tests {
     #[test]
     fn other_layouts_and_torn_bytes_are_no_call() {
         let mut open = Vec::new();
-        opening(&KeyRecord::unlimited(Digest::from_bytes([1; 32]))).write(&mut open);
+        example(&KeyRecord::unlimited(Digest::from_bytes([1; 32]))).write(&mut open);
         assert!(row(&open, None).is_some());
         for end in 0..open.len() {
             assert_eq!(row(&open[..end], None), None, "{end}");

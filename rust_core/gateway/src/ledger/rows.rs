@@ -19,16 +19,24 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Adds a record; its row, without the comma.
-    pub(super) fn push(&mut self, record: &UsageRecord<'_>) -> Option<&[u8]> {
+    /// Adds a record; false: it cannot be written, and nothing was added.
+    pub(super) fn push(&mut self, record: &UsageRecord<'_>) -> bool {
         // What an earlier writer left half done would make the whole batch unreadable.
         let start = self.ends.last().map_or(0, |(_, end)| *end);
         self.text.truncate(start);
-        // Writing texts and numbers to memory does not fail.
-        serde_json::to_writer(&mut self.text, record).ok()?;
+        if serde_json::to_writer(&mut self.text, record).is_err() {
+            return false;
+        }
         self.text.push(b',');
         self.ends.push((record.seq, self.text.len()));
-        self.text.get(start..self.text.len() - 1)
+        true
+    }
+
+    /// The row that was added last, without its comma.
+    pub(super) fn newest(&self) -> &[u8] {
+        let mut ends = self.ends.iter().rev().map(|(_, end)| *end);
+        let (end, start) = (ends.next().unwrap_or(1), ends.next().unwrap_or(0));
+        self.text.get(start..end - 1).unwrap_or_default()
     }
 
     fn clear(&mut self) {

@@ -8,7 +8,7 @@ use super::slots::SlotGuard;
 use super::{Actual, Counters, Demand, LimitKind, Limits, Now, Rates, window};
 
 /// A refused call is told to come back after so long when nothing better is known: a slot may free at any moment.
-const PARALLEL_RETRY_MS: u64 = 1_000;
+pub(super) const PARALLEL_RETRY_MS: u64 = 1_000;
 
 /// Held until settled. Dropped, it gives back tokens, money and the slot; the request stays counted.
 #[derive(Debug)]

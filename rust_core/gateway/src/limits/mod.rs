@@ -10,10 +10,11 @@ pub mod budget;
 pub mod clock;
 pub mod deployment;
 mod hold;
+pub mod lease;
 pub mod slots;
 pub mod window;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::auth::record::Key;
 use crate::auth::scope::{Rules, Scope};
@@ -21,6 +22,8 @@ use crate::auth::scope::{Rules, Scope};
 pub use self::budget::{Budget, Seed};
 pub use self::clock::{Clock, Now};
 use self::hold::{Hold, Refusal};
+use self::lease::quota::Want;
+use self::lease::{Kind, Leases, Quota, Refused, Share};
 pub use self::slots::{SlotGuard, Slots, SlotsFull};
 pub use self::window::{Rate, State, Window};
 
@@ -59,6 +62,8 @@ pub struct Counters {
     tokens: Window,
     slots: Arc<Slots>,
     budget: Budget,
+    /// What this process has of the same limits where they are shared.
+    leases: OnceLock<Arc<Leases>>,
 }
 
 impl Counters {
@@ -78,6 +83,16 @@ impl Counters {
     pub fn usage(&self) -> (u64, u64, u64) {
         let (spent, reserved) = self.budget.figures();
         (spent, reserved, self.slots.in_flight())
+    }
+
+    /// Gives back the memory of rates that nobody has used for a minute.
+    pub fn rest(&self, now_ns: u64) {
+        self.requests.rest(now_ns);
+        self.tokens.rest(now_ns);
+    }
+
+    fn leases(&self, quota: &Quota, name: impl FnOnce() -> Arc<str>) -> &Arc<Leases> {
+        self.leases.get_or_init(|| quota.leases(name()))
     }
 
     fn standing(&self, limits: &Limits, now: Now) -> Rates {
@@ -224,6 +239,8 @@ pub struct Reservation {
     own: Option<Hold>,
     /// Of the scopes; a key that stands under none allocates nothing.
     above: Vec<Hold>,
+    /// Of limits that are shared.
+    shares: Vec<Share>,
     demand: Demand,
     rates: Rates,
 }
@@ -243,7 +260,7 @@ pub fn admit<'a>(payers: impl Into<Payers<'a>>, demand: Demand, now: Now) -> Res
         None => None,
     };
     if payers.is_alone() {
-        return Ok(Reservation { own, above: Vec::new(), demand, rates });
+        return Ok(Reservation { own, above: Vec::new(), shares: Vec::new(), demand, rates });
     }
     let mut above = Vec::with_capacity(payers.key.map_or(0, |key| key.scopes.len()) + payers.named.len());
     for scope in payers.scopes() {
@@ -259,7 +276,37 @@ pub fn admit<'a>(payers: impl Into<Payers<'a>>, demand: Demand, now: Now) -> Res
             }
         }
     }
-    Ok(Reservation { own, above, demand, rates })
+    Ok(Reservation { own, above, shares: Vec::new(), demand, rates })
+}
+
+/// What a call needs of limits that are shared, and whose each is (`None`: the key's own).
+#[must_use]
+pub fn wants<'a>(payers: impl Into<Payers<'a>>, demand: Demand, quota: &Quota) -> (Vec<Want>, Vec<Option<Arc<Rules>>>) {
+    let payers = payers.into();
+    let (mut wants, mut whose) = (Vec::new(), Vec::new());
+    let mut add = |limits: &Limits, counters: &Counters, name: &dyn Fn() -> Arc<str>, rules: Option<&Arc<Rules>>| {
+        let all = [
+            (Kind::Parallel, limits.max_parallel, 1),
+            (Kind::Requests, limits.requests.map(|rate| rate.per_minute), 1),
+            (Kind::Tokens, limits.tokens.map(|rate| rate.per_minute), demand.tokens),
+        ];
+        for (kind, limit, units) in all {
+            let Some(limit) = limit else { continue };
+            let leases = Arc::clone(counters.leases(quota, name));
+            wants.push(Want { leases, kind, limit, units });
+            whose.push(rules.cloned());
+        }
+    };
+    if let Some(key) = payers.key {
+        add(&key.limits, &key.state, &|| format!("own:{}", key.digest).into(), None);
+    }
+    for scope in payers.scopes() {
+        let rules = scope.rules();
+        if rules.hold_for(&payers.models) {
+            add(&rules.limits, &scope.counters, &|| Arc::clone(scope.name()), Some(&rules));
+        }
+    }
+    (wants, whose)
 }
 
 /// Where the rates that a call meets stand, taking nothing.
@@ -289,8 +336,63 @@ impl Reservation {
         self.demand
     }
 
+    /// It holds its part of what is shared, too. A request counts from now on, whatever becomes of the call.
+    pub fn share(&mut self, mut shares: Vec<Share>, wants: &[Want], now: Now) {
+        for (share, want) in shares.iter().zip(wants) {
+            let Some(remaining) = share.left(now.mono_ns) else { continue };
+            let state = match want.kind {
+                Kind::Requests => &mut self.rates.requests,
+                Kind::Tokens => &mut self.rates.tokens,
+                Kind::Parallel => continue,
+            };
+            if let Some(state) = state.as_mut().filter(|state| remaining < state.remaining) {
+                *state = State { limit: want.limit, remaining, reset_ns: state.reset_ns };
+            }
+        }
+        shares.retain_mut(|share| {
+            let counted = share.kind() == Kind::Requests;
+            if counted {
+                share.use_up();
+            }
+            !counted
+        });
+        self.shares = shares;
+    }
+
+    /// A limit that is shared refused the call: it never was. `want` is what it wanted of that limit.
+    #[must_use]
+    pub fn refuse(self, want: &Want, scope: Option<Arc<Rules>>, refused: Refused) -> LimitDenied {
+        let (limit, mut rates) = (want.limit, self.rates);
+        let met = match want.kind {
+            Kind::Requests => &mut rates.requests,
+            Kind::Tokens => &mut rates.tokens,
+            Kind::Parallel => &mut None,
+        };
+        if let Some(state) = met {
+            *state = State { limit, remaining: refused.remaining.min(state.remaining), reset_ns: state.reset_ns };
+        }
+        let kind = match want.kind {
+            Kind::Parallel => LimitKind::Parallel,
+            Kind::Requests => LimitKind::Requests,
+            Kind::Tokens => LimitKind::Tokens { too_large: false },
+        };
+        self.undo();
+        let current = limit.saturating_sub(refused.remaining);
+        let retry_after_ms = refused.retry_after_ms.or(Some(hold::PARALLEL_RETRY_MS));
+        LimitDenied { scope, kind, limit, current, asked: want.units, retry_after_ms, rates }
+    }
+
+    /// The call never was.
+    pub fn undo(self) {
+        self.own.into_iter().chain(self.above).for_each(Hold::undo);
+    }
+
     /// The call is over: replace what it held by what it used, more or less, at every level.
     pub fn settle(self, actual: Actual, now: Now) {
+        for share in self.shares {
+            let used = if share.kind() == Kind::Tokens { actual.tokens } else { 0 };
+            share.settle(used);
+        }
         if let Some(own) = self.own {
             own.settle(actual, now);
         }

@@ -7,6 +7,7 @@ use proptest::test_runner::RngSeed;
 
 use super::*;
 use crate::auth::{Digest, KeyRecord, KeyTable, ScopeRecord};
+use crate::hooks::Events;
 
 const NOW: Now = Now { mono_ns: 1_234_567_890, unix_ms: 1_700_000_000_000 };
 
@@ -339,6 +340,30 @@ fn threads_under_one_team_never_spend_more_than_it_has() {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     let spent = spent.load(Ordering::SeqCst);
     assert_eq!(usage(&table), [(0, 0, 0), (spent, 0, 0), (spent, 0, 0)]);
+}
+
+#[test]
+fn what_is_shared_is_wanted_at_every_level_and_a_refusal_leaves_nothing_behind() {
+    let team =
+        ScopeRecord { max_parallel_requests: Some(3), rpm: Some(9), max_budget: Some(100), ..ScopeRecord::default() };
+    let own = KeyRecord { rpm: Some(5), tpm: Some(50), ..record() };
+    let (_table, key) = hierarchy(own, ScopeRecord::default(), team, ScopeRecord::default());
+    let quota = Quota::new(Arc::new(Events::new().unwrap()));
+    let (wanted, whose) = wants(&key, demand(7, 20), &quota);
+    let found: Vec<_> = wanted.iter().map(|want| (want.kind.name(), want.limit, want.units)).collect();
+    assert_eq!(found, [("rpm", 5, 1), ("tpm", 50, 7), ("parallel", 3, 1), ("rpm", 9, 1)]);
+    let names: Vec<_> = whose.iter().map(|rules| rules.as_ref().map_or("", |rules| &rules.record.name)).collect();
+    assert_eq!(names, ["", "", "team:t", "team:t"]);
+
+    let fresh = standing(&key, NOW);
+    let held = admit(&key, demand(7, 20), NOW).unwrap();
+    let refused = Refused { retry_after_ms: Some(700), remaining: 2 };
+    let denied = held.refuse(&wanted[3], whose[3].clone(), refused);
+    assert_eq!((denied.kind, denied.limit, denied.current), (LimitKind::Requests, 9, 7));
+    assert_eq!((denied.retry_after_ms, &*denied.scope.unwrap().record.name), (Some(700), "team:t"));
+    assert_eq!(denied.rates.requests.map(|state| (state.limit, state.remaining)), Some((9, 2)));
+    assert_eq!(standing(&key, NOW), fresh);
+    assert_eq!(key.state.usage(), (0, 0, 0));
 }
 
 proptest! {

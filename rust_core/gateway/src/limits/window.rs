@@ -6,8 +6,9 @@
 //! a segment, and all of them are counted until the newest has had its minute. A segment is shorter than `SPAN`, which
 //! bounds both what that delays (at saturation at least 63/64 of N per minute) and the list: 64 segments at most.
 //!
-//! The list grows with the traffic, from nothing, and is given back when a minute passes without any. One mutex, held
-//! for a few instructions: a limit is one number that all threads share, whatever guards it.
+//! The list grows with the traffic, from nothing, and is given back when a minute passes without any and somebody
+//! looks: the next call, or whoever goes round for that. One mutex, held for a few instructions: a limit is one number
+//! that all threads share, whatever guards it.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -131,6 +132,15 @@ impl Window {
         let mut inner = self.lock();
         inner.pass(now_ns);
         inner.state(rate.per_minute)
+    }
+
+    /// Gives back the room of what has had its minute.
+    pub fn rest(&self, now_ns: u64) {
+        let mut inner = self.lock();
+        inner.pass(now_ns);
+        if inner.segments.is_empty() {
+            inner.segments = VecDeque::new();
+        }
     }
 
     /// Nothing here can panic while the lock is held, so a poisoned state is still whole.

@@ -12,7 +12,7 @@ use super::rest::Rest;
 pub use super::transport::{BodyError, Gone, HeaderLines, Transport};
 use crate::errors::{self, Failure, Outcome};
 use crate::grpc::{self, GrpcExchange};
-use crate::idempotency::Copy;
+use crate::idempotency::Transcript;
 use crate::surfaces::Api;
 
 /// A request being answered.
@@ -46,7 +46,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// The copy, if one was asked for and the answer was not broken off.
-    pub(crate) fn take_copy(&mut self) -> Option<Box<Copy>> {
+    pub(crate) fn take_copy(&mut self) -> Option<Box<Transcript>> {
         match self {
             Self::Rest(x) => x.take_copy(),
             Self::Grpc(_) => None,

@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::transport::{BodyError, Gone, HeaderLines, Transport};
-use crate::idempotency::Copy;
+use crate::idempotency::Transcript;
 
 /// A request whose answer is the body.
 #[derive(Debug)]
 pub struct Rest<'a> {
     way: Transport<'a>,
-    copy: Option<Box<Copy>>,
+    copy: Option<Box<Transcript>>,
 }
 
 impl<'a> From<Transport<'a>> for Rest<'a> {
@@ -29,10 +29,10 @@ impl<'a> Rest<'a> {
 
     /// From now on a copy is made of what is sent.
     pub(super) fn keep_copy(&mut self, room: usize) {
-        self.copy = Some(Box::new(Copy::new(room)));
+        self.copy = Some(Box::new(Transcript::new(room)));
     }
 
-    pub(super) fn take_copy(&mut self) -> Option<Box<Copy>> {
+    pub(super) fn take_copy(&mut self) -> Option<Box<Transcript>> {
         self.copy.take()
     }
 
@@ -46,7 +46,7 @@ impl<'a> Rest<'a> {
 
     pub(super) async fn full(&mut self, status: u16, headers: &HeaderLines, body: Bytes) -> Result<(), Gone> {
         if let Some(copy) = &mut self.copy {
-            copy.begin(status, headers, false);
+            copy.begin(status, &headers.0, false);
             copy.add(&body);
             copy.end();
         }
@@ -55,7 +55,7 @@ impl<'a> Rest<'a> {
 
     pub(super) fn start(&mut self, status: u16, headers: &HeaderLines, length: Option<u64>) -> Result<(), Gone> {
         if let Some(copy) = &mut self.copy {
-            copy.begin(status, headers, true);
+            copy.begin(status, &headers.0, true);
         }
         self.way.start(status, headers, length)
     }

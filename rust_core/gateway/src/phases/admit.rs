@@ -8,7 +8,7 @@ use bytes::Bytes;
 use penstock_http1::{Framing, Headers, RequestHead};
 
 use super::plan::Plan;
-use super::{Call, body_failure, named};
+use super::{Call, body_failure, named, share};
 use crate::auth::key::{KeyShape, parse};
 use crate::auth::record::{Key, KeyDenied, Refuser};
 use crate::auth::table::Lookup;
@@ -370,6 +370,10 @@ async fn limits(call: &mut Call, json: Option<&scan::Body<'_>>, plan: &Plan) -> 
         return Ok(());
     }
     let admitted = limits::admit(payers(call), demand, call.now);
+    let admitted = match admitted {
+        Ok(reservation) if call.core.shared.options.shared_limits => share::take(call, reservation, demand).await?,
+        admitted => admitted,
+    };
     match admitted {
         Ok(reservation) => {
             call.rates = reservation.rates();
@@ -384,7 +388,7 @@ async fn limits(call: &mut Call, json: Option<&scan::Body<'_>>, plan: &Plan) -> 
 }
 
 /// Whose limits hold.
-fn payers(call: &Call) -> Payers<'_> {
+pub(super) fn payers(call: &Call) -> Payers<'_> {
     let group = call.group.as_ref().map_or("", |group| &*group.name);
     Payers { key: call.key.as_deref(), named: &call.named, models: [&call.model, group] }
 }

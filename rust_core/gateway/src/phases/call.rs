@@ -62,7 +62,7 @@ pub(crate) struct Call {
     /// Its place among all calls in flight.
     pub(crate) slot: Option<SlotGuard>,
     /// It runs under an idempotency key.
-    pub(crate) ticket: Option<Ticket>,
+    pub(crate) once: Option<Ticket>,
 
     /// Model as the client sent it.
     pub(crate) model: String,
@@ -148,7 +148,7 @@ impl Call {
             reservation: None,
             rates: Rates::default(),
             slot: None,
-            ticket: None,
+            once: None,
             model: String::new(),
             group: None,
             end_user: None,

@@ -46,7 +46,7 @@ impl Call {
     pub(super) fn open(&mut self) -> Outcome<()> {
         let core = std::rc::Rc::clone(&self.core);
         let ledger = &core.shared.ledger;
-        if !ledger.is_journaled() || (self.key.is_none() && !self.snapshot.settings.spend_logs) {
+        if !ledger.is_journaled() || !self.is_accounted() {
             // Nobody to charge, and no row to keep.
             return Ok(());
         }
@@ -115,6 +115,11 @@ impl Call {
         if self.usage.is_some() && self.usage != self.journaled.told {
             self.checkpoint();
         }
+    }
+
+    /// Whether nothing of the provider's own figures was noted yet.
+    pub(super) fn has_told_nothing(&self) -> bool {
+        self.journaled.told.is_none()
     }
 
     /// Notes figures that are known.

@@ -21,6 +21,7 @@ mod panics;
 mod plan;
 mod relay;
 mod settle;
+mod share;
 
 use std::pin::pin;
 use std::rc::Rc;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use penstock_http1::RequestHead;
+use penstock_http1::{Headers, RequestHead};
 
 use super::Call;
 use crate::errors::{Failure, Kind, Outcome};
@@ -15,6 +15,16 @@ use crate::ledger;
 use crate::listener::exchange::{Exchange, HeaderLines};
 
 const HEADER: &str = "idempotency-key";
+/// Headers that say what is asked, or travel on and change what a provider answers.
+const TELLING: [&str; 7] = [
+    "content-type",
+    "x-penstock-model",
+    "x-litellm-model",
+    "anthropic-beta",
+    "anthropic-version",
+    "openai-beta",
+    "accept",
+];
 /// Said with an answer that was given before.
 const REPLAYED: &str = "idempotent-replayed";
 
@@ -28,20 +38,20 @@ pub(super) fn begin(
     body: &Bytes,
     exchange: &mut Exchange<'_>,
 ) -> Outcome<Option<Arc<Answer>>> {
-    let Some(key) = head.headers.get(HEADER).filter(|_| &head.method[..] == b"POST") else { return Ok(None) };
+    // Not over gRPC: the metadata of a session are those of all its calls.
+    let may_be_kept = &head.method[..] == b"POST" && exchange.method().is_none();
+    let Some(key) = head.headers.get(HEADER).filter(|_| may_be_kept) else { return Ok(None) };
     if key.is_empty() || key.len() > LONGEST_KEY || !key.iter().all(u8::is_ascii_graphic) {
         let message =
             format!("`Idempotency-Key` must be 1 to {LONGEST_KEY} visible ASCII characters, a UUID for example.");
         return Err(Failure::new(Kind::BadRequest, message).param("Idempotency-Key"));
     }
-    let header = |name: &str| head.headers.get(name).unwrap_or_default();
     let caller = Print::of(&[call.token.as_bytes(), &head.method, path(&head.target), key]);
-    let request =
-        Print::of(&[&head.target, header("content-type"), header("x-penstock-model"), header("x-litellm-model"), body]);
+    let request = asked(&head.target, &head.headers, body);
     let failure = match call.core.shared.answers.begin(caller, request, call.now.mono_ns) {
         Begun::First(ticket) => {
             exchange.keep_copy(ticket.room());
-            call.ticket = Some(ticket);
+            call.once = Some(ticket);
             return Ok(None);
         }
         Begun::Answered(answer) => return Ok(Some(answer)),
@@ -50,7 +60,7 @@ pub(super) fn begin(
             "A request with this `Idempotency-Key` is still running; send it again when that one is over.",
         )
         .retry_after(1000),
-        Begun::Other => Failure::new(
+        Begun::OtherRequest => Failure::new(
             Kind::IdempotencyMismatch,
             "This `Idempotency-Key` was used for a request with another body; use a new key for a new request.",
         ),
@@ -61,6 +71,13 @@ pub(super) fn begin(
         ),
     };
     Err(failure.param("Idempotency-Key"))
+}
+
+/// Digest of what is asked beside the path: all that another answer may depend on.
+fn asked(target: &[u8], headers: &Headers, body: &[u8]) -> Print {
+    let query = target.iter().position(|b| *b == b'?').and_then(|at| target.get(at..)).unwrap_or_default();
+    let headers = TELLING.map(|name| headers.get(name).unwrap_or_default());
+    Print::of(&[&[query, body][..], &headers].concat())
 }
 
 /// The path, under whichever of its names it was called.
@@ -95,7 +112,7 @@ pub(super) async fn replay(call: &mut Call, answer: &Answer, exchange: &mut Exch
 
 /// The call is over: keeps its answer if it is one that would be given again.
 pub(super) fn end(call: &mut Call, exchange: &mut Exchange<'_>) {
-    let Some(ticket) = call.ticket.take() else { return };
+    let Some(ticket) = call.once.take() else { return };
     let Some(copy) = exchange.take_copy() else { return };
     let whole = match call.outcome {
         ledger::Outcome::Ok => true,
@@ -124,6 +141,8 @@ fn is_lasting(status: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use penstock_http1::HeadersBuilder;
+
     use super::*;
 
     #[test]
@@ -140,5 +159,28 @@ mod tests {
     fn a_route_is_the_same_under_both_of_its_names() {
         assert_eq!(path(b"/v1/chat/completions?x=1"), path(b"/chat/completions"));
         assert_ne!(path(b"/v1/chat/completions"), path(b"/v1/completions"));
+        let none = headers(&[]);
+        assert_eq!(asked(b"/v1/chat/completions", &none, b"{}"), asked(b"/chat/completions", &none, b"{}"));
+        assert_ne!(asked(b"/chat/completions?x=1", &none, b"{}"), asked(b"/chat/completions", &none, b"{}"));
+        assert_ne!(asked(b"/chat/completions", &none, b"{ }"), asked(b"/chat/completions", &none, b"{}"));
+    }
+
+    #[test]
+    fn a_header_that_changes_the_answer_makes_another_request() {
+        let plain = asked(b"/v1/messages", &headers(&[]), b"{}");
+        for name in TELLING {
+            let one = asked(b"/v1/messages", &headers(&[(name, "a")]), b"{}");
+            assert_ne!(one, plain, "{name}");
+            assert_ne!(one, asked(b"/v1/messages", &headers(&[(name, "b")]), b"{}"), "{name}");
+        }
+        assert_eq!(asked(b"/v1/messages", &headers(&[("user-agent", "a")]), b"{}"), plain);
+    }
+
+    fn headers(fields: &[(&str, &str)]) -> Headers {
+        let mut headers = HeadersBuilder::default();
+        for (name, value) in fields {
+            headers.push(name.as_bytes(), value.as_bytes()).unwrap();
+        }
+        headers.build()
     }
 }

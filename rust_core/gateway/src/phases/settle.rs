@@ -66,6 +66,11 @@ impl Call {
         (price.as_ref().map_or(0, |p| pricing::cost(p, usage)), price)
     }
 
+    /// Whether somebody pays for it or a row is kept of it: it must not be forgotten then.
+    pub(super) fn is_accounted(&self) -> bool {
+        self.key.is_some() || self.reservation.is_some() || self.snapshot.settings.spend_logs
+    }
+
     fn settle(&mut self) {
         let core = std::rc::Rc::clone(&self.core);
         let shared = &core.shared;
@@ -104,8 +109,7 @@ impl Call {
             outcome: self.outcome.name(),
         };
         shared.metrics.call(core.thread, labels, &sample);
-        let charged = self.key.is_some() || self.reservation.is_some();
-        if !charged && !self.snapshot.settings.spend_logs && self.outcome == Outcome::Ok {
+        if !self.is_accounted() && self.outcome == Outcome::Ok {
             // Nobody to charge, and no row to keep.
             return;
         }

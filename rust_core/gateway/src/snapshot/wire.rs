@@ -44,6 +44,8 @@ pub struct EngineOptions {
     pub key_table_capacity: usize,
     pub negative_ttl_ms: u64,
     pub hook_timeout_ms: u64,
+    /// Limits hold over several gateways: units of them are drawn by `hook.quota`.
+    pub shared_limits: bool,
     pub usage_queue_capacity: usize,
     pub ca_file: Option<String>,
     pub grpc: GrpcOptions,
@@ -117,6 +119,7 @@ impl Default for EngineOptions {
             key_table_capacity: 100_000,
             negative_ttl_ms: 5_000,
             hook_timeout_ms: 5_000,
+            shared_limits: false,
             usage_queue_capacity: 1_000_000,
             ca_file: None,
             grpc: GrpcOptions::default(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Place};
 use crate::errors::{Failure, Kind};
 use crate::grpc::frame::{self, Messages};
 use crate::grpc::status::Status;
@@ -76,6 +76,8 @@ impl Reins {
 #[derive(Debug)]
 pub(crate) struct Lane<'a> {
     outbox: Rc<Outbox>,
+    /// Where it waits for room there.
+    place: Place,
     reins: Rc<Reins>,
     id: u64,
     request: Bytes,
@@ -102,6 +104,7 @@ impl<'a> Lane<'a> {
         let deadline = timeout.map(|t| timers.after(t));
         Self {
             outbox,
+            place: Place::default(),
             reins,
             id,
             request,
@@ -185,7 +188,7 @@ impl<'a> Lane<'a> {
             return Poll::Ready(Err(Gone));
         }
         // The wake-up for what is waited for was left by `poll_over`.
-        if self.reins.credit.get() == Some(0) || self.outbox.poll_room(cx).is_pending() {
+        if self.reins.credit.get() == Some(0) || self.outbox.poll_room(&mut self.place, cx).is_pending() {
             return Poll::Pending;
         }
         self.reins.credit.set(self.reins.credit.get().map(|credit| credit.saturating_sub(1)));

@@ -45,6 +45,19 @@ fn a_fresh_window_has_no_memory_and_a_quiet_one_gives_it_back() {
 }
 
 #[test]
+fn one_that_nobody_uses_gives_its_memory_back() {
+    let window = Window::default();
+    for second in 0..60 {
+        assert!(fits(&window, 1_000, 1, second * SECOND));
+    }
+    window.rest(100 * SECOND);
+    assert_eq!(window.state(rate(1_000), 100 * SECOND).remaining, 1_000 - 19);
+    window.rest(119 * SECOND);
+    assert_eq!(window.lock().segments.capacity(), 0);
+    assert!(fits(&window, 1_000, 1_000, 120 * SECOND));
+}
+
+#[test]
 fn sixty_four_segments_are_enough_for_any_traffic() {
     for step in [1, 1_000_003, 299_999_999, SPAN_NS - 1, SPAN_NS, SPAN_NS + 1, SECOND] {
         let window = Window::default();

@@ -19,6 +19,8 @@ use crate::listener::Peer;
 
 /// Tasks that wait for another stream; those beyond end with their stream, because each keeps the room of a whole call.
 const SPARE: usize = 32;
+/// And those that are left once the connection is quiet.
+const QUIET: usize = 2;
 
 /// A stream to be answered.
 pub(super) struct Asked {
@@ -38,6 +40,7 @@ pub(super) struct Common {
 pub(super) struct Crew {
     tasks: JoinSet<()>,
     board: Rc<Board>,
+    answered: u64,
 }
 
 /// Where tasks and connection tell each other.
@@ -58,6 +61,8 @@ struct Board {
 struct Seat {
     next: Cell<Option<Asked>>,
     waker: Cell<Option<Waker>>,
+    /// There will be nothing for it.
+    leave: Cell<bool>,
 }
 
 impl Seat {
@@ -88,7 +93,7 @@ impl Drop for Report<'_> {
 
 impl Crew {
     pub(super) fn new() -> Self {
-        Self { tasks: JoinSet::new(), board: Rc::default() }
+        Self { tasks: JoinSet::new(), board: Rc::default(), answered: 0 }
     }
 
     /// Whether streams are being answered.
@@ -98,6 +103,7 @@ impl Crew {
 
     /// Answers a stream.
     pub(super) fn answer(&mut self, common: &Rc<Common>, asked: Asked) {
+        self.answered += 1;
         self.board.busy.set(self.board.busy.get() + 1);
         if let Some(seat) = self.board.spare.borrow_mut().pop() {
             seat.next.set(Some(asked));
@@ -107,6 +113,22 @@ impl Crew {
         while self.tasks.try_join_next().is_some() {}
         // Boxed, because tasks are moved a dozen times before they are where they stay.
         self.tasks.spawn_local(Box::pin(work(Rc::clone(common), Rc::clone(&self.board), asked)));
+    }
+
+    /// Streams that were handed to it so far.
+    pub(super) fn answered(&self) -> u64 {
+        self.answered
+    }
+
+    /// Whether more tasks wait than a quiet connection should keep.
+    pub(super) fn has_spare(&self) -> bool {
+        self.board.spare.borrow().len() > QUIET
+    }
+
+    /// Lets go of tasks that a quiet connection does not need.
+    pub(super) fn trim(&mut self) {
+        self.board.trim();
+        while self.tasks.try_join_next().is_some() {}
     }
 
     /// Returns when streams have ended: how many well, and how many that the client gave up.
@@ -143,6 +165,18 @@ async fn work(common: Rc<Common>, board: Rc<Board>, mut asked: Asked) {
 }
 
 impl Board {
+    /// Lets go of those who wait longest for nothing: the last to come is the next to be asked.
+    fn trim(&self) {
+        let mut spare = self.spare.borrow_mut();
+        let many = spare.len().saturating_sub(QUIET);
+        let leaving: Vec<_> = spare.drain(..many).collect();
+        drop(spare);
+        for seat in leaving {
+            seat.leave.set(true);
+            seat.wake();
+        }
+    }
+
     /// The next stream; `None`: there is nothing more to do.
     async fn next(&self) -> Option<Asked> {
         if self.over.get() || self.spare.borrow().len() >= SPARE {
@@ -156,11 +190,33 @@ impl Board {
     fn poll_seat(&self, seat: &Seat, cx: &Context<'_>) -> Poll<Option<Asked>> {
         match seat.next.take() {
             Some(asked) => Poll::Ready(Some(asked)),
-            None if self.over.get() => Poll::Ready(None),
+            None if self.over.get() || seat.leave.get() => Poll::Ready(None),
             None => {
                 seat.waker.set(Some(cx.waker().clone()));
                 Poll::Pending
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::{Pin, pin};
+
+    use super::*;
+
+    #[test]
+    fn a_quiet_connection_keeps_few_tasks() {
+        let board = Board::default();
+        let mut waiting: Vec<Pin<Box<dyn Future<Output = Option<Asked>> + '_>>> =
+            (0..SPARE).map(|_| Box::pin(board.next()) as _).collect();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(waiting.iter_mut().all(|task| task.as_mut().poll(&mut cx).is_pending()));
+        // Beyond these nobody waits.
+        assert!(matches!(pin!(board.next()).poll(&mut cx), Poll::Ready(None)));
+        board.trim();
+        board.trim();
+        let left = waiting.iter_mut().filter_map(|task| task.as_mut().poll(&mut cx).is_pending().then_some(())).count();
+        assert_eq!((left, board.spare.borrow().len()), (QUIET, QUIET));
     }
 }

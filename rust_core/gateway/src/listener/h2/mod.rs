@@ -37,6 +37,8 @@ use pulse::Pulse;
 /// What a client starts an HTTP/2 connection with (RFC 9113, section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// A connection without a new stream for this long keeps few tasks.
+const REST: Duration = Duration::from_secs(10);
 /// How long a client may take to acknowledge a shutdown once its last call is over.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -80,6 +82,9 @@ async fn run(
     let mut stage = core.stage.watch();
     let idle = Duration::from_millis(core.shared.options.idle_timeout_ms);
     let mut quiet = core.timers.after(idle);
+    // When its tasks were last counted, and how many streams there had been.
+    let mut rest = core.timers.after(REST);
+    let mut answered = 0;
     let mut abuse = Abuse::default();
     let mut age = Age::new(core);
     let mut pulse = connection.ping_pong().and_then(|pings| Pulse::new(core, pings));
@@ -116,6 +121,13 @@ async fn run(
             },
             () = stage.reached(Stage::Draining), if !leaving => true,
             () = quiet.wait(), if !is_busy && !leaving => true,
+            () = rest.wait(), if crew.has_spare() => {
+                if std::mem::replace(&mut answered, crew.answered()) == crew.answered() {
+                    crew.trim();
+                }
+                rest.move_to(Instant::now() + REST);
+                false
+            }
             is_over = age.reached() => if is_over { return } else { true },
             () = pulse::lost(&mut pulse, is_busy) => return,
             () = patience.wait(), if !is_busy && leaving => {

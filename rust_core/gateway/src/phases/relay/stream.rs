@@ -438,14 +438,15 @@ impl Stream {
         call.checkpoint();
     }
 
-    /// Notes what the provider says of usage as soon as it is complete.
+    /// Notes what the provider says of usage when it first does, and in the end: some say it with every frame, and what
+    /// lies between is noted from time to time anyway.
     fn note_told(&mut self, call: &mut Call) {
         let complete = match &self.reader {
             Reader::OpenAi { .. } => call.usage.is_some(),
             Reader::Anthropic(watch) => watch.complete(),
             Reader::Translator(translator) => translator.usage_complete(),
         };
-        if complete {
+        if complete && (self.ended || call.has_told_nothing()) {
             self.report(call);
             call.checkpoint_told();
         }
