@@ -33,7 +33,6 @@ mod segment;
 mod writer;
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods)] // looks at files as a test
 mod tests;
 
 pub use directory::{Ended, Journal, Opened, open};
