@@ -1,7 +1,8 @@
 """Limits without Redis: each replica's share of a rate for some time, then the operator's choice. Never silently unlimited.
 
 Apart from the service because this is the promise that limits hold over the change: in the first window after Redis is lost
-a replica may use no more than it was already using (the others may have used the rest), from then on its even share. Redis
+a replica may use what it was already using and its part of what was left for everybody (the others may have used the rest), from
+then on its even share. Redis
 keeps the share of a replica that it misses, so that one replica cut off from it and those that are not stay under the limit
 together.
 """
@@ -18,6 +19,8 @@ logger = logging.getLogger("penstock.quota")
 
 Mode = Literal["local_share", "fail_open", "fail_closed"]
 _RETRY_MS = 1_000
+_FRESH_MS = 2_000
+"""How old what was left for everybody may be: others may have used of it since."""
 
 
 class Alone(NamedTuple):
@@ -28,6 +31,8 @@ class Alone(NamedTuple):
     """Replicas that share the limits."""
     base: dict[Rate, int]
     """By rate that was in demand: units of the last window that are still this replica's when everybody has noticed that it is gone."""
+    free: dict[Rate, int]
+    """By rate: units that were left for everybody just before."""
 
 
 class LocalShare:
@@ -51,7 +56,8 @@ class LocalShare:
     def begin(self, now: int, last_beat: int, sharing: int) -> None:
         """Redis is gone; ``last_beat`` is when it was last told that this replica is here."""
         noticed = max(now, last_beat + self._options.known_missing_ms)
-        self._outage = Alone(now, max(1, sharing), self._own.totals_at(noticed))
+        free = self._own.free_since(now - _FRESH_MS)
+        self._outage = Alone(now, max(1, sharing), self._own.totals_at(noticed), free)
         self._told = None
         self.mode(now)
 
@@ -95,7 +101,8 @@ class LocalShare:
         if now >= outage.since + self._options.counted_ms + self._options.length_ms:
             return share
         # Nobody asked this replica for it in the last window, so that it is most likely not in use anywhere.
-        return outage.base.get(rate, share)
+        base = outage.base.get(rate)
+        return share if base is None else base + outage.free.get(rate, 0) // outage.sharing
 
     def _granted(self, ask: Ask, remaining: int) -> Grant:
         return Grant(granted=ask.need, ttl_ms=self._options.lease_ttl_ms, remaining=max(0, remaining))

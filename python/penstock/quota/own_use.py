@@ -39,6 +39,15 @@ class OwnUse:
         self._tags: dict[Rate, str] = {}
         self._tried: dict[Rate, int] = {}
         self._unknown: set[Rate] = set()
+        self._free: dict[Rate, tuple[int, int]] = {}
+
+    def knew(self, rate: Rate, now: int, free: int) -> None:
+        """Note what was left of a rate for everybody."""
+        self._free[rate] = (now, free)
+
+    def free_since(self, then: int) -> dict[Rate, int]:
+        """What was left of the rates that Redis was asked about since."""
+        return {rate: free for rate, (at, free) in self._free.items() if at >= then}
 
     def tried(self, rate: Rate, now: int) -> None:
         """Note that somebody wanted units."""
@@ -122,6 +131,7 @@ class OwnUse:
         """Let go of rates that nobody used for a window."""
         for rate in [rate for rate, at in self._tried.items() if at + self._counted <= now]:
             del self._tried[rate]
+            self._free.pop(rate, None)
         for rate in list(self._uses):
             if not self.total(rate, now) and rate not in self._tried:
                 del self._uses[rate]

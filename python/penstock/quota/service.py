@@ -227,6 +227,9 @@ class QuotaService:
                 if not self._beats.is_up or attempt == _TRIES - 1:
                     raise
                 continue
+            for ask, row in zip(asks, rows, strict=True):
+                if ask.kind in RATES and not settling:
+                    self._own.knew((ask.scope, ask.kind), sent, row[1])
             if taken:
                 return [self._grant(row, sent) for row in rows]
             reasons = {row[4] for row in rows}

@@ -70,7 +70,7 @@ class ChangeBus:
         while True:
             subscription = self._shared.client.pubsub()
             try:
-                await self._shared.run(subscription.subscribe(CHANNEL), self._shared.connect_timeout_s)
+                await self._shared.run(self._subscribe(subscription), self._shared.connect_timeout_s)
                 self.is_listening = True
                 await heard([])
                 await self._hear(subscription, heard)
@@ -83,6 +83,13 @@ class ChangeBus:
                 self.is_listening = False
                 await self._close(subscription)
             await asyncio.sleep(_AGAIN_S)
+
+    @staticmethod
+    async def _subscribe(subscription: Any) -> None:
+        await subscription.subscribe(CHANNEL)
+        # Until Redis confirms it, changes pass unheard, and what is looked up now may miss them.
+        while await subscription.get_message(timeout=_SILENCE_S) is None:
+            pass
 
     async def _hear(self, subscription: Any, heard: Heard) -> None:
         run = self._shared.run
