@@ -32,6 +32,7 @@ GUARDS_ARGS ?=
 
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust_core proto -type f \
 	\( -name '*.rs' -o -name Cargo.toml -o -name '*.proto' -o -name '*.json' -o -name '*.txt' -o -name '*.pem' -o -name '*.binpb' \) 2>/dev/null)
+SIDE_BY_SIDE := --numprocesses=auto --dist=worksteal
 NODE_TESTS := tests/node
 NODE_STAMP := $(NODE_TESTS)/node_modules/.package-lock.json
 NODE_EXAMPLES := examples/node
@@ -95,13 +96,26 @@ test: test-rust test-python test-guards ## everything: Rust, Python, official SD
 test-rust: | tools $(STAMPS)/venv ## the Rust crates' own tests
 	cargo test --release --locked --workspace --exclude penstock-python -- --quiet
 
-test-python: setup ## pytest: unit, integration (with the Node SDK), conformance, faults (PYTEST_ARGS)
+# What measures neither time nor load runs on all cores. So do the fault tests that mostly wait for something to go and to
+# come back, apart from the others because these are in no hurry; those that take or measure the whole machine have it.
+test-python: setup ## pytest: unit, integration (with the Node SDK), conformance, faults (PYTEST_ARGS: only these, one by one)
 	@if command -v npm >/dev/null; then $(MAKE) $(NODE_STAMP) $(NODE_EXAMPLES_STAMP); \
 		else echo "SKIPPED: Node SDK tests (npm not found)"; fi
+ifeq ($(strip $(PYTEST_ARGS)),)
+	$(PY) -m pytest --numprocesses=auto --dist=loadfile $(addprefix tests/,servers unit proto integration conformance)
+	$(PY) -m pytest $(SIDE_BY_SIDE) tests/faults -m "not alone and not long"
+	$(PY) -m pytest tests/faults -m "alone and not long"
+else
 	$(PY) -m pytest $(PYTEST_ARGS)
+endif
 
-test-faults: setup ## all fault tests, also those with outages of minutes (PYTEST_ARGS)
-	$(PY) -m pytest tests/faults -m "slow or not slow" $(PYTEST_ARGS)
+test-faults: setup ## all fault tests, also those with outages of minutes (PYTEST_ARGS: one by one, with these)
+ifeq ($(strip $(PYTEST_ARGS)),)
+	$(PY) -m pytest $(SIDE_BY_SIDE) tests/faults -m "not alone"
+	$(PY) -m pytest tests/faults -m "alone"
+else
+	$(PY) -m pytest tests/faults -m "long or not long" $(PYTEST_ARGS)
+endif
 
 test-guards: setup ## instruction counts (valgrind), system calls (strace), no GIL on the hot path
 	cargo build --release --locked -p penstock-guards

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from benchmarks import experiments, figures, goals, limits, machine, report, scenarios, table
-from benchmarks.experiments import many_streams, starts, state_growth, token_count
+from benchmarks import experiments, figures, goals, limits, machine, report, scenarios, stack, table
+from benchmarks.experiments import coworker, many_streams, starts, state_growth, token_count
 from benchmarks.findings import Findings
 from benchmarks.gateway import FeatureError
 from benchmarks.measure import run_all
@@ -29,8 +29,8 @@ from penstock.cli.descriptors import raise_limit
 
 HERE = Path(__file__).resolve().parent
 ROUNDS: dict[Depth, int] = {"quick": 2, "normal": 5, "full": 7}
-ONLY_FULL = frozenset({"state_growth"})
-"""Takes minutes; part of a normal run when it is asked for by name."""
+ONLY_FULL = frozenset({"state_growth", "coworker"})
+"""Take minutes, or servers; part of a normal run when they are asked for by name."""
 IDLE_SECONDS = 1.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
@@ -56,12 +56,16 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     depth.add_argument(
         "--full",
         action="store_true",
-        help=f"longer and more rounds, state_growth, and {goals.PEER}, if it is installed",
+        help=f"longer and more rounds, {', '.join(sorted(ONLY_FULL | stack.ONLY_FULL))}, and {goals.PEER}, if it is installed",
     )
     parser.add_argument("--rounds", type=int, help="rounds of all loads (default 5, with --full 7, with --quick 2)")
-    parser.add_argument("--scenarios", help="comma-separated; default: all, state_growth with --full only")
+    parser.add_argument("--scenarios", help="comma-separated; default: all, state_growth and coworker with --full only")
     everything = ", ".join((*OURS, *peer_names()))
-    parser.add_argument("--targets", help=f"comma-separated, of {everything}; default: the first {len(OURS)}")
+    parser.add_argument(
+        "--targets",
+        help=f"comma-separated, of {everything}; default: those of this"
+        f" repository and nginx, {', '.join(stack.ONLY_FULL)} with --full only",
+    )
     parser.add_argument("--peers", action="store_true", help="all peers too; those that are not installed are reported")
     parser.add_argument("--results", type=Path, default=HERE, help="folder to write RESULTS.md and results/ into")
     parser.add_argument("--simulator", help="command that starts the upstream; {port} is replaced")
@@ -85,8 +89,10 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def _targets(depth: Depth, *, peers: bool) -> tuple[str, ...]:
     """All that is ours, and the peers that were asked for or that a goal names."""
-    named = (goals.PEER,) if depth == "full" else ()
-    return (*OURS, *(peer_names() if peers else named))
+    full = depth == "full"
+    named = (goals.PEER,) if full else ()
+    own = [name for name in OURS if full or name not in stack.ONLY_FULL]
+    return (*own, *(peer_names() if peers else named))
 
 
 class Interrupted(BaseException):
@@ -107,7 +113,7 @@ def rounds_of(args: argparse.Namespace) -> int:
     return ROUNDS[depth] if rounds is None else rounds
 
 
-def run_experiments(bench: experiments.Bench, names: Sequence[str], results: Findings, stack: Stack) -> None:
+def run_experiments(bench: experiments.Bench, names: Sequence[str], results: Findings, all_: Stack) -> None:
     """Those that were asked for, one after the other."""
     for name in names:
         print(f"{name}: {experiments.NAMES[name]}", flush=True)
@@ -120,14 +126,16 @@ def run_experiments(bench: experiments.Bench, names: Sequence[str], results: Fin
                 results.many_streams = many_streams.measure(bench)
             elif name == "grpc_many_streams":
                 results.grpc_many_streams = many_streams.measure_rpc(bench)
+            elif name == "coworker":
+                results.coworker = coworker.measure(bench)
             else:
                 results.state_growth = state_growth.measure(bench)
         except NotMeasured as e:
-            stack.skip(name, str(e))
+            all_.skip(name, str(e))
         except (StartError, FeatureError, LoadError, ValueError) as e:
             # The rounds are measured; they are not lost for this.
-            stack.failed = True
-            stack.skip(name, str(e))
+            all_.failed = True
+            all_.skip(name, str(e))
 
 
 def measure(args: argparse.Namespace, cleanup: contextlib.ExitStack) -> tuple[Findings, machine.Machine, bool]:
@@ -143,19 +151,19 @@ def measure(args: argparse.Namespace, cleanup: contextlib.ExitStack) -> tuple[Fi
     cleanup.callback(simulator.stop)
     client = Client(cores.load, shlex.split(args.loadgen)) if args.loadgen else Client(cores.load)
     loads: list[Scenario] = args.loads
-    stack = Stack(folder, upstream, cores, cleanup)
+    all_ = Stack(folder, upstream, cores, cleanup)
     if loads:
         for name in args.targets:
-            stack.add(name)
+            all_.add(name)
         time.sleep(IDLE_SECONDS)
-    results = Findings(stack.targets, loads, rounds_of(args), args.depth, not_measured=stack.not_measured)
-    results.idle_rss_mb = stack.rss()
-    results.samples = run_all(client, loads, stack.targets, results.rounds, args.depth, drop=stack.drop)
-    results.accounting = stack.prove_accounting(results.samples)
-    results.after_rss_mb = stack.rss()
+    results = Findings(all_.targets, loads, rounds_of(args), args.depth, not_measured=all_.not_measured)
+    results.idle_rss_mb = all_.rss()
+    results.samples = run_all(client, loads, all_.targets, results.rounds, args.depth, drop=all_.drop)
+    results.accounting = all_.prove_accounting(results.samples)
+    results.after_rss_mb = all_.rss()
     bench = experiments.Bench(folder, upstream, cores, client, args.depth)
-    run_experiments(bench, args.experiments, results, stack)
-    return results, described, stack.failed
+    run_experiments(bench, args.experiments, results, all_)
+    return results, described, all_.failed
 
 
 def publish(

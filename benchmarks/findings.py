@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from benchmarks.experiments.coworker import Written
 from benchmarks.experiments.many_streams import ManyStreams
 from benchmarks.experiments.starts import Starts
 from benchmarks.experiments.state_growth import StateGrowth
@@ -40,6 +41,7 @@ METRICS: Mapping[str, Callable[[Sample], float | None]] = {
     # Of a stream over gRPC: per message.
     "cpu_us_per_frame": _frame_cost,
     "rss_mb": lambda s: s.rss_mb,
+    "files_mb": lambda s: s.files_mb,
     "client_cpu_us_per_request": lambda s: s.report.client_cpu_us_per_request,
 }
 ADDED: Mapping[str, str] = {
@@ -87,6 +89,7 @@ class Findings:
     token_count: TokenCount | None = None
     many_streams: Sequence[ManyStreams] = ()
     grpc_many_streams: Sequence[ManyStreams] = ()
+    coworker: Sequence[Written] = ()
     state_growth: StateGrowth | None = None
 
     def values(self, scenario: str, label: str, metric: str) -> Values:

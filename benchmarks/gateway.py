@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.ledger import Ledger
+from benchmarks.ledger import FileLedger, Ledger, PostgresLedger
 from benchmarks.processes import Process, StartError, free_port
 from benchmarks.scenarios import MODELS, UNARY
 from benchmarks.targets import Target, chat_url
@@ -110,12 +110,23 @@ def config(upstream: int, *, features: bool, busy_poll_us: int = 0) -> JsonObjec
     }
 
 
+def environment() -> dict[str, str]:
+    """Of the caller, without settings of gateways."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+
+
 def launch(
-    name: str, settings: JsonObject, folder: Path, cores: frozenset[int] | None, listener: str, admin: str | None = None
+    name: str,
+    settings: JsonObject,
+    folder: Path,
+    cores: frozenset[int] | None,
+    listener: str,
+    admin: str | None = None,
+    shared: Mapping[str, str] | None = None,
 ) -> tuple[Process, int, float]:
     """Starts ``penstock serve`` and waits until it is ready: the process, its port, and how many seconds that took.
 
-    ``folder`` may hold the data directory of an earlier start.
+    ``folder`` may hold the data directory of an earlier start; ``shared``: variables that name PostgreSQL and Redis.
 
     Raises:
         StartError: it did not come up.
@@ -124,7 +135,7 @@ def launch(
     path = folder / "config.yaml"
     path.write_text(json.dumps(settings, indent=2))
     port = free_port()
-    env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    env = environment() | dict(shared or {})
     if admin is not None:
         env["PENSTOCK_MASTER_KEY"] = admin
     command = [sys.executable, "-c", "from penstock.cli import main; main()", "serve", "--config", str(path)]
@@ -154,21 +165,25 @@ class Gateway:
         settings: JsonObject | None = None,
         admin: str | None = None,
         key: str | None = None,
+        shared: Mapping[str, str] | None = None,
     ) -> None:
         """Starts it and waits until it is ready and its key works. ``settings``: instead of :func:`config`; ``admin`` and
-        ``key``: of an earlier gateway on the same folder.
+        ``key``: of an earlier gateway on the same folder; ``shared``: variables that name PostgreSQL and Redis, instead of
+        SQLite and limits of the process's own.
 
         Raises:
             StartError: it did not come up.
             FeatureError: key, limits or budget have no effect.
         """
         self.listener, self.features, self.data_dir = listener, features, folder / "data"
-        self.busy = busy_poll_us > 0
+        self._kind = ", busy polling" if busy_poll_us > 0 else ", PostgreSQL and Redis" if shared else ""
         self.admin = admin or f"sk-{secrets.token_hex(24)}"
         settings = settings or config(upstream, features=features, busy_poll_us=busy_poll_us)
         name = f"penstock ({listener})"
-        self.process, self.port, self.ready_seconds = launch(name, settings, folder, cores, listener, self.admin)
-        self._ledger = Ledger(self.data_dir)
+        self.process, self.port, self.ready_seconds = launch(
+            name, settings, folder, cores, listener, self.admin, shared
+        )
+        self._ledger: Ledger = PostgresLedger(shared["DATABASE_URL"]) if shared else FileLedger(self.data_dir)
         self._calls = 0
         try:
             self._calls = self._ledger.rows()
@@ -191,13 +206,18 @@ class Gateway:
             unary_url=url,
             stream_url=url,
             pid=self.process.pid,
-            listener=f"{self.listener}, busy polling" if self.busy else self.listener,
+            listener=f"{self.listener}{self._kind}",
             features="on" if self.features else "off",
             headers=(("authorization", f"Bearer {self.key}"),),
             rpc_url=f"grpc://127.0.0.1:{self.port}" if self.listener == "native" else None,
             models=MODELS,
             after_load=self.account,
         )
+
+    def stop(self) -> None:
+        """Ends it, and looks into its ledger no more."""
+        self._ledger.close()
+        self.process.stop()
 
     def account(self, report: Report) -> None:
         """After a load: its calls belong in the ledger, and the work of writing them belongs to it."""

@@ -8,6 +8,7 @@ from statistics import median
 
 import msgspec
 
+from benchmarks.experiments import coworker
 from benchmarks.experiments.many_streams import CONNECTIONS, STREAMS
 from benchmarks.experiments.state_growth import KEYS
 from benchmarks.experiments.token_count import Hostile
@@ -16,6 +17,7 @@ from benchmarks.findings import Findings, Values, middle, pairwise
 OURS = "penstock (native)"
 OFF = "penstock (native, features off)"
 BUSY = "penstock (native, busy polling)"
+SHARED = "penstock (native, PostgreSQL and Redis)"
 FLOOR = "nginx"
 PEER = "smg"
 LINEAR = 1.25
@@ -58,7 +60,7 @@ class Goal(msgspec.Struct, frozen=True, omit_defaults=True):
 def judge(results: Findings) -> list[Goal]:
     """Every goal, in a fixed order."""
     judges: list[Callable[[Findings], Iterator[Goal]]] = [_unary, _streaming, _streams, _features, _bodies]
-    judges += [_rpc, _tokens, _starts, _growth]
+    judges += [_rpc, _tokens, _starts, _growth, _shared]
     return [goal for each in judges for goal in each(results)]
 
 
@@ -140,6 +142,8 @@ def _streams(results: Findings) -> Iterator[Goal]:
     yield peak.if_backed(failed=failed or 0)
     rested = None if found is None or found.rested_rss_mb is None else found.rested_rss_mb / found.idle_rss_mb
     note = "" if found is None else f"{found.rested_rss_mb} MB : {found.idle_rss_mb} MB"
+    if found is not None and found.rested_files_mb is not None:
+        note += f", of it mapped files {found.rested_files_mb} MB : {found.idle_files_mb} MB"
     goal = _at_most("RSS 60 s after the streams, to idle before them", 1.2, "x", rested, note)
     yield goal.if_backed(failed=failed or 0)
 
@@ -163,6 +167,9 @@ def _bodies(results: Findings) -> Iterator[Goal]:
     measure, goal = "added time per MB of prompt", f"<= 1.5x {FLOOR}'s + token counting"
     if mine is None or floor is None or counting is None:
         yield Goal(measure, goal, "", None)
+    elif floor <= 0:
+        told = f"{_number(mine)} us, token counting {_number(counting)} us"
+        yield Goal(measure, goal, told, None, f"{FLOOR} added {_number(floor)} us, so this run cannot tell")
     else:
         limit = 1.5 * floor + counting
         told = f"{_number(mine)} us (1.5 x {_number(floor)} us + {_number(counting)} us = {_number(limit)} us)"
@@ -250,3 +257,21 @@ def _growth(results: Findings) -> Iterator[Goal]:
             f"{state}: {traffic.traffic}", 1.1, "x", traffic.growth, f"{_number(mine)} us : {_number(base)} us"
         )
         yield goal.if_backed(rounds=len(traffic.cpu_us_per_request))
+
+
+def _shared(results: Findings) -> Iterator[Goal]:
+    """With PostgreSQL and Redis, to the same with SQLite and limits of the process's own."""
+    ratio = results.ratio("unary_c32", "cpu_us_per_request", SHARED, OURS)
+    mine, theirs = (results.middle("unary_c32", who, "cpu_us_per_request") for who in (SHARED, OURS))
+    note = "" if mine is None or theirs is None else f"{_number(mine)} us : {_number(theirs)} us"
+    goal = _at_most("CPU per unary request with PostgreSQL and Redis, to SQLite's", 1.1, "x", ratio, note)
+    yield _loads(results, goal, ["unary_c32"], [SHARED, OURS])
+    both = (results.values("unary_c1", who, "p99_us") for who in (SHARED, OURS))
+    more = middle(pairwise(lambda a, b: a - b, *both))
+    goal = _at_most("latency at 1 connection with PostgreSQL and Redis, p99, over SQLite's", 30, " us", more)
+    yield _loads(results, goal, ["unary_c1"], [SHARED, OURS])
+    for keys in coworker.KEYS:
+        found = next((w for w in results.coworker if w.keys == keys and w.records >= coworker.RECORDS["normal"]), None)
+        note = "" if found is None else f"{_number(found.cpu_us_per_record)} us of CPU each"
+        measure = f"usage records/s of one coworker, {keys:,} keys"
+        yield _at_least(measure, 5_000, "/s", None if found is None else found.records_per_s, note)

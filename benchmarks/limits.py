@@ -14,6 +14,7 @@ EXPERIMENT_SECONDS = {
     "many_streams": 300,
     "grpc_many_streams": 200,
     "state_growth": 900,
+    "coworker": 300,
 }
 """Far more than they take."""
 PEER_SECONDS = 600

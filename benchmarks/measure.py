@@ -27,6 +27,8 @@ class Sample:
     """CPU time of the target's process tree, warm-up excluded, work put off included."""
     rss_mb: float | None = None
     """Highest resident memory under load."""
+    files_mb: float | None = None
+    """The part of it that is pages of mapped files."""
 
 
 def warm_up(options: Options) -> Report:
@@ -65,7 +67,7 @@ def run_once(client: Client, scenario: Scenario, target: Target, depth: Depth) -
     peak.look()
     target.after_load(report)
     time.sleep(SETTLE_SECONDS)
-    return Sample(report, cpu(target.pid).used_since(before), peak.highest_mb)
+    return Sample(report, cpu(target.pid).used_since(before), peak.highest_mb, peak.files_mb)
 
 
 def in_turn(targets: Sequence[Target], number: int) -> list[Target]:

@@ -49,6 +49,8 @@ class Row(TypedDict):
     client_cpu_us_per_request: NotRequired[float]
     """The load generator's own."""
     rss_mb: NotRequired[float]
+    files_mb: NotRequired[float]
+    """The part of ``rss_mb`` that is pages of mapped files."""
     errors: NotRequired[int]
     spread: NotRequired[dict[str, tuple[float, float]]]
     """Smallest and largest round of each figure."""
@@ -75,6 +77,7 @@ def document(results: Findings, goals: Sequence[Goal], machine: Machine, commit:
         "token_count": results.token_count,
         "many_streams": results.many_streams,
         "grpc_many_streams": results.grpc_many_streams,
+        "coworker": results.coworker,
         "state_growth": results.state_growth,
     }
     return Document(

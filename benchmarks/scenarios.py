@@ -41,6 +41,7 @@ ANY_STREAM = StreamOptions(order="any")
 OURS = frozenset({"direct", "nginx", "penstock (native)"})
 WITH_GRANIAN = OURS | {"penstock (granian)"}
 BUSY = frozenset({"penstock (native, busy polling)"})
+SHARED = frozenset({"penstock (native, PostgreSQL and Redis)"})
 RPC = frozenset({"penstock (native)"})
 
 
@@ -183,7 +184,7 @@ ALL = (
         UNARY,
         {"quick": 200, "normal": 1_000, "full": 1_500},
         warmup=100,
-        only=WITH_GRANIAN | BUSY,
+        only=WITH_GRANIAN | BUSY | SHARED,
         peers=True,
     ),
     Scenario(

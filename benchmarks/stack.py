@@ -8,19 +8,23 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import nginx, processes
+from benchmarks import nginx, processes, servers
 from benchmarks.gateway import BUSY_POLL_US, FeatureError, Gateway
 from benchmarks.measure import Samples
 from benchmarks.processes import Cores, Process, StartError
 from benchmarks.targets import NotMeasured, Target, chat_url
 from penstock.bench.processes import rss_mb
 
-OURS = ("direct", "nginx", "penstock", "penstock-off", "penstock-busy", "penstock-granian")
+SHARED = "penstock-shared"
+OURS = ("direct", "nginx", "penstock", "penstock-off", "penstock-busy", "penstock-granian", SHARED)
+ONLY_FULL = frozenset({SHARED})
+"""Wants servers beside it; part of a normal run when it is asked for by name."""
 GATEWAYS = {
     "penstock": ("native", True, 0),
     "penstock-off": ("native", False, 0),
     "penstock-busy": ("native", True, BUSY_POLL_US),
     "penstock-granian": ("granian", True, 0),
+    SHARED: ("native", True, 0),
 }
 """Listener, whether features are on, and microseconds of busy polling."""
 
@@ -72,10 +76,21 @@ class Stack:
             return Target("direct", chat_url(self._upstream), chat_url(self._upstream))
         if name in GATEWAYS:
             listener, features, busy = GATEWAYS[name]
+            shared = None
+            if name == SHARED:
+                beside = servers.start(self._cores)
+                self._cleanup.callback(beside.close)
+                shared = beside.environment()
             gateway = Gateway(
-                self._folder / name, self._upstream, core, listener=listener, features=features, busy_poll_us=busy
+                self._folder / name,
+                self._upstream,
+                core,
+                listener=listener,
+                features=features,
+                busy_poll_us=busy,
+                shared=shared,
             )
-            self._cleanup.callback(gateway.process.stop)
+            self._cleanup.callback(gateway.stop)
             target = gateway.target()
             self.gateways.append((target.label, gateway))
             return target

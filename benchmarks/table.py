@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from benchmarks import experiments
+from benchmarks.experiments.coworker import Written
 from benchmarks.experiments.many_streams import ManyStreams
 from benchmarks.experiments.starts import Starts
 from benchmarks.experiments.state_growth import StateGrowth
@@ -24,6 +25,7 @@ COLUMNS = (
     ("added p99 us", "added_p99_us"),
     ("CPU us/request", "cpu_us_per_request"),
     ("RSS MB", "rss_mb"),
+    ("of it mapped files MB", "files_mb"),
     ("client's CPU us/request", "client_cpu_us_per_request"),
     ("errors", "errors"),
 )
@@ -36,6 +38,7 @@ STREAM_COLUMNS = (
     ("added gap p99 us", "added_gap_p99_us"),
     ("CPU us/frame", "cpu_us_per_frame"),
     ("RSS MB", "rss_mb"),
+    ("of it mapped files MB", "files_mb"),
     ("client's CPU us/stream", "client_cpu_us_per_request"),
     ("errors", "errors"),
 )
@@ -51,6 +54,7 @@ def markdown(document: Document, results: Findings, goals: Sequence[Goal], chart
         parts += _load(scenario, shown)
     parts += _many_streams("many_streams", results.many_streams)
     parts += _many_streams("grpc_many_streams", results.grpc_many_streams)
+    parts += _coworker(results.coworker)
     parts += _growth(results.state_growth)
     parts += _tokens(results.token_count)
     parts += _processes(results.starts, document["rows"])
@@ -159,15 +163,33 @@ def _many_streams(experiment: str, found: Sequence[ManyStreams]) -> list[str]:
     ]
     lines.append(
         cells(
-            "target", "streams", "complete", "failed", "RSS idle MB", "peak MB", "60 s later MB", "CPU us/frame",
-            "TTFT p99 us", "gap p99 us",
+            "target", "streams", "complete", "failed", "RSS idle MB", "peak MB", "60 s later MB",
+            "mapped files idle MB", "60 s later MB", "CPU us/frame", "TTFT p99 us", "gap p99 us",
         )
     )  # fmt: skip
-    lines.append("|---|" + "---:|" * 9)
+    lines.append("|---|" + "---:|" * 11)
     for s in found:
         memory = (_optional(s.idle_rss_mb), _optional(s.peak_rss_mb), _optional(s.rested_rss_mb))
+        files = (_optional(s.idle_files_mb), _optional(s.rested_files_mb))
         timing = (_optional(s.cpu_us_per_frame), _optional(s.ttft_p99_us), _optional(s.gap_p99_us))
-        lines.append(cells(s.target, f"{s.streams:,}", f"{s.complete:,}", str(s.failed), *memory, *timing))
+        lines.append(cells(s.target, f"{s.streams:,}", f"{s.complete:,}", str(s.failed), *memory, *files, *timing))
+    return [*lines, ""]
+
+
+def _coworker(found: Sequence[Written]) -> list[str]:
+    if not found:
+        return []
+    lines = [
+        "## coworker",
+        "",
+        f"{experiments.NAMES['coworker'].capitalize()}, once each: from Redis' stream into PostgreSQL, on one core of its own.",
+        "",
+        cells("keys", "records", "records/s", "CPU us/record"),
+        "|---:|---:|---:|---:|",
+    ]
+    lines += [
+        cells(f"{w.keys:,}", f"{w.records:,}", number(w.records_per_s), number(w.cpu_us_per_record)) for w in found
+    ]
     return [*lines, ""]
 
 

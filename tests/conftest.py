@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import secrets
 import select
 import signal
-import ssl
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
 
 from tests import fake_core
-from tests.rig import CONFIG, Sim
+from tests.rig import CONFIG, NO_TLS, Sim
 from tests.servers.fixtures import database_url, new_database_url, postgres, redis, redis_url, start_proxy  # noqa: F401
 
-_START_TIMEOUT_S = 20
+_T = TypeVar("_T")
+_START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 20
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Trusts nobody. Clients of plain HTTP make a context too, and reading the CAs would take most of their time."""
 
 
 class Process:
@@ -69,10 +69,14 @@ class Process:
         """Everything written so far."""
         return self._output.read_bytes().decode(errors="replace")
 
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal and wait for the end."""
+    def tell(self, number: int = signal.SIGTERM) -> None:
+        """Send a signal, if it runs."""
         if self.process.poll() is None:
             self.process.send_signal(number)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end."""
+        self.tell(number)
         return self.wait()
 
     def wait(self) -> int:
@@ -140,6 +144,21 @@ class Gateway:
         self.process.close()
 
 
+def at_once(*works: Callable[[], _T]) -> list[_T]:
+    """Do beside each other what mostly waits for other processes; what each returned. The first that failed fails it, when all
+    are over."""
+    with ThreadPoolExecutor(len(works)) as pool:
+        return [each.result() for each in [pool.submit(work) for work in works]]
+
+
+def close_all(processes: list[Process]) -> None:
+    """Tell all of them to stop and wait for their end."""
+    for process in processes:
+        process.tell()
+    for process in processes:
+        process.close()
+
+
 def free_port() -> int:
     """A TCP port that nobody uses at the moment."""
     import socket
@@ -175,24 +194,27 @@ def start_process(tmp_path: Path) -> Iterator[Callable[..., Process]]:
         return started[-1]
 
     yield start
-    for process in started:
-        process.close()
+    close_all(started)
 
 
 @pytest.fixture
 def start_gateway(tmp_path: Path, simulator_url: str) -> Iterator[Callable[..., Gateway]]:
-    """Starts gateways with the options of :class:`Gateway`; stops them all at the end of the test."""
-    started: list[Gateway] = []
+    """Starts gateways with the options of :class:`Gateway`, also from several threads; stops them all at the end of the test.
 
-    def start(**options: Any) -> Gateway:
-        directory = tmp_path / f"gateway-{len(started)}"
-        directory.mkdir()
+    With the ``directory`` of one that has ended it goes on with its data.
+    """
+    started: list[Gateway] = []
+    numbers = itertools.count()
+
+    def start(*, directory: Path | None = None, **options: Any) -> Gateway:
+        if directory is None:
+            directory = tmp_path / f"gateway-{next(numbers)}"
+            directory.mkdir()
         started.append(Gateway(directory, simulator_url, **options))
         return started[-1]
 
     yield start
-    for gateway in started:
-        gateway.close()
+    close_all([gateway.process for gateway in started])
 
 
 @pytest.fixture(scope="module", params=["native", "granian"])

@@ -69,6 +69,9 @@ class Engine:
         self.dropped: list[str] = []
         self.scopes: dict[str, dict[str, Any]] = {}
         self.dropped_scopes: list[str] = []
+        self.held: dict[str, int] = {}
+        """By scope what is freed when its settlement is told."""
+        self.told: list[tuple[str, int]] = []
         self.usage: list[dict[str, Any]] = []
         self.acknowledged = 0
         self.recovered: list[dict[str, Any] | bytes] = []
@@ -125,6 +128,10 @@ class Engine:
 
     def scope_usage(self, name: str) -> tuple[int, int, int]:
         return (self.scopes.get(name, {}).get("spend", 0), 0, 0)
+
+    def lower_holds(self, spends: bytes) -> list[int]:
+        self.told.extend((one["scope"], one["seq"]) for one in json.loads(spends))
+        return [self.held.pop(one["scope"], 0) for one in json.loads(spends)]
 
     def event_fd(self) -> int:
         return self._reader

@@ -6,6 +6,7 @@ Apart from the fixtures, because tests need the types and the configuration by n
 from __future__ import annotations
 
 import base64
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,14 @@ from typing import Any, Protocol, TypeVar
 
 import httpx
 
+from tests.servers.child import pause
+
 T = TypeVar("T")
+_PAGE = 10_000
+_LOOK_INTERVAL_S = 0.005
+
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Trusts nobody. Clients of plain HTTP make a context too, and reading the CAs would take most of their time."""
 
 OPENAI_KEY = "sk-provider-openai-5d1f"
 AZURE_KEY = "azure-provider-key-77aa"
@@ -54,6 +62,7 @@ def until(probe: Callable[[], T | None], what: str, seconds: float = 10) -> T:
         if found:
             return found
         assert time.monotonic() < deadline, f"did not come about: {what}"
+        pause(_LOOK_INTERVAL_S)
 
 
 class Answered(Protocol):
@@ -92,7 +101,7 @@ class Sim:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._client = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        self._client = httpx.Client(base_url=url, timeout=30, trust_env=False, verify=NO_TLS)
 
     def last(self) -> Received:
         """The most recent request."""
@@ -104,7 +113,13 @@ class Sim:
 
     def ledger(self, since: int = 0) -> list[dict[str, Any]]:
         """Entries after ``since``, oldest first."""
-        return list(self._client.get("/_sim/ledger", params={"since": since, "limit": 10_000}).json()["entries"])
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self._client.get("/_sim/ledger", params={"since": since, "limit": _PAGE}).json()
+            found += page["entries"]
+            if len(page["entries"]) < _PAGE:
+                return found
+            since = int(page["next"])
 
     def mark(self) -> int:
         """The number of the most recent request, for :meth:`ledger`."""

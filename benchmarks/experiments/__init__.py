@@ -17,6 +17,7 @@ NAMES = {
     "token_count": "token counting beside tiktoken",
     "many_streams": "2,000 paced streams at a time",
     "grpc_many_streams": "2,000 paced streams at a time over gRPC, on 20 connections",
+    "coworker": "records that one coworker writes, with 10 keys and with 20,000",
     "state_growth": "1,000,000 virtual keys stored, 100,000 in memory, 1,000 deployments",
 }
 

@@ -16,7 +16,7 @@ from benchmarks.gateway import Gateway
 from benchmarks.measure import SETTLE_SECONDS
 from benchmarks.processes import Process
 from benchmarks.targets import NotMeasured, Target
-from penstock.bench.processes import Peak, cpu, rss_mb
+from penstock.bench.processes import Peak, cpu, files_mb, rss_mb
 from penstock.bench.report import Report
 
 STREAMS = {"quick": 50, "normal": 2_000, "full": 2_000}
@@ -41,6 +41,10 @@ class ManyStreams(msgspec.Struct, frozen=True, omit_defaults=True):
     peak_rss_mb: float
     rested_rss_mb: float | None = None
     """A minute after the last stream; None: not waited for."""
+    idle_files_mb: float | None = None
+    """The part of `idle_rss_mb` that is pages of mapped files."""
+    rested_files_mb: float | None = None
+    """The part of `rested_rss_mb`."""
     cpu_us_per_frame: float | None = None
     ttft_p99_us: float | None = None
     gap_p99_us: float | None = None
@@ -113,7 +117,7 @@ def _through(
     try:
         if bench.depth != "quick":
             time.sleep(IDLE_SECONDS)
-        idle = rss_mb(process.pid)
+        idle, idle_files = rss_mb(process.pid), files_mb(process.pid)
         peak, before = Peak(process.pid), cpu(process.pid)
         report = bench.client.run(options, timeout=60, meanwhile=lambda _progress: peak.look())
         prove(report)
@@ -121,10 +125,10 @@ def _through(
         # After the proof, which waits for the last usage record: work that was put off is counted.
         used = cpu(process.pid).used_since(before)
         peak.look()
-        rested = None
+        rested = rested_files = None
         if rest:
             time.sleep(REST_SECONDS)
-            rested = round(rss_mb(process.pid), 1)
+            rested, rested_files = round(rss_mb(process.pid), 1), round(files_mb(process.pid), 1)
     finally:
         process.stop()
     timing = report.stream
@@ -142,6 +146,8 @@ def _through(
         idle_rss_mb=round(idle, 1),
         peak_rss_mb=round(peak.highest_mb, 1),
         rested_rss_mb=rested,
+        idle_files_mb=round(idle_files, 1),
+        rested_files_mb=rested_files,
         cpu_us_per_frame=round(used / timing.frames, 2) if timing and timing.frames else None,
         ttft_p99_us=round(timing.ttft_us.p99, 1) if timing else None,
         gap_p99_us=round(timing.gap_us.p99, 1) if timing else None,

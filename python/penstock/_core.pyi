@@ -159,6 +159,15 @@ class Engine:
     def scope_usage(self, name: str) -> tuple[int, int, int]:
         """``(spend, reserved, in_flight)`` of a scope: nano-dollars, nano-dollars, calls. Zeros when it is not known."""
 
+    def lower_holds(self, spends: bytes) -> list[int]:
+        """Of shared budgets (JSON list of ``{"scope", "seq"}``): the ledger has all that this data plane settled up to the
+        ordinal ``seq``, and everybody is about to be told so. Answers how many nano-dollars less are held of each, which are
+        never used again; the caller says so where they are held, in one step with what was spent.
+
+        Raises:
+            ValueError: it is no such list; nothing changes then.
+        """
+
     def event_fd(self) -> int:
         """A file descriptor that becomes readable when :meth:`drain_events` has something."""
 
@@ -168,6 +177,11 @@ class Engine:
         ``hook.key``: payload is ``{"token": digest}``; answer with :meth:`resolve_hook` and the JSON of a ``KeyRecord`` or ``null``.
         ``hook.quota`` (with ``shared_limits``): payload is the JSON of `penstock.quota.models.QuotaAsked`; answer with that of
         ``QuotaAnswer``. ``quota.return``: units of shared limits that were not used (``Returned``); no answer.
+        ``hook.claim`` (with ``idempotency.shared``): payload is the JSON of `penstock.idempotency.models.Claim`; answer with
+        ``run``, ``running``, ``other_request``, ``not_kept``, or ``answered``, a line feed and the sealed answer.
+        ``hook.answered``: the JSON of ``Answered``, a line feed and the sealed answer; answer with nothing once it is not in
+        memory any more: as long as 16 MiB of them are there, further ones are not told. ``claim.release``: the JSON of
+        ``Release``; no answer.
         ``hook.scope``: payload is ``{"scope": "customer:..."}`` or ``"tag:..."``; answer with the JSON of a ``ScopeRecord`` of
         that name or ``null``. Asked only where the snapshot's settings have ``customers`` or ``request_tags``.
         ``call.head``: payload is ``{"status": int, "headers": [[name, value], ...]}``, for calls made by :meth:`submit`.

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from litestar import Litestar, Router, asgi
+from litestar import Litestar, Request, Response, Router, asgi
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.enums import ScopeType
@@ -21,22 +21,29 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from penstock import __version__, logs
-from penstock.access import Access, guard
+from penstock.absent import routes as absent_routes
+from penstock.access import Access, guard, refuse_unasked
+from penstock.audit import routes as audit_routes
 from penstock.budgets import routes as budget_routes
 from penstock.credentials import routes as credential_routes
+from penstock.credentials.service import CredentialSealed
 from penstock.customers import routes as customer_routes
 from penstock.engine.bridge import BrokenAnswer
 from penstock.engine.routes import HOT_ROUTES, HotRoute
 from penstock.engine.runtime import Runtime
-from penstock.errors import EXCEPTION_HANDLERS
+from penstock.errors import EXCEPTION_HANDLERS, ApiError, refusal
 from penstock.health import routes as health_routes
+from penstock.keys import bulk_routes as key_bulk_routes
 from penstock.keys import routes as key_routes
 from penstock.metrics import routes as metrics_routes
 from penstock.models import routes as model_routes
+from penstock.nul import refuse_nul
 from penstock.organizations import routes as organization_routes
+from penstock.queries import refuse_unknown
 from penstock.spend import activity_routes, report_routes
 from penstock.spend import routes as spend_routes
 from penstock.tags import routes as tag_routes
+from penstock.teams import permission_routes as team_permission_routes
 from penstock.teams import routes as team_routes
 from penstock.tokens import routes as token_routes
 from penstock.users import routes as user_routes
@@ -91,11 +98,13 @@ def create_app(runtime: Runtime | None = None) -> Litestar:
             *health_routes.HANDLERS,
             *metrics_routes.HANDLERS,
             *key_routes.HANDLERS,
+            *key_bulk_routes.HANDLERS,
             *spend_routes.HANDLERS,
             *report_routes.HANDLERS,
             *activity_routes.HANDLERS,
             *model_routes.HANDLERS,
             *team_routes.HANDLERS,
+            *team_permission_routes.HANDLERS,
             *user_routes.HANDLERS,
             *organization_routes.HANDLERS,
             *customer_routes.HANDLERS,
@@ -103,11 +112,15 @@ def create_app(runtime: Runtime | None = None) -> Litestar:
             *tag_routes.HANDLERS,
             *token_routes.HANDLERS,
             *credential_routes.HANDLERS,
+            *audit_routes.HANDLERS,
+            *absent_routes.HANDLERS,
             *(_door(route) for route in HOT_ROUTES),
         ],
         dependencies={"runtime": Provide(_runtime, sync_to_thread=False)},
-        exception_handlers=EXCEPTION_HANDLERS,
+        exception_handlers={**EXCEPTION_HANDLERS, CredentialSealed: _sealed},
         guards=[guard],
+        before_request=_check,
+        before_send=[refuse_unasked],
         lifespan=[lifespan],
         logging_config=None,
         openapi_config=OpenAPIConfig(
@@ -122,9 +135,21 @@ def create_app(runtime: Runtime | None = None) -> Litestar:
     )
 
 
+async def _check(request: Request[Any, Any, Any]) -> None:
+    """What holds for every request, whatever it is about."""
+    await refuse_unknown(request)
+    await refuse_nul(request)
+
+
 def _runtime(state: State) -> Runtime:
     runtime: Runtime = state.runtime
     return runtime
+
+
+def _sealed(_: Request[Any, Any, Any], error: CredentialSealed) -> Response[Any]:
+    """Something that is stored cannot be opened: no change can be put into force before that is mended."""
+    logger.error("a stored credential cannot be opened", extra={"event": "credential.sealed", "reason": str(error)})
+    return refusal(ApiError(409, f"No change can be put into force: {error}", type="conflict_error"))
 
 
 def _door(route: HotRoute) -> ASGIRouteHandler:

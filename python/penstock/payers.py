@@ -11,39 +11,55 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Literal
 
 import msgspec
 
+from penstock.arrays import array, by_column
 from penstock.engine.events import UsageRecord
-from penstock.persistence import Database, Transaction, Value
-from penstock.tables import SIZES, by_column, parts
+from penstock.persistence import NOW_MS, Database, Transaction, Value
+from penstock.tables import SIZES, parts
 
-FOLLOW_BATCH = 5_000
-"""Rows of one question."""
-_OVERLAP_MS = 10_000
-"""A transaction takes a while from its charge to its commit: so far back is looked again each time."""
+FOLLOW_BATCH = 2_000
+"""Rows of one question; others' come between two."""
+_OVERLAP_MS = {"postgres": 10_000, "sqlite": 2_000}
+"""A transaction takes a while from its charge to its commit: so far back is looked again each time. SQLite has one at a time."""
 _LONG_OVERLAP_MS = 120_000
 """And so far now and then: for transactions that waited long, and a database whose clock was set back."""
 _LONG_EVERY_S = 5.0
+_LONG_SHARE = 0.05
+"""Of a process's time, which that may take where very much was charged."""
+_SET_BACK_MS = 60_000
+"""By so much clocks of machines do not differ: one that is further behind was set back."""
 
-_NOW = {
-    "postgres": "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
-    "sqlite": "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)",
-}
-"""Unix milliseconds."""
+_cost, _begun = attrgetter("cost"), attrgetter("started_at")
+
 _ADDED = "payer, start, ended, next_start, next_end, in_window, late, ever, last"
 _TYPES = ("TEXT", *["BIGINT"] * 8)
 _ROW = f"({', '.join(f'CAST(? AS {type_})' for type_ in _TYPES)})"
 _VALUES = {size: f"WITH added ({_ADDED}) AS (VALUES {', '.join([_ROW] * size)})" for size in SIZES}
-_ARRAYS = f"unnest({', '.join(f'CAST(? AS {type_}[])' for type_ in _TYPES)}) AS added ({_ADDED})"
+_ARRAYS = f"unnest({', '.join(map(array, _TYPES))}) AS added ({_ADDED})"
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """What a row has spent in its budget window, all of one moment. Nano-dollars and Unix milliseconds."""
+
+    spent: int
+    version: int
+    """Rises with every change of the figure."""
+    until: int = 0
+    """End of the window; 0: there is none."""
+    seq: int = 0
+    """Ordinal of the last record of this process's data plane of which, and of all before, `spent` has the cost."""
 
 
 class Charged(msgspec.Struct, frozen=True):
     """A row that somebody added to, or whose window somebody began."""
 
     name: str
-    revision: int
+    version: int
+    """Rises with every change of what it has spent."""
     charged_at: int
     """Unix milliseconds, by the database's clock; rises with every charge of the row, and of those with a budget at least."""
 
@@ -71,7 +87,8 @@ def addition(
     name: str,
     window: tuple[int | None, int | None],
     following: tuple[int, int] | None,
-    records: Iterable[UsageRecord],
+    records: Sequence[UsageRecord],
+    now: int,
 ) -> Addition:
     """What the records add to a row with this budget window (beginning and end), after which the `following` one has begun
     already if it is given."""
@@ -81,13 +98,22 @@ def addition(
     if following is not None:
         sum_.ended, sum_.next_window = ended, following
         start = following[0]
-    for record in records:
-        sum_.ever += record.cost
-        sum_.last = max(sum_.last, record.started_at)
-        if record.started_at >= start:
-            sum_.window += record.cost
-            if ended is not None and record.started_at >= ended:
-                sum_.late += record.cost
+    elif now < start - _SET_BACK_MS:
+        # What begins now would look like what belongs to the window before, and nobody would pay for it until the clock is
+        # where it was.
+        start = 0
+    costs, begun = list(map(_cost, records)), list(map(_begun, records))
+
+    def since(start: int) -> int:
+        # Nearly always all of them, or none.
+        if min(begun) >= start:
+            return sum_.ever
+        return sum(cost for cost, at in zip(costs, begun, strict=True) if at >= start) if sum_.last >= start else 0
+
+    if begun:
+        sum_.ever, sum_.last = sum(costs), max(begun)
+        sum_.window = since(start)
+        sum_.late = since(max(start, ended)) if ended is not None else 0
     if following is not None:
         # Whoever was faster with the reset has begun the same window.
         sum_.late = sum_.window
@@ -103,14 +129,18 @@ class Payers:
         # Keys are many and rarely two processes' at once; scopes are few and everybody's, so they are locked in one order.
         self._in_bulk = database.dialect == "postgres" and table == "keys"
         self._one_by_one = database.dialect == "postgres" and table == "scopes"
-        self._name = "token" if table == "keys" else "name"
-        self._now = now = _NOW[database.dialect]
+        self._name = name = "token" if table == "keys" else "name"
+        self.clock = now = NOW_MS[database.dialect]
+        """The database's, for SQL."""
+        self.overlap_ms = _OVERLAP_MS[database.dialect]
         # What tells an older state of a key from a newer one must let charges pass.
         counted = "CASE WHEN budget_reset_at = added.ended THEN 1 ELSE 0 END" if table == "keys" else "1"
         # A key without a budget is not followed, and its charge need not touch an index.
         unmarked = "WHEN max_budget IS NULL THEN charged_at " if table == "keys" else ""
         self.mark = f"CASE {unmarked}WHEN charged_at >= {now} THEN charged_at + 1 ELSE {now} END"
         """What `charged_at` becomes with a change of the spend."""
+        self.renewed = f"CASE WHEN charged_at >= {now} THEN charged_at + 1 ELSE {now} END"
+        """The same for a row that has a budget from now on."""
         self._add = (
             f" UPDATE {table} SET spend = CASE WHEN budget_reset_at = added.ended THEN added.in_window"
             " WHEN COALESCE(budget_window_start, 0) = added.start THEN spend + added.in_window"
@@ -120,7 +150,15 @@ class Payers:
             " CASE WHEN budget_reset_at = added.ended THEN added.next_start ELSE budget_window_start END,"
             " budget_reset_at = CASE WHEN budget_reset_at = added.ended THEN added.next_end ELSE budget_reset_at END"
         )
-        self._where = f" WHERE {table}.{self._name} = added.payer"
+        self._where = f" WHERE {table}.{name} = added.payer"
+        # What rises with a charge of a key is in the index that it is found by.
+        version = "charged_at" if table == "keys" else "revision"
+        charged = f"SELECT {name} AS name, {version} AS version, charged_at FROM {table} WHERE"
+        # Not (charged_at, name) > (?, ?), of which SQLite searches for the first part only: of many rows of one moment it
+        # would read all that came before.
+        # What the index is confined to comes last: of two lower bounds SQLite searches by the first, and tries the rest on each row.
+        self._of_moment = f"{charged} charged_at = ? AND {name} > ? AND charged_at > 0 ORDER BY {name} LIMIT ?"
+        self._later = f"{charged} charged_at > ? AND charged_at > 0 ORDER BY charged_at, {name} LIMIT ?"
 
     async def add(self, tx: Transaction, additions: Iterable[Addition]) -> None:
         """Charge rows, beginning the next window of those whose is over, if nobody has since they were read."""
@@ -151,17 +189,16 @@ class Payers:
 
     async def now(self) -> int:
         """By the clock that `charged_at` is of."""
-        row = await self._database.fetch_one(f"SELECT {self._now} AS now")
+        row = await self._database.fetch_one(f"SELECT {self.clock} AS now")
         return int(row["now"] or 0) if row else 0
 
     async def charged_after(self, place: tuple[int, str], limit: int) -> list[Charged]:
         """Rows that somebody added to, in the order of when and of their names, after a place in it."""
-        rows = await self._database.fetch_all(
-            f"SELECT {self._name} AS name, revision, charged_at FROM {self._table}"
-            f" WHERE charged_at > 0 AND (charged_at, {self._name}) > (?, ?) ORDER BY charged_at, {self._name} LIMIT ?",
-            (*place, limit),
-        )
-        return [Charged(str(row["name"]), int(row["revision"] or 0), int(row["charged_at"] or 0)) for row in rows]
+        at, name = place
+        rows = await self._database.fetch_all(self._of_moment, (at, name, limit))
+        if len(rows) < limit:
+            rows += await self._database.fetch_all(self._later, (at, limit - len(rows)))
+        return [Charged(str(row["name"]), int(row["version"] or 0), int(row["charged_at"] or 0)) for row in rows]
 
 
 class Follower:
@@ -172,7 +209,7 @@ class Follower:
         self._payers = payers
         self._pass_on = pass_on
         self._began_at = time.monotonic()
-        self._looked_far_at = 0.0
+        self._looks_far_at = 0.0
         self._followed: int | None = None
 
     async def follow(self) -> None:
@@ -184,8 +221,9 @@ class Follower:
         now = await self._payers.now()
         if self._followed is None:
             self._followed = now - int((time.monotonic() - self._began_at) * 1000)
-        looks_far = time.monotonic() - self._looked_far_at >= _LONG_EVERY_S
-        overlap = _LONG_OVERLAP_MS if looks_far else _OVERLAP_MS
+        begun = time.monotonic()
+        looks_far = begun >= self._looks_far_at
+        overlap = _LONG_OVERLAP_MS if looks_far else self._payers.overlap_ms
         place = (min(self._followed, now) - overlap, "")
         while charged := await self._payers.charged_after(place, FOLLOW_BATCH):
             await self._pass_on(charged)
@@ -195,7 +233,8 @@ class Follower:
         # Last: what could not be read because the database was away is looked for again.
         self._followed = now
         if looks_far:
-            self._looked_far_at = time.monotonic()
+            ended = time.monotonic()
+            self._looks_far_at = ended + max(_LONG_EVERY_S, (ended - begun) / _LONG_SHARE)
 
 
 def _bound(one: Addition) -> tuple[Value, ...]:

@@ -15,6 +15,7 @@ from penstock.config import load_or_raise
 from penstock.config.env import Environment
 from penstock.config.problems import Problem
 from penstock.config.schema import Config
+from penstock.config.values import first as _first
 
 Listener = Literal["native", "granian"]
 
@@ -59,8 +60,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Print the master key at start even when it was generated earlier."""
     banner: bool = False
     """Print the address and a command to try, for people at a terminal."""
+    shutdown_delay_ms: int = 0
+    """How long calls are taken after the first signal to stop."""
     grace_ms: int = DEFAULT_GRACE_MS
-    """How long calls in flight may go on after the first signal to stop; below the 30 s after which orchestrators kill."""
+    """How long calls in flight may go on after that; below the 30 s after which orchestrators kill."""
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -95,10 +98,7 @@ def prepare(flags: Flags, environment: Environment) -> Prepared:
         listener=flags.listener,
         show_key=flags.show_key,
         banner=flags.banner,
+        shutdown_delay_ms=_first(listener.shutdown_delay, 0),
         grace_ms=_first(listener.grace, DEFAULT_GRACE_MS),
     )
     return Prepared(settings, config, environment, loaded.problems, outside)
-
-
-def _first(*values: int | None) -> int:
-    return next(value for value in values if value is not None)

@@ -44,16 +44,6 @@ def padded(values: Iterable[str]) -> Iterator[Sequence[str]]:
         yield [*part, *part[-1:] * (size - len(part))]
 
 
-def by_column(rows: Iterable[Sequence[Value]], count: int) -> Sequence[Value]:
-    """Rows of `count` values as parameters of a statement with an array per column, which only PostgreSQL knows.
-
-    It plans a statement with thousands of parameters for longer than it takes to run.
-    """
-    found: Any = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(count)]
-    parameters: Sequence[Value] = found
-    return parameters
-
-
 class Table(Generic[S]):
     """A table whose columns are a struct's fields: lists and objects are JSON text, a boolean is 0 or 1."""
 

@@ -1,14 +1,21 @@
-"""Gateways with small timeouts, shared by tests that leave nothing behind."""
+"""Gateways with small timeouts, shared by tests that leave nothing behind, and servers that a test may stop.
+
+Tests name servers before what uses them: what is made first is closed last, and a gateway whose database is gone takes ten
+seconds to stop.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from tests.conftest import Gateway
+from tests.conftest import Gateway, close_all
 from tests.faults import accounts
 from tests.rig import Sim
+from tests.servers.postgres import Postgres
+from tests.servers.redis import Redis
 
 CONFIG = """
 model_list:
@@ -40,6 +47,43 @@ def patient(tmp_path_factory: pytest.TempPathFactory, simulator_url: str) -> Ite
     running = Gateway(tmp_path_factory.mktemp("patient"), simulator_url, config=CONFIG % (2, "60s", "60s"))
     yield running
     running.close()
+
+
+@pytest.fixture(scope="module")
+def lasting_database_url(postgres: Postgres) -> Iterator[str]:
+    """The address of a database for all tests of a module."""
+    name = postgres.new_database()
+    yield postgres.url(name)
+    postgres.retire_database(name)
+
+
+@pytest.fixture(scope="module")
+def start_lasting(tmp_path_factory: pytest.TempPathFactory, simulator_url: str) -> Iterator[Callable[..., Gateway]]:
+    """Like `start_gateway`, but they live as long as the module's tests."""
+    started: list[Gateway] = []
+
+    def start(**options: Any) -> Gateway:
+        started.append(Gateway(tmp_path_factory.mktemp("lasting"), simulator_url, **options))
+        return started[-1]
+
+    yield start
+    close_all([gateway.process for gateway in started])
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL that the test may stop."""
+    node = Postgres.create()
+    yield node
+    node.close()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[Redis]:
+    """A Redis that the test may stop."""
+    node = Redis()
+    yield node
+    node.close()
 
 
 @pytest.fixture

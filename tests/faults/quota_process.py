@@ -16,6 +16,7 @@ from typing import Any
 
 from penstock.config.redis import RedisSettings
 from penstock.config.secret import Secret
+from penstock.payers import Figure
 from penstock.quota.models import Ask, Grant, QuotaOptions
 from penstock.quota.service import QuotaService
 from penstock.shared.redis import connect
@@ -41,13 +42,14 @@ class Lease:
         if not self._left:
             if now < self._refused_until:
                 return False
+            asked = time.monotonic()
             grant = await self._service.draw([self._ask])
             self._grant, self._left = grant[0], grant[0].granted
-            self._ends = time.monotonic() + self._grant.ttl_ms / 1000
+            self._ends = asked + self._grant.ttl_ms / 1000
             if not self._left:
                 self._refused_until = time.monotonic() + min(self._grant.retry_after_ms or 10, 250) / 1000
                 return False
-            if not self._grant.ttl_ms:
+            if time.monotonic() >= self._ends:
                 return False
         self._left -= 1
         return True
@@ -83,8 +85,8 @@ async def main(arguments: list[str]) -> None:
     url, scope, limit, window, seconds, per_second, incarnation, *money = arguments
     options = QuotaOptions(window_ms=int(window), lease_ttl_ms=max(200, int(window) // 120))
 
-    async def ledger(_: str) -> tuple[int, int]:
-        return 0, 1
+    async def ledger(*_: object) -> Figure:
+        return Figure(0, 1)
 
     # A deadline that holds although all these processes share two cores.
     shared = await connect(RedisSettings(url=Secret(url), deadline_ms=500))

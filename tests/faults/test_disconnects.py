@@ -17,6 +17,8 @@ from tests.faults.raw import Client, ask
 from tests.faults.streams import PROMPT_TOKENS, SURFACES, body
 from tests.rig import Sim, until
 
+pytestmark = pytest.mark.alone
+
 PROMPTLY_S = 1.0
 """How soon an upstream must have been told that nobody waits any more."""
 

@@ -25,6 +25,8 @@ from tests.faults.accounts import (
 from tests.faults.streams import PROMPT_TOKENS, SURFACES, body
 from tests.rig import Sim, until
 
+pytestmark = pytest.mark.alone
+
 STREAMS = 1_000
 WORDS = 30
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from penstock import _core
 from tests.conftest import Gateway
 from tests.faults.accounts import gauge, idle, note, resident_mb
 from tests.faults.streams import SURFACES, body
 from tests.rig import until
+
+pytestmark = pytest.mark.alone
 
 CALLS = 20_000
 

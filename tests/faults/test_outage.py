@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 
 import httpx
-import pytest
 
-from tests.conftest import Gateway
+from tests.conftest import Gateway, at_once
 from tests.faults.accounts import note, rows_of
 from tests.faults.conftest import CONFIG
 from tests.faults.streams import body
@@ -20,15 +20,7 @@ from tests.servers.redis import Redis
 Start = Callable[..., Gateway]
 
 
-@pytest.fixture
-def database() -> Iterator[Postgres]:
-    """A PostgreSQL that the test may stop."""
-    node = Postgres.create()
-    yield node
-    node.close()
-
-
-def together(start_gateway: Start, database: Postgres, redis: Redis, count: int) -> list[Gateway]:
+def together(database: Postgres, redis: Redis, start_gateway: Start, count: int) -> list[Gateway]:
     """Gateways that share everything."""
     shared = {
         "DATABASE_URL": database.url(database.new_database()),
@@ -36,7 +28,7 @@ def together(start_gateway: Start, database: Postgres, redis: Redis, count: int)
         "PENSTOCK_PEPPER": secrets.token_hex(32),
         "PENSTOCK_SECRET_KEY": secrets.token_hex(32),
     }
-    return [start_gateway(config=CONFIG % (2, "60s", "60s"), environment=shared) for _ in range(count)]
+    return at_once(*[partial(start_gateway, config=CONFIG % (2, "60s", "60s"), environment=shared)] * count)
 
 
 def status(client: httpx.Client, key: str) -> int:
@@ -45,9 +37,10 @@ def status(client: httpx.Client, key: str) -> int:
     return client.post("/v1/chat/completions", headers=headers, json=body("sim", max_tokens=3)).status_code
 
 
-def test_changes_are_heard_at_once_on_the_other_replica(start_gateway: Start, database: Postgres, redis: Redis) -> None:
-    redis.flush()
-    one, two = together(start_gateway, database, redis, 2)
+def test_changes_are_heard_at_once_on_the_other_replica(
+    own_postgres: Postgres, own_redis: Redis, start_gateway: Start
+) -> None:
+    one, two = together(own_postgres, own_redis, start_gateway, 2)
     took = []
     with one.client() as manage, two.client() as calls:
         for _ in range(5):
@@ -63,31 +56,26 @@ def test_changes_are_heard_at_once_on_the_other_replica(start_gateway: Start, da
     assert max(took) < 2
 
 
-def test_changes_arrive_without_redis(start_gateway: Start, database: Postgres) -> None:
-    redis = Redis()
-    try:
-        one, two = together(start_gateway, database, redis, 2)
-        key = one.new_key()
-        with one.client() as manage, two.client() as calls:
-            assert status(calls, key) == 200
-            redis.stop()
-            assert manage.post("/key/block", headers=one.admin, json={"key": key}).status_code == 200
-            until(lambda: status(calls, key) == 403, "the change is found in the trail", 2)
-    finally:
-        redis.close()
+def test_changes_arrive_without_redis(own_postgres: Postgres, own_redis: Redis, start_gateway: Start) -> None:
+    one, two = together(own_postgres, own_redis, start_gateway, 2)
+    key = one.new_key()
+    with one.client() as manage, two.client() as calls:
+        assert status(calls, key) == 200
+        own_redis.stop()
+        assert manage.post("/key/block", headers=one.admin, json={"key": key}).status_code == 200
+        until(lambda: status(calls, key) == 403, "the change is found in the trail", 2)
 
 
 def test_cached_keys_outlive_the_database_and_revoked_ones_do_not_revive(
-    start_gateway: Start, database: Postgres, redis: Redis
+    own_postgres: Postgres, own_redis: Redis, start_gateway: Start
 ) -> None:
-    redis.flush()
-    one, two = together(start_gateway, database, redis, 2)
+    one, two = together(own_postgres, own_redis, start_gateway, 2)
     known, revoked, unseen = one.new_key(), one.new_key(), f"sk-{secrets.token_hex(24)}"
     served = 0
     with one.client() as manage, two.client() as calls:
         assert status(calls, known) == status(calls, revoked) == 200
         assert manage.post("/key/delete", headers=one.admin, json={"keys": [revoked]}).status_code == 200
-        database.stop()
+        own_postgres.stop()
         end = time.monotonic() + 8
         # Told over Redis before the database went: at most one call that was under way.
         until(lambda: status(calls, revoked) != 200, "the key is revoked", 1)
@@ -97,7 +85,7 @@ def test_cached_keys_outlive_the_database_and_revoked_ones_do_not_revive(
             assert status(calls, revoked) in (401, 503)
             # Not "unknown": nobody can say.
             assert status(calls, unseen) == 503
-        database.start()
+        own_postgres.start()
         until(lambda: status(calls, unseen) == 401, "keys are looked up again", 10)
         assert status(calls, revoked) == 401
         until(lambda: len(rows_of(two, known)) == served + 1, "no record is lost", 20)

@@ -16,6 +16,8 @@ from tests.faults.accounts import gauge, idle, note
 from tests.faults.conftest import CONFIG
 from tests.rig import until
 
+pytestmark = pytest.mark.alone
+
 Start = Callable[..., Gateway]
 _LOAD_MS = 2_000
 _WAITING = "penstock_usage_queue_records"

@@ -15,6 +15,8 @@ from tests.faults.accounts import note
 from tests.integration.quota.rig import most_in_a_window
 from tests.servers.redis import Redis
 
+pytestmark = pytest.mark.alone
+
 _PROCESSES = 8
 _ROOT = Path(__file__).parents[2]
 
@@ -72,12 +74,14 @@ def check(found: list[dict[str, Any]], limit: int, window_s: float) -> None:
     assert first >= 0.97 * limit
 
 
-@pytest.mark.parametrize("limit", [60, 900])
+# A small limit through the public port: `test_shared_gateways.py`.
+@pytest.mark.parametrize("limit", [pytest.param(60, marks=[pytest.mark.slow, pytest.mark.long]), 900])
 def test_eight_processes_keep_one_limit(redis: Redis, limit: int) -> None:
     check(run_all(redis, limit, 3_000, 6), limit, 3)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("limit", [240, 2_400])
 def test_eight_processes_keep_one_limit_for_a_minute(redis: Redis, limit: int) -> None:
     check(run_all(redis, limit, 60_000, 60), limit, 60)

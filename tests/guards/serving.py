@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tests.conftest import NO_TLS, Process
+from tests.conftest import Process
 from tests.guards.stored import ROOT
+from tests.rig import NO_TLS
 
 _PLENTY = 1_000_000_000
 """A limit that is enforced and never reached."""

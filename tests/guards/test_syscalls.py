@@ -98,6 +98,20 @@ def test_reading_a_trace() -> None:
     assert trace.per_call((1.000003, 1.000008), 2) == 2.0
 
 
+def test_a_timer_is_told_from_another_thread_that_is_woken() -> None:
+    """A timer earlier than all before it: the thread wakes itself through its own epoll instance."""
+    text = """\
+8 1.000001 epoll_wait(4, [], 1024, 10) = 0
+8 1.000002 write(7, "\\1\\0\\0\\0\\0\\0\\0\\0", 8) = 8
+8 1.000003 write(17, "\\1\\0\\0\\0\\0\\0\\0\\0", 8) = 8
+9 1.000004 epoll_wait(14, [], 1024, 10) = 0
+"""
+    events = dict.fromkeys((7, 17), "anon_inode:[eventfd]")
+    trace = traced.Trace(text, {8, 9}, events, {4: {5, 7}, 14: {6, 17}})
+    assert trace.violations() == {"write on anon_inode:[eventfd]": 1}
+    assert traced.Trace(text, {8, 9}, events).violations() == {"write on anon_inode:[eventfd]": 2}
+
+
 def test_stored_counts_are_small() -> None:
     """One wait and one transfer for each arrival and each departure: two legs of a unary call, one frame."""
     syscalls = load().syscalls

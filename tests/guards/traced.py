@@ -32,6 +32,7 @@ HOUSEKEEPING = {
 }
 """Memory, locks and, where the kernel cannot map it into the process, time: not counted, because not of each call."""
 
+_EVENT = "anon_inode:[eventfd]"
 _ENGINE_THREAD = re.compile(r"penstock-\d+")
 _BEGINNING = re.compile(r"^(?P<thread>\d+) +(?P<at>\d+\.\d+) (?P<name>\w+)\((?P<fd>\d+(?=[,)<]))?", re.M)
 _CLONED = re.compile(r"^(?P<thread>\d+) +\S+ (?:clone3?\(|<\.\.\. clone3? resumed>).* = (?P<child>\d+)$", re.M)
@@ -49,22 +50,31 @@ class Syscall(NamedTuple):
     name: str
     fd: int | None
     """Its first argument when that is a number."""
+    thread: int
 
 
 class Trace:
     """What the data plane's threads, and threads they started, asked the kernel for."""
 
-    def __init__(self, text: str, engine_threads: set[int], peers: dict[int, str]) -> None:
+    def __init__(
+        self, text: str, engine_threads: set[int], peers: dict[int, str], watched: dict[int, set[int]] | None = None
+    ) -> None:
+        """``peers``: what descriptors lead to; ``watched``: the descriptors that each epoll instance watches."""
         threads = set(engine_threads)
         for clone in _CLONED.finditer(text):
             if int(clone["thread"]) in threads:
                 threads.add(int(clone["child"]))
         self.calls = [
-            Syscall(float(m["at"]), m["name"], int(m["fd"]) if m["fd"] else None)
+            Syscall(float(m["at"]), m["name"], int(m["fd"]) if m["fd"] else None, int(m["thread"]))
             for m in _BEGINNING.finditer(text)
             if int(m["thread"]) in threads
         ]
         self._peers = peers
+        self._own: dict[int, set[int]] = {}
+        """What a thread waits for itself."""
+        for call in self.calls:
+            if call.name in WAITS and call.fd is not None:
+                self._own.setdefault(call.thread, set()).update((watched or {}).get(call.fd, ()))
 
     def violations(self) -> Counter[str]:
         """What has no place in steady state, and how often it came."""
@@ -72,11 +82,15 @@ class Trace:
         for call in self.calls:
             if call.name in TRANSFERS:
                 peer = self._peers.get(call.fd or -1, "something else")
-                if peer not in {"client", "upstream"}:
+                if peer not in {"client", "upstream"} and not self._is_timer(call, peer):
                     found[f"{call.name} on {peer}"] += 1
             elif call.name not in WAITS | HOUSEKEEPING:
                 found[call.name] += 1
         return found
+
+    def _is_timer(self, call: Syscall, peer: str) -> bool:
+        """Whether a thread wakes itself: the runtime does, so as not to oversleep a timer that is earlier than all before it."""
+        return call.name == "write" and peer == _EVENT and call.fd in self._own.get(call.thread, ())
 
     def per_call(self, span: tuple[float, float], calls: int) -> float:
         """Waits and transfers in a span of time, for each of so many calls."""
@@ -107,7 +121,8 @@ class Tracer:
         peers = _peers(self._gateway, self._upstream)
         self._process.send_signal(signal.SIGINT)
         self._process.communicate(timeout=30)
-        return Trace(self._out.read_text(errors="replace"), _engine_threads(self._gateway.pid), peers)
+        watched = _watched(self._gateway.pid)
+        return Trace(self._out.read_text(errors="replace"), _engine_threads(self._gateway.pid), peers, watched)
 
     def close(self) -> None:
         """Let the gateway go. Idempotent."""
@@ -174,6 +189,24 @@ def _engine_threads(pid: int) -> set[int]:
     return found
 
 
+def _watched(pid: int) -> dict[int, set[int]]:
+    """The descriptors that each epoll instance of a process watches, by its own descriptor."""
+    instances = [fd for fd in Path(f"/proc/{pid}/fd").iterdir() if _link(fd) == "anon_inode:[eventpoll]"]
+    return {
+        int(fd.name): {
+            int(n) for n in re.findall(r"^tfd: +(\d+)", Path(f"/proc/{pid}/fdinfo/{fd.name}").read_text(), re.M)
+        }
+        for fd in instances
+    }
+
+
+def _link(descriptor: Path) -> str | None:
+    try:
+        return str(descriptor.readlink())
+    except FileNotFoundError:
+        return None
+
+
 def _peers(gateway: Serving, upstream: lockstep.Upstream) -> dict[int, str]:
     """What each descriptor of the gateway leads to."""
     sockets = {}
@@ -183,9 +216,8 @@ def _peers(gateway: Serving, upstream: lockstep.Upstream) -> dict[int, str]:
         sockets[fields[9]] = local, remote
     peers = {}
     for descriptor in Path(f"/proc/{gateway.pid}/fd").iterdir():
-        try:
-            target = str(descriptor.readlink())
-        except FileNotFoundError:
+        target = _link(descriptor)
+        if target is None:
             continue
         inode = re.fullmatch(r"socket:\[(\d+)\]", target)
         local, remote = sockets.get(inode[1], (0, 0)) if inode else (0, 0)

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.conftest import Gateway
+from tests.rig import NO_TLS
 
 CONFIG = """
 model_list:
@@ -117,7 +118,7 @@ class Managed:
         async def work() -> list[httpx.Response]:
             limits = httpx.Limits(max_connections=count)
             async with httpx.AsyncClient(
-                base_url=self.gateway.url, timeout=30, trust_env=False, limits=limits
+                base_url=self.gateway.url, timeout=30, trust_env=False, verify=NO_TLS, limits=limits
             ) as client:
                 calls = (
                     client.post("/v1/chat/completions", headers=_headers(key, sim), json=question(**body))

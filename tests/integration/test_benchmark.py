@@ -90,6 +90,7 @@ def test_a_quick_run_measures_what_it_was_asked_for(tmp_path: Path, running: lis
         assert row["cpu_us_per_request"] > 0
         assert row["added_p50_us"] == pytest.approx(row["p50_us"] - rows["unary_c32", "direct", "-"]["p50_us"], abs=0.2)
         assert row["client_cpu_us_per_request"] > 0
+        assert 0 < row["files_mb"] < row["rss_mb"]
     assert rows["sse_c16", "penstock", "on"]["cpu_us_per_frame"] > 0
     assert ("sse_c16", "penstock", "off") not in rows
     streams = {s["target"]: s for s in document["experiments"]["many_streams"]}["penstock (native)"]
@@ -119,6 +120,23 @@ def test_a_quick_run_measures_what_it_was_asked_for(tmp_path: Path, running: lis
     assert "## Goals" in text
     assert str(tmp_path) not in text
     assert str(ROOT) not in text
+
+
+@pytest.mark.slow
+def test_a_quick_run_with_postgres_and_redis(tmp_path: Path, running: list[Run]) -> None:
+    what = ("--targets", "direct,penstock-shared", "--scenarios", "unary_c1,coworker")
+    run = Run(tmp_path, "--rounds", "1", *what)
+    running.append(run)
+    said, _ = run.process.communicate(timeout=110)
+    assert run.process.returncode == 0, said
+    assert run.processes() == []
+    document: dict[str, Any] = json.loads((tmp_path / "results" / "latest.json").read_text())
+    (row,) = (row for row in document["rows"] if (row["scenario"], row["target"]) == ("unary_c1", "penstock"))
+    assert (row["listener"], row["errors"]) == ("native, PostgreSQL and Redis", 0)
+    assert row["cpu_us_per_request"] > 0
+    written = document["experiments"]["coworker"]
+    assert [one["keys"] for one in written] == [10, 20_000]
+    assert all(one["records_per_s"] > 0 and one["cpu_us_per_record"] > 0 for one in written)
 
 
 def test_an_interrupted_run_leaves_no_process_and_no_results(tmp_path: Path, running: list[Run]) -> None:

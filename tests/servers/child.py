@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -101,7 +101,12 @@ class Child:
     """One running server. Start it on the main thread: it is killed when the thread that started it ends."""
 
     def __init__(
-        self, program: Path, arguments: Sequence[str], directory: Path, owner: tuple[int, int] | None = None
+        self,
+        program: Path,
+        arguments: Sequence[str],
+        directory: Path,
+        owner: tuple[int, int] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         uid, gid = owner or (-1, -1)
         self._log = directory / "server.log"
@@ -115,7 +120,7 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=directory,
-                env={"PATH": os.defpath, "LC_ALL": "C"},
+                env={"PATH": os.defpath, "LC_ALL": "C", **(environment or {})},
                 # An interrupt from the terminal is for the tests, which then stop their servers themselves.
                 start_new_session=True,
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -44,14 +45,16 @@ class Postgres:
         self._bin = postgres_programs()
         self._numbers = itertools.count(1)
         self._child: Child | None = None
+        self._environment: Mapping[str, str] | None = None
         self._standbys: list[Postgres] = []
         self._retired: list[str] = []
 
     @classmethod
-    def create(cls, settings: str = "") -> Postgres:
-        """A new cluster, running. ``settings`` are added to `postgresql.conf`."""
+    def create(cls, settings: str = "", environment: Mapping[str, str] | None = None) -> Postgres:
+        """A new cluster, running. ``settings`` are added to `postgresql.conf`, ``environment`` to the server's variables."""
         owner = unprivileged()
         node = cls(new_directory("postgres", owner), owner)
+        node._environment = environment
         arguments = ["-D", str(node._data), "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync"]
         # An order of texts that is not that of their bytes, as most servers have it: what relies on the latter must say so.
         has_icu = "--icu-locale" in run(node._bin / "initdb", ["--help"], owner, node.directory)
@@ -110,7 +113,7 @@ class Postgres:
             # Between finding a free port and taking it somebody else may.
             port = self.port or free_port()
             arguments = ["-D", str(self._data), "-p", str(port), "-k", str(self.directory)]
-            self._child = Child(self._bin / "postgres", arguments, self.directory, self._owner)
+            self._child = Child(self._bin / "postgres", arguments, self.directory, self._owner, self._environment)
             if self._child.wait_until(self._is_ready, "PostgreSQL is ready", 60):
                 self.port = port
                 return

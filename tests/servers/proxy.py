@@ -1,6 +1,8 @@
 """A TCP proxy that a test puts before a server in order to break the network between the two.
 
 It runs on a thread with an event loop of its own, so that tests of either kind, and other processes, can be its clients.
+It has sockets and not asyncio's streams: a server of streams that is closed forgets connections that it has taken and not
+handed over yet, and leaves them open.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from typing import Any, Self, TypeVar
 
 _T = TypeVar("_T")
 _CHUNK = 65_536
+_MOST_ON_THE_WAY = 64
+"""Pieces between the halves; more wait before the proxy."""
 _RESET = struct.pack("ii", 1, 0)
 """`SO_LINGER` that makes closing a connection a reset of it."""
 
@@ -32,8 +36,8 @@ class Proxy:
         """Connections taken so far."""
         self.port = 0
         self._delay_s = 0.0
-        self._pairs: set[_Pair] = set()
-        self._listener: asyncio.Server | None = None
+        self._pairs: dict[_Pair, asyncio.Task[None]] = {}
+        self._listener: socket.socket | None = None
         self._loop = asyncio.new_event_loop()
         self._to_server = _Gate()
         self._to_client = _Gate()
@@ -79,7 +83,7 @@ class Proxy:
         self._do(self._heal())
 
     def close(self) -> None:
-        """Reset every connection and stop listening. Idempotent."""
+        """Reset every connection and stop listening; no socket is open afterwards. Idempotent."""
         if self._loop.is_closed():
             return
         self._do(self._refuse())
@@ -91,18 +95,23 @@ class Proxy:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _listen(self) -> None:
-        self._listener = await asyncio.start_server(self._accept, "127.0.0.1", self.port, backlog=512)
-        self.port = int(self._listener.sockets[0].getsockname()[1])
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=512)
+        self._listener.setblocking(False)
+        self.port = int(self._listener.getsockname()[1])
+        self._loop.add_reader(self._listener, self._take, self._listener)
 
     async def _cut(self) -> int:
-        pairs = list(self._pairs)
-        for pair in pairs:
-            pair.reset()
-        await asyncio.gather(*(pair.over.wait() for pair in pairs))
+        pairs = dict(self._pairs)
+        for pair, serving in pairs.items():
+            pair.break_off()
+            serving.cancel()
+        if pairs:
+            await asyncio.wait(pairs.values())
         return len(pairs)
 
     async def _refuse(self) -> None:
         if self._listener is not None:
+            self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
         await self._cut()
@@ -119,39 +128,54 @@ class Proxy:
         if self._listener is None:
             await self._listen()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
-        pair = _Pair(writer)
-        self._pairs.add(pair)
+    def _take(self, listener: socket.socket) -> None:
         try:
-            await pair.while_open(self._serve(pair, reader, writer))
-        finally:
-            self._pairs.discard(pair)
-            pair.over.set()
+            client, _ = listener.accept()
+        except OSError:
+            # Whoever it was has left.
+            return
+        self.accepted += 1
+        pair = _Pair(client)
+        self._pairs[pair] = serving = self._loop.create_task(self._serve(pair))
+        # However it ends, and also when it never begins.
+        serving.add_done_callback(lambda _: self._over(pair))
 
-    async def _serve(self, pair: _Pair, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _over(self, pair: _Pair) -> None:
+        pair.close()
+        del self._pairs[pair]
+
+    async def _serve(self, pair: _Pair) -> None:
         # A partition is one for those who come while it lasts, too: they reach nobody.
         await self._to_server.passed()
         try:
-            far_reader, far_writer = await asyncio.open_connection(*self.target)
-        except OSError:
-            pair.reset()
-            return
-        pair.add(far_writer)
-        await asyncio.gather(
-            self._pass(reader, far_writer, self._to_server), self._pass(far_reader, writer, self._to_client)
-        )
+            await self._loop.sock_connect(pair.server, self.target)
+            async with asyncio.TaskGroup() as ways:
+                ways.create_task(self._pass(pair.client, pair.server, self._to_server))
+                ways.create_task(self._pass(pair.server, pair.client, self._to_client))
+        except* OSError:
+            # One half broke, and so does the other.
+            pair.break_off()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: _Gate) -> None:
-        while data := await reader.read(_CHUNK):
-            if self._delay_s:
-                await asyncio.sleep(self._delay_s)
-            await gate.passed()
-            writer.write(data)
-            await writer.drain()
-        await gate.passed()
-        if writer.can_write_eof():
-            writer.write_eof()
+    async def _pass(self, source: socket.socket, sink: socket.socket, gate: _Gate) -> None:
+        """A delay makes the way longer and not narrower: each piece arrives so long after it was sent, whatever is before it."""
+        on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_MOST_ON_THE_WAY)
+
+        async def receive() -> None:
+            data = b"?"
+            while data:
+                data = await self._loop.sock_recv(source, _CHUNK)
+                await on_the_way.put((self._loop.time() + self._delay_s, data))
+
+        async with asyncio.TaskGroup() as ends:
+            ends.create_task(receive())
+            while True:
+                due, data = await on_the_way.get()
+                await asyncio.sleep(max(0.0, due - self._loop.time()))
+                await gate.passed()
+                if not data:
+                    break
+                await self._loop.sock_sendall(sink, data)
+        sink.shutdown(socket.SHUT_WR)
 
 
 class _Gate:
@@ -172,36 +196,21 @@ class _Gate:
 
 
 class _Pair:
-    """A connection and, once there is one, its other half."""
+    """A connection and the one that goes on from here."""
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
-        self._writers = [writer]
-        self._serving: asyncio.Task[None] | None = None
-        self.over = asyncio.Event()
+    def __init__(self, client: socket.socket) -> None:
+        self.client = client
+        self.server = socket.socket()
+        for half in (self.client, self.server):
+            half.setblocking(False)
+            half.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def add(self, writer: asyncio.StreamWriter) -> None:
-        self._writers.append(writer)
+    def break_off(self) -> None:
+        """Let closing be a reset."""
+        for half in (self.client, self.server):
+            half.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
-    async def while_open(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do ``work`` until both halves have ended or one of them breaks."""
-        self._serving = asyncio.ensure_future(work)
-        try:
-            await asyncio.wait([self._serving])
-            if not self._serving.cancelled() and isinstance(error := self._serving.exception(), Exception):
-                # One half broke, and so does the other.
-                self.reset()
-                if not isinstance(error, OSError):
-                    raise error
-        finally:
-            for writer in self._writers:
-                writer.close()
-
-    def reset(self) -> None:
-        """End both halves at once, in the hard way."""
-        for writer in self._writers:
-            raw: socket.socket | None = writer.get_extra_info("socket")
-            if raw is not None and raw.fileno() >= 0:
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            writer.transport.abort()
-        if self._serving is not None and self._serving is not asyncio.current_task():
-            self._serving.cancel()
+    def close(self) -> None:
+        """End both halves."""
+        self.client.close()
+        self.server.close()

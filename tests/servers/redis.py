@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,15 @@ _ATTEMPTS = 3
 class Redis:
     """One node. Its port stays the same when it is stopped and started again."""
 
-    def __init__(self, *, aof: bool = False, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, aof: bool = False, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
         """``aof``: every write is in a file before it is answered, so that a killed node comes back with all of it."""
         self.directory = new_directory("redis")
         self.port = 0
         self._aof = aof
         self._arguments = list(arguments)
+        self._environment = environment
         self._child: Child | None = None
         self.start()
 
@@ -47,7 +50,7 @@ class Redis:
         for _ in range(_ATTEMPTS):
             # A cluster's nodes talk on this port + 10,000.
             port = self.port or free_port(55_536)
-            self._child = Child(redis_server(), self._command(port), self.directory)
+            self._child = Child(redis_server(), self._command(port), self.directory, environment=self._environment)
             if self._child.wait_until(lambda port=port: _answers(port), "Redis answers"):  # type: ignore[misc]
                 self.port = port
                 return

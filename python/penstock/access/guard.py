@@ -9,24 +9,31 @@ import hmac
 import ipaddress
 from typing import TYPE_CHECKING, Any
 
+from penstock.access.asked import AUTHORITY
+from penstock.access.authority import Authority
 from penstock.access.policy import Access, Caller, Role
 from penstock.access.routes import covers
+from penstock.access.standing import caller_with
+from penstock.clock import now_ms
 from penstock.errors import ApiError
-from penstock.keys.service import now_ms
 from penstock.persistence import DatabaseUnavailable
-from penstock.scopes import names
 
 if TYPE_CHECKING:
     from litestar.connection import ASGIConnection
     from litestar.handlers import BaseRouteHandler
 
     from penstock.engine.runtime import Runtime
-    from penstock.keys.models import VirtualKey
 
     Connection = ASGIConnection[Any, Any, Any, Any]
 
 _KEY_HEADERS = ("x-litellm-api-key", "authorization", "x-api-key", "api-key", "x-goog-api-key")
 _ANONYMOUS = Caller(Role.ANONYMOUS)
+_GROUPS = {
+    Access.ADMIN: "management_routes",
+    Access.MANAGER: "management_routes",
+    Access.VIEWER: "info_routes",
+}
+"""What a route belongs to in `allowed_routes` when it names no group itself."""
 
 
 def presented_key(headers: Any) -> str | None:
@@ -42,8 +49,8 @@ def presented_key(headers: Any) -> str | None:
     return None
 
 
-async def authenticate(connection: Connection, runtime: Runtime) -> Caller:
-    """Who is calling.
+async def authenticate(connection: Connection, runtime: Runtime, *, with_rights: bool = False) -> Caller:
+    """Who is calling; ``with_rights``: and what the user of a virtual key is in charge of.
 
     Raises:
         ApiError: 401 or 403, the key is unknown or expired, it or an owner of it is blocked, or it may not be used from this
@@ -68,39 +75,9 @@ async def authenticate(connection: Connection, runtime: Runtime) -> Caller:
         raise ApiError(
             401, "Authentication Error, Invalid proxy server token passed.", type="token_not_found_in_db", param="key"
         )
-    _check_in_force(key, now_ms(), _client_address(connection, runtime))
-    await _check_owners(key, runtime)
-    is_admin = key.user_id is not None and await runtime.entities.users.is_admin(key.user_id)
-    return Caller(Role.MASTER if is_admin else Role.KEY, key)
-
-
-def _check_in_force(key: VirtualKey, now: int, address: str) -> None:
-    if key.blocked:
-        raise ApiError(403, "Authentication Error, this key is blocked.", type="auth_error", param="key")
-    if key.expires_at is not None and key.expires_at <= now:
-        raise ApiError(401, "Authentication Error, this key has expired.", type="expired_key", param="key")
-    if key.allowed_cidrs and not _is_within(address, key.allowed_cidrs):
+    if key.allowed_cidrs and not _is_within(_client_address(connection, runtime), key.allowed_cidrs):
         raise ApiError(403, "This key may not be used from your address.", param="key")
-
-
-async def _check_owners(key: VirtualKey, runtime: Runtime) -> None:
-    """Blocking a team, a user or an organization stops their keys here as it does on the data plane."""
-    owners = []
-    if key.team_id is not None:
-        owners.append(names.team(key.team_id))
-        if key.user_id is not None:
-            owners.append(names.member(key.team_id, key.user_id))
-    if key.user_id is not None:
-        owners.append(names.user(key.user_id))
-    if key.org_id is not None:
-        owners.append(names.organization(key.org_id))
-    if not owners:
-        return
-    for scope in (await runtime.entities.scopes.find_many(owners)).values():
-        if scope.blocked:
-            raise ApiError(
-                403, f"Authentication Error, this key's {scope.name} is blocked.", type="auth_error", param="key"
-            )
+    return await caller_with(key, runtime.entities, now=now_ms(), with_rights=with_rights)
 
 
 def _is_within(address: str, blocks: list[str]) -> bool:
@@ -140,14 +117,43 @@ async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
     runtime: Runtime = connection.app.state.runtime
     if access is Access.METRICS and runtime.metrics_are_public:
         return
-    caller = await authenticate(connection, runtime)
+    caller = await authenticate(connection, runtime, with_rights=access in _ASK_RIGHTS)
     if caller.role is Role.ANONYMOUS:
         raise ApiError(401, "Authentication Error, No api key passed in.")
-    if caller.role is not Role.MASTER and access is not Access.KEY:
-        raise ApiError(403, f"Only the master key may call {connection.url.path}.", type="auth_error")
-    if caller.key is not None and not covers(caller.key.allowed_routes, handler.opt.get("group"), connection.url.path):
+    if not _may_call(caller, access):
+        others = _OTHERS.get(access, "")
+        raise ApiError(
+            403, f"Only the proxy's administrators{others} may call {connection.url.path}.", type="auth_error"
+        )
+    group = handler.opt.get("group") or _GROUPS.get(access)
+    if caller.key is not None and not covers(caller.key.allowed_routes, group, connection.url.path):
         raise ApiError(403, f"This key may not call {connection.url.path}.", type="auth_error")
     connection.scope["state"]["caller"] = caller
+
+
+_OTHERS = {
+    Access.VIEWER: " and viewers",
+    Access.MANAGER: ", and those who are in charge of a team or an organization or have a permission in one,",
+}
+_ASK_RIGHTS = frozenset({Access.VIEWER, Access.MANAGER, Access.KEY})
+
+
+def _may_call(caller: Caller, access: Access) -> bool:
+    """Whether the route is open to the caller at all."""
+    if caller.role is Role.MASTER or access is Access.KEY:
+        return True
+    if access is Access.VIEWER:
+        return caller.rights.sees_everything
+    return access is Access.MANAGER and caller.rights.are_any
+
+
+def authority_of(connection: Connection, runtime: Runtime) -> Authority:
+    """What the caller that :func:`guard` found may see and change."""
+    state = connection.scope["state"]
+    found = state.get(AUTHORITY)
+    if not isinstance(found, Authority):
+        found = state[AUTHORITY] = Authority(caller_of(connection), runtime.entities, runtime.keys)
+    return found
 
 
 def caller_of(connection: Connection) -> Caller:

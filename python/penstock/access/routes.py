@@ -11,6 +11,14 @@ from collections.abc import Sequence
 _LLM_GROUPS = frozenset({"openai_routes", "anthropic_routes"})
 
 
+_GROUPS = _LLM_GROUPS | {"llm_api_routes", "info_routes", "management_routes"}
+
+
+def uncovering(allowed: Sequence[str]) -> list[str]:
+    """Those of the entries that name a group which no route is of, and so let nothing through."""
+    return [entry for entry in allowed if not entry.startswith(("/", "*")) and entry not in _GROUPS]
+
+
 def covers(allowed: Sequence[str], group: str | None, path: str) -> bool:
     """Whether one of `allowed` covers the route; an empty list covers every route.
 

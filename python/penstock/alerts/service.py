@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import Protocol
 
 import msgspec
@@ -12,6 +11,7 @@ import msgspec
 from penstock.alerts.models import HARD, SOFT, Alert, WebhookEvent
 from penstock.alerts.store import AlertStore
 from penstock.alerts.webhook import Undelivered, post
+from penstock.clock import now_ms
 from penstock.durations import iso
 from penstock.engine import background
 from penstock.money import dollars, dollars_or_none
@@ -34,10 +34,6 @@ class Budgeted(Protocol):
     name: str
     max_budget: int | None
     soft_budget: int | None
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class AlertService:
@@ -83,12 +79,12 @@ class AlertService:
     async def deliver_due(self) -> int:
         """Try what is due once; returns how many were delivered."""
         url, done = self.url, 0
-        for alert in await self._store.due(_now(), _BATCH):
+        for alert in await self._store.due(now_ms(), _BATCH):
             if url is None:
                 # Noted by a process that left it to this one, which has nobody to send it to.
-                await self._store.delivered(alert, _now())
+                await self._store.delivered(alert, now_ms())
                 continue
-            if not await self._store.claim(alert, _now() + _backoff_ms(alert.attempts) + _TIMEOUT_S * 1_000):
+            if not await self._store.claim(alert, now_ms() + _backoff_ms(alert.attempts) + _TIMEOUT_S * 1_000):
                 continue
             try:
                 await asyncio.to_thread(post, url, msgspec.json.encode(event_of(alert)), _TIMEOUT_S)
@@ -100,7 +96,7 @@ class AlertService:
                     continue
             else:
                 done += 1
-            await self._store.delivered(alert, _now())
+            await self._store.delivered(alert, now_ms())
         return done
 
     async def _run(self) -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import msgspec
 
+from penstock.clock import now_ms
 from penstock.persistence import Database, Row, Transaction
 
 _UNCERTAIN = 1_000
@@ -25,6 +25,34 @@ class Change(msgspec.Struct, frozen=True):
     object_type: str
     object_id: str
     action: str
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A row of the trail as it is shown: who did what to whom, and which fields were given; never their values."""
+
+    id: int
+    at: int
+    """Unix milliseconds."""
+    actor: str
+    action: str
+    object_type: str
+    object_id: str
+    fields: list[str]
+
+
+class EntryFilter(msgspec.Struct, frozen=True):
+    """What a list of entries is narrowed to; None: no matter."""
+
+    actor: str | None = None
+    action: str | None = None
+    object_type: str | None = None
+    object_id: str | None = None
+    start: int | None = None
+    end: int | None = None
+    """Unix milliseconds, from `start` until before `end`."""
+
+
+_COMPARED = {"start": "at >= ?", "end": "at < ?"}
 
 
 class AuditTrail:
@@ -46,7 +74,7 @@ class AuditTrail:
         await tx.execute(
             "INSERT INTO audit (at, origin, actor, action, object_type, object_id, fields) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
-                int(time.time() * 1000),
+                now_ms(),
                 self.origin,
                 actor,
                 action,
@@ -58,6 +86,21 @@ class AuditTrail:
         self._uncertain.append(Change(0, object_type, object_id, action))
         del self._uncertain[:-_UNCERTAIN]
         self.appended.set()
+
+    async def entry(self, id: int) -> Entry | None:
+        """One row."""
+        row = await self._database.fetch_one("SELECT * FROM audit WHERE id = ?", (id,))
+        return _entry(row) if row else None
+
+    async def page(self, where: EntryFilter, before: int | None, limit: int) -> list[Entry]:
+        """Rows, latest first; ``before`` is the id of the last one of the page before."""
+        given = {name: value for name in where.__struct_fields__ if (value := getattr(where, name)) is not None}
+        conditions = ["id < ?" for _ in [before] if before is not None]
+        conditions += [_COMPARED.get(name, f"{name} = ?") for name in given]
+        values = [*([before] if before is not None else []), *given.values()]
+        clause = " AND ".join(["1 = 1", *conditions])
+        sql = f"SELECT * FROM audit WHERE {clause} ORDER BY id DESC LIMIT ?"  # noqa: S608 - names are the program's own
+        return [_entry(row) for row in await self._database.fetch_all(sql, [*values, limit])]
 
     async def skip_to_end(self) -> None:
         """Regard everything so far as known: a process that starts has no memory that could be stale."""
@@ -97,6 +140,18 @@ class AuditTrail:
         yield [_change(row) for row in rows if row["origin"] != self.origin]
         if rows:
             self._seen = int(rows[-1]["id"] or 0)
+
+
+def _entry(row: Row) -> Entry:
+    return Entry(
+        id=int(row["id"] or 0),
+        at=int(row["at"] or 0),
+        actor=str(row["actor"]),
+        action=str(row["action"]),
+        object_type=str(row["object_type"]),
+        object_id=str(row["object_id"]),
+        fields=msgspec.json.decode(str(row["fields"]), type=list[str]),
+    )
 
 
 def _change(row: Row) -> Change:

@@ -19,7 +19,7 @@ from penstock.engine.current import CurrentRuntime
 from penstock.errors import bad_request
 from penstock.money import dollars_or_none
 from penstock.scopes.fields import shown_model_budgets
-from penstock.scopes.shown import stamps
+from penstock.scopes.shown import stamps, warnings
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -51,19 +51,26 @@ def shown(budget: Budget) -> dict[str, Any]:
     }
 
 
+def _warnings(request: NewBudgetRequest | UpdateBudgetRequest) -> dict[str, Any]:
+    words = "`budget_reset_at` has no effect: everybody's window ends by `budget_duration`"
+    return warnings(request, ("tpd_limit",), *([words] if isinstance(request.budget_reset_at, str) else []))
+
+
 @post("/budget/new", access=Access.ADMIN, status_code=200)
 async def new(request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[NewBudgetRequest]) -> dict[str, Any]:
     """Create a budget that any number of objects may refer to by `budget_id`."""
-    return shown(await runtime.entities.budgets.create(data, caller_of(request).actor))
+    budget = await runtime.entities.budgets.create(data, caller_of(request).actor)
+    return {**shown(budget), **_warnings(data)}
 
 
 @post("/budget/update", access=Access.ADMIN, status_code=200)
 async def update(request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[UpdateBudgetRequest]) -> dict[str, Any]:
     """Change the given fields of a budget, with effect on the next call of everybody who refers to it."""
-    return shown(await runtime.entities.budgets.update(data, caller_of(request).actor))
+    budget = await runtime.entities.budgets.update(data, caller_of(request).actor)
+    return {**shown(budget), **_warnings(data)}
 
 
-@post("/budget/info", access=Access.ADMIN, status_code=200)
+@post("/budget/info", access=Access.VIEWER, status_code=200)
 async def info(runtime: CurrentRuntime, data: JSONBody[BudgetsIdentifier]) -> list[dict[str, Any]]:
     """Several budgets; unknown ones are left out."""
     if not data.budgets:
@@ -71,13 +78,13 @@ async def info(runtime: CurrentRuntime, data: JSONBody[BudgetsIdentifier]) -> li
     return [shown(budget) for budget in await runtime.entities.budgets.among(data.budgets)]
 
 
-@get("/budget/list", access=Access.ADMIN)
+@get("/budget/list", access=Access.VIEWER)
 async def list_budgets(runtime: CurrentRuntime) -> list[dict[str, Any]]:
     """Every budget."""
     return [shown(budget) for budget in await runtime.entities.budgets.all()]
 
 
-@get("/budget/settings", access=Access.ADMIN)
+@get("/budget/settings", access=Access.VIEWER)
 async def settings(runtime: CurrentRuntime, budget_id: FromQuery[str]) -> list[dict[str, Any]]:
     """What can be set in a budget, and what is."""
     budget = shown(await runtime.entities.budgets.get(budget_id))

@@ -10,8 +10,8 @@ from msgspec import UNSET
 from penstock.audit import AuditTrail
 from penstock.budgets.models import Budget, NewBudgetRequest, UpdateBudgetRequest
 from penstock.budgets.store import BudgetStore
+from penstock.clock import now_ms
 from penstock.errors import ApiError, bad_request
-from penstock.keys.service import now_ms
 from penstock.persistence import Conflict, Transaction
 from penstock.scopes.fields import checked_depth, checked_id, given, limits, model_limits, stored
 from penstock.scopes.models import BudgetFields

@@ -54,6 +54,11 @@ def serve(
     show_key: bool,
 ) -> None:
     """Run the gateway until SIGTERM or SIGINT; a second signal ends it at once."""
+    from penstock.cli import allocator
+    from penstock.config import Environment
+
+    # It may begin the process anew: before anything that takes long to import.
+    allocator.provide(Environment())
     from penstock.cli.serve import run
     from penstock.settings import Flags
 
@@ -135,6 +140,35 @@ def coworker(config: Path | None, data_dir: Path | None, once: bool, log_level: 
     from penstock.cli.coworker import run_coworker
 
     run_coworker(config, data_dir, log_level, once=once)
+
+
+@main.group()
+def ledger() -> None:
+    """What calls cost, as it is written down."""
+
+
+@ledger.command("import")
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--config", type=_FILE, help="The gateway's configuration, for its database.")
+@click.option("--data-dir", type=_DIRECTORY, help="Of this installation, for a SQLite database [.penstock].")
+@click.option(
+    "--ended",
+    "has_ended",
+    is_flag=True,
+    help="The gateway has ended for certain: do not wait until it was silent for long.",
+)
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[warning]")
+def ledger_import(
+    directory: Path, config: Path | None, data_dir: Path | None, has_ended: bool, log_level: str | None
+) -> None:
+    """Write down what a gateway left that does not come back.
+
+    DIRECTORY is its data directory, or a copy. What is in the ledger is not written again, and what is durable is deleted from
+    the directory. A journal that is in use is refused.
+    """
+    from penstock.cli.ledger import run_import
+
+    run_import(directory, config, data_dir, log_level, has_ended=has_ended)
 
 
 @main.group()

@@ -9,19 +9,15 @@ import asyncio
 import logging
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from penstock import logs
+from penstock.cli.charging import charging
 from penstock.cli.database import open_database, prepared_for
 from penstock.cli.failure import explained
 from penstock.config.redis import RedisSettings, redis_settings
-from penstock.persistence import Database
 from penstock.settings import Prepared
-
-if TYPE_CHECKING:
-    from penstock.ledger.apply import Ledger
 
 logger = logging.getLogger("penstock.coworker")
 
@@ -51,7 +47,7 @@ async def _work(prepared: Prepared, settings: RedisSettings, *, once: bool) -> N
             )
         redis = await connect(settings)
         try:
-            coworker = Coworker(redis, _ledger(prepared, database))
+            coworker = Coworker(redis, charging(prepared, database).ledger)
             if once:
                 click.echo(f"{await coworker.drain()} batches, {coworker.applied} records that were not in the ledger")
                 return
@@ -63,28 +59,3 @@ async def _work(prepared: Prepared, settings: RedisSettings, *, once: bool) -> N
             logger.info("stopped", extra={"event": "stopped", "records": coworker.applied})
         finally:
             await redis.close()
-
-
-def _ledger(prepared: Prepared, database: Database) -> Ledger:
-    """With everybody charged whom a gateway charges, in the same order."""
-    from penstock import _core
-    from penstock.audit import AuditTrail
-    from penstock.engine.entities import beside
-    from penstock.keys.service import KeyService, KeySource
-    from penstock.keys.store import KeyStore
-    from penstock.ledger.accounting import make_ledger
-
-    # Records name keys by their digests, so a coworker needs none of the installation's secrets.
-    source = KeySource(_core.generate_key, _undigested)
-    # For records that no table takes.
-    prepared.settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    ledger = make_ledger(database, prepared.settings.data_dir)
-    ledger.keeps_rows = not prepared.config.general_settings.disable_spend_logs
-    audit = AuditTrail(database)
-    keys = KeyService(KeyStore(database), audit, source)
-    ledger.attach(keys.charge, beside(database, audit, keys, prepared.config).scopes.charge)
-    return ledger
-
-
-def _undigested(_: str) -> str:
-    raise RuntimeError("a coworker does not know the pepper")

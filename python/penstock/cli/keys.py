@@ -14,8 +14,9 @@ from penstock.cli.database import open_database, prepared_for
 from penstock.cli.failure import explained
 from penstock.durations import iso
 from penstock.errors import bad_request, explain
+from penstock.keys.changes import KeySource
 from penstock.keys.models import GenerateKeyRequest, KeyFilter
-from penstock.keys.service import KeyService, KeySource
+from penstock.keys.service import KeyService
 from penstock.keys.store import KeyStore
 from penstock.money import dollars, dollars_or_none
 
@@ -50,7 +51,7 @@ def run_create(fields: dict[str, Any], config: Path | None, data_dir: Path | Non
         try:
             request = msgspec.convert(fields, GenerateKeyRequest)
         except msgspec.ValidationError as error:
-            raise bad_request(*explain(str(error), GenerateKeyRequest.__struct_encode_fields__)) from error
+            raise bad_request(*explain(str(error), GenerateKeyRequest)) from error
         secret, key = await service.generate(request, _ACTOR)
         click.echo(secret)
         click.echo(f"token {key.token}; the key is not shown again", err=True)

@@ -1,7 +1,8 @@
 """`penstock serve`: Granian, the app and the data plane in one process and one event loop.
 
-Signals: the first drains (readiness goes 503, calls in flight finish, usage is written), the second cuts what is
-left, the third ends the process as it is. SIGHUP reads the configuration and the TLS files again.
+Signals: the first drains (readiness goes 503, after `shutdown_delay` the port is closed, calls in flight finish, usage is
+written), the second cuts what is left, the third ends the process as it is. SIGHUP reads the configuration and the TLS files
+again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import signal
 import socket
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,7 +23,7 @@ import click
 import msgspec
 
 from penstock import logs
-from penstock.cli import allocator, descriptors
+from penstock.cli import descriptors
 from penstock.cli.failure import explained
 from penstock.config.env import Environment
 from penstock.config.problems import describe
@@ -48,8 +50,7 @@ def run(flags: Flags, workers: int) -> None:
             "Use --threads for more cores; the data plane scales with threads."
         )
     with explained():
-        prepared = prepare(flags, environment := Environment())
-        allocator.provide(environment)
+        prepared = prepare(flags, Environment())
         logs.configure(prepared.settings.log_level)
         for problem in prepared.warnings:
             logger.warning("configuration", extra={"event": "config", "problem": describe(problem)})
@@ -178,6 +179,7 @@ class _Signals:
         self._runtime = runtime
         self._server = server
         self._count = 0
+        self._second = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._reloading: asyncio.Task[None] | None = None
 
@@ -204,6 +206,7 @@ class _Signals:
             self._task = background.start(self._shut_down(), "shutdown")
         elif self._count == 2:
             logger.warning("second signal: cutting calls in flight", extra={"event": "cut"})
+            self._second.set()
             self._runtime.cut()
         else:
             os._exit(_IMMEDIATE_EXIT)
@@ -219,8 +222,19 @@ class _Signals:
             await asyncio.gather(before, return_exceptions=True)
         await self._runtime.reload()
 
+    async def _be_left(self) -> None:
+        """Take calls for a while in which load balancers find out that they should go elsewhere."""
+        delay_ms = self._runtime.settings.shutdown_delay_ms
+        if not delay_ms or not self._runtime.is_ready:
+            return
+        self._runtime.readiness.end()
+        logger.info("leaving", extra={"event": "leaving", "delay_ms": delay_ms})
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._second.wait(), delay_ms / 1000)
+
     async def _shut_down(self) -> None:
         try:
+            await self._be_left()
             # The control plane keeps answering while calls finish; only then does Granian stop.
             await self._runtime.drain(self._runtime.settings.grace_ms)
         finally:

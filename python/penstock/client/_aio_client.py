@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 class AsyncClient:
     """A connection to a gateway. Belongs to the event loop of its first call; make one and keep it.
 
+    A connection has a limited number of calls in flight (the gateway's `max_streams`, 256 unless it is set). What is over
+    that waits here, and its timeout runs. Plaintext clients of a process that have the same target and equal options share
+    one connection; `channel_options={"grpc.use_local_subchannel_pool": 1}` gives a client its own. TLS clients have that.
+
     Args:
         target: `grpc://host:port` (plaintext), `grpcs://host:port` (TLS) or `host:port` (plaintext). Other forms of
             grpcio are passed on, in plaintext: `ipv4:10.0.0.1:4000,10.0.0.2:4000` takes turns.

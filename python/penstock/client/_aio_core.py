@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -25,6 +26,7 @@ class AsyncCore:
         self.settings = settings
         self._budget = RetryBudget()
         self._is_closed = False
+        self._pauses: set[asyncio.Event] = set()
         self._channel: grpc.aio.Channel | None = None
 
     @property
@@ -55,8 +57,11 @@ class AsyncCore:
             try:
                 answer: Answer = await call
             except grpc.aio.AioRpcError as error:
-                await asyncio.sleep(attempts.wait_after(aio_error_of(error)))
+                await self.pause(attempts.wait_after(aio_error_of(error)), asyncio.Event())
                 continue
+            except asyncio.CancelledError as error:
+                self.check_cancelled(error)
+                raise
             attempts.succeeded()
             if options.on_metadata is not None:
                 initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
@@ -70,13 +75,49 @@ class AsyncCore:
             begin = self.channel.unary_stream(method.path, method.encode, method.decode)
             return begin(request, timeout=timeout, metadata=tuple(options.metadata))
 
-        return AsyncStream(start, Attempts(self._budget, options), options)
+        return AsyncStream(start, self, Attempts(self._budget, options), options)
+
+    async def pause(self, seconds: float, over: asyncio.Event) -> None:
+        """Waits; less long when ``over`` is set, which closing the client does too."""
+        if self._is_closed:
+            return
+        self._pauses.add(over)
+        try:
+            async with asyncio.timeout(seconds):
+                await over.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._pauses.discard(over)
+
+    def check_cancelled(self, error: asyncio.CancelledError) -> None:
+        """Tells the end of the client from that of the task, which grpcio reports alike.
+
+        Raises:
+            CallError: The client was closed under a call.
+        """
+        if self._is_closed and not is_cancelled():
+            raise closed() from error
 
     async def close(self) -> None:
         """Cancels what is in flight and closes the connections."""
         self._is_closed = True
+        for over in self._pauses:
+            over.set()
         if self._channel is not None:
             await self._channel.close()
+
+
+def is_cancelled() -> bool:
+    """Whether somebody asked the running task to end."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def call_from_anywhere(loop: asyncio.AbstractEventLoop, call: Callable[..., Any], *arguments: Any) -> None:
+    """Calls what belongs to ``loop`` from a finalizer, which may run in any thread. Not if the loop is over: so is the call."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(call, *arguments)
 
 
 class AsyncStream(Generic[T]):
@@ -86,13 +127,17 @@ class AsyncStream(Generic[T]):
     A stream is tried again only until its first message; what breaks later is raised where the messages were read.
     """
 
-    def __init__(self, start: Callable[[float], Any], attempts: Attempts, options: Options) -> None:
+    def __init__(self, start: Callable[[float], Any], core: AsyncCore, attempts: Attempts, options: Options) -> None:
         self._start = start
+        self._core = core
         self._attempts = attempts
         self._options = options
         self._call: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._has_begun = False
         self._is_over = False
+        self._wake = asyncio.Event()
+        """Ends the pause before another attempt."""
         self.metadata: dict[str, str] = {}
         """Initial metadata; empty before the first message."""
         self.trailing_metadata: dict[str, str] = {}
@@ -104,6 +149,7 @@ class AsyncStream(Generic[T]):
     async def __anext__(self) -> T:
         while not self._is_over:
             if self._call is None:
+                self._loop = asyncio.get_running_loop()
                 self._call = self._start(self._attempts.remaining)
             try:
                 item: Any = await self._call.read()
@@ -120,13 +166,14 @@ class AsyncStream(Generic[T]):
                     self._is_over = True
                     raise
                 self._call = None
-                await asyncio.sleep(wait)
+                await self._core.pause(wait, self._wake)
                 continue
-            except asyncio.CancelledError:
-                if self._was_closed():
+            except asyncio.CancelledError as error:
+                if self._was_closed() and not is_cancelled():
                     # grpcio reports a call that was cancelled locally as the task's own cancellation.
                     break
                 self.close()
+                self._core.check_cancelled(error)
                 raise
             if item is grpc.aio.EOF:
                 await self._finish()
@@ -154,10 +201,16 @@ class AsyncStream(Generic[T]):
         """Cancels the call if it is still running. Iteration ends."""
         if not self._is_over:
             self._is_over = True
+            self._wake.set()
             if self._call is not None:
                 self._call.cancel()
 
     cancel = close
+
+    def __del__(self) -> None:
+        # Nobody can read it any more: the provider need not go on, nor a parallel slot stay taken.
+        if not self._is_over and self._call is not None and self._loop is not None:
+            call_from_anywhere(self._loop, self._call.cancel)
 
     async def __aenter__(self) -> Self:
         return self

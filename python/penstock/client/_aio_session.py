@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from penstock.client import _messages as pb
-from penstock.client._aio_core import AsyncCore
+from penstock.client._aio_core import AsyncCore, call_from_anywhere
 from penstock.client._attempts import aio_error_of, closed
 from penstock.client._calls import CHAT_SESSION, chat_request, options
 from penstock.client._frames import DEFAULT_CREDIT, CallState, Done, Event, SessionState
@@ -27,7 +27,7 @@ class AsyncSession:
 
     def __init__(self, core: AsyncCore) -> None:
         self._core = core
-        self._state: SessionState[asyncio.Queue[Event]] = SessionState()
+        self._state: SessionState[asyncio.Queue[Event]] = SessionState(core.settings.max_start)
         self._frames: asyncio.Queue[pb.ChatSessionRequest] = asyncio.Queue()
         self._call: Any = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -38,6 +38,7 @@ class AsyncSession:
         """Begins a call. ``credit`` is how many of its chunks may wait here unread before the server pauses it.
 
         Raises:
+            InvalidRequest: The request is too large for a session, whose other calls go on.
             CallError: The session has ended or is about to.
             RuntimeError: The session was not entered.
         """
@@ -57,7 +58,13 @@ class AsyncSession:
                 self._state.receive(frame)
         except grpc.aio.AioRpcError as error:
             ended = aio_error_of(error)
-        self._state.end(ended)
+        except asyncio.CancelledError:
+            # grpcio reports a call that was cancelled locally as the task's own cancellation. It is not the session that
+            # did: who closes that has said so.
+            ended = closed()
+            raise
+        finally:
+            self._state.end(ended)
 
     async def _write(self) -> None:
         while True:
@@ -71,8 +78,9 @@ class AsyncSession:
     def _send(self, frame: pb.ChatSessionRequest) -> None:
         self._frames.put_nowait(frame)
 
-    def _forget(self, call: CallState[asyncio.Queue[Event]]) -> None:
-        self._state.forget(call)
+    def _abandon(self, call: CallState[asyncio.Queue[Event]]) -> None:
+        if self._state.forget(call):
+            self._send(call.cancel())
 
     async def close(self) -> None:
         """Cancels the calls in flight and ends the session."""
@@ -102,6 +110,7 @@ class AsyncSessionCall:
     def __init__(self, session: AsyncSession, state: CallState[asyncio.Queue[Event]]) -> None:
         self._session = session
         self._state = state
+        self._loop = asyncio.get_running_loop()
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -137,12 +146,16 @@ class AsyncSessionCall:
         """Ends the call early. Iteration ends."""
         if not self._state.has_ended:
             self._state.has_ended = True
-            self._session._forget(self._state)
-            self._session._send(self._state.cancel())
+            self._session._abandon(self._state)
             # Wakes a task that waits for the next chunk.
             self._state.inbox.put_nowait(Done())
 
     close = cancel
+
+    def __del__(self) -> None:
+        # Nobody can read it any more: the provider need not go on, nor a parallel slot stay taken.
+        if not self._state.has_ended:
+            call_from_anywhere(self._loop, self._session._abandon, self._state)
 
     async def __aenter__(self) -> Self:
         return self

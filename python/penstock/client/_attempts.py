@@ -38,7 +38,7 @@ class Attempts:
             CallError: ``error``, when there is no next attempt.
         """
         wait = _retry.delay(error, self._attempt, self._max_retries, self.remaining)
-        if wait is None or not self._budget.failed():
+        if wait is None or not (_retry.lost_its_gateway(error) or self._budget.failed()):
             raise error
         self._attempt += 1
         return wait

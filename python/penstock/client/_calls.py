@@ -58,7 +58,8 @@ class Options(NamedTuple):
     on_metadata: Callable[[Mapping[str, str]], None] | None
 
 
-_OPTIONS: Final = ("timeout", "max_retries", "metadata", "on_metadata")
+OPTIONS: Final = Options._fields
+"""Their names among the keyword arguments of a call."""
 
 
 def options(settings: Settings, arguments: dict[str, Any]) -> Options:
@@ -67,7 +68,7 @@ def options(settings: Settings, arguments: dict[str, Any]) -> Options:
     Raises:
         ConfigurationError: One of them cannot be used.
     """
-    given = {name: arguments.pop(name) for name in _OPTIONS if name in arguments}
+    given = {name: arguments.pop(name) for name in OPTIONS if name in arguments}
     timeout, retries, told = given.get("timeout"), given.get("max_retries"), given.get("on_metadata")
     return Options(
         settings.timeout if timeout is None else checks.timeout(timeout),

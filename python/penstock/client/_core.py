@@ -32,7 +32,9 @@ class Core:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._budget = RetryBudget()
-        self._closing = threading.Event()
+        self._is_closed = False
+        self._pauses: set[threading.Event] = set()
+        self._lock = threading.Lock()
         make: Any = grpc.secure_channel if settings.is_secure else grpc.insecure_channel
         credentials = (settings.credentials,) if settings.is_secure else ()
         self.channel: grpc.Channel = make(
@@ -48,41 +50,65 @@ class Core:
         call = self.channel.unary_unary(method.path, method.encode, method.decode)
         attempts = Attempts(self._budget, options)
         while True:
-            self._check_open()
             try:
-                answer, done = call.with_call(request, timeout=attempts.remaining, metadata=tuple(options.metadata))
+                answer, done = self.begin(
+                    call.with_call, request, timeout=attempts.remaining, metadata=tuple(options.metadata)
+                )
             except grpc.RpcError as error:
-                self.pause(attempts.wait_after(error_of(error)))
+                self.pause(attempts.wait_after(error_of(error)), threading.Event())
                 continue
             attempts.succeeded()
             if options.on_metadata is not None:
                 options.on_metadata(
                     {**text_metadata(done.initial_metadata()), **text_metadata(done.trailing_metadata())}
                 )
-            return answer
+            whole: Answer = answer
+            return whole
 
     def stream(self, method: Method[Request, Answer], request: Request, options: Options) -> Stream[Answer]:
         """Many answers. Nothing is sent before the first is asked for."""
         call = self.channel.unary_stream(method.path, method.encode, method.decode)
 
         def start(timeout: float) -> StreamingCall:
-            self._check_open()
-            begun: StreamingCall = call(request, timeout=timeout, metadata=tuple(options.metadata))
+            begun: StreamingCall = self.begin(call, request, timeout=timeout, metadata=tuple(options.metadata))
             return begun
 
         return Stream(start, self.pause, Attempts(self._budget, options), options)
 
-    def pause(self, seconds: float) -> None:
-        """Waits; less long when the client is closed meanwhile."""
-        self._closing.wait(seconds)
+    def begin(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """Makes a call of grpcio's.
 
-    def _check_open(self) -> None:
-        if self._closing.is_set():
+        Raises:
+            CallError: The client is closed, or is being closed by another thread.
+        """
+        if self._is_closed:
             raise closed()
+        try:
+            return call(*arguments, **named)
+        except ValueError as error:
+            # grpcio's word for a channel that was closed. It has the same for arguments.
+            if self._is_closed:
+                raise closed() from error
+            raise
+
+    def pause(self, seconds: float, over: threading.Event) -> None:
+        """Waits; less long when ``over`` is set, which closing the client does too."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._pauses.add(over)
+        try:
+            over.wait(seconds)
+        finally:
+            with self._lock:
+                self._pauses.discard(over)
 
     def close(self) -> None:
         """Cancels what is in flight and closes the connections."""
-        self._closing.set()
+        with self._lock:
+            self._is_closed = True
+            for over in self._pauses:
+                over.set()
         self.channel.close()
 
 
@@ -95,7 +121,7 @@ class Stream(Generic[T]):
     def __init__(
         self,
         start: Callable[[float], StreamingCall],
-        pause: Callable[[float], None],
+        pause: Callable[[float, threading.Event], None],
         attempts: Attempts,
         options: Options,
     ) -> None:
@@ -106,6 +132,8 @@ class Stream(Generic[T]):
         self._call: StreamingCall | None = None
         self._has_begun = False
         self._is_over = False
+        self._wake = threading.Event()
+        """Ends the pause before another attempt."""
 
     def __iter__(self) -> Iterator[T]:
         return self
@@ -114,6 +142,10 @@ class Stream(Generic[T]):
         while not self._is_over:
             if self._call is None:
                 self._call = self._start(self._attempts.remaining)
+                if self._was_closed():
+                    # While it was begun: who closed the stream saw no call to cancel.
+                    self._call.cancel()
+                    break
             try:
                 item: T = next(self._call)
             except StopIteration:
@@ -134,7 +166,7 @@ class Stream(Generic[T]):
                     self._is_over = True
                     raise
                 self._call = None
-                self._pause(wait)
+                self._pause(wait, self._wake)
                 continue
             self._has_begun = True
             return item
@@ -167,8 +199,10 @@ class Stream(Generic[T]):
         """Cancels the call if it is still running. Iteration ends."""
         if not self._is_over:
             self._is_over = True
-            if self._call is not None:
-                self._call.cancel()
+            self._wake.set()
+            call = self._call
+            if call is not None:
+                call.cancel()
 
     cancel = close
 

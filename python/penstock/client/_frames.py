@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import threading
 import time
@@ -10,7 +11,8 @@ from typing import Final, Generic, Protocol, TypeVar
 import grpc
 
 from penstock.client import _messages as pb
-from penstock.client.errors import CallError, DeadlineExceeded, Unavailable, from_session
+from penstock.client._settings import MAX_SEND
+from penstock.client.errors import CallError, DeadlineExceeded, InvalidRequest, Unavailable, from_session
 
 DEFAULT_CREDIT: Final = 64
 """Chunks of a call that may wait here unread."""
@@ -73,13 +75,19 @@ class CallState(Generic[I]):
 
 
 class SessionState(Generic[I]):
-    """The calls of a session. Safe to use from the thread that reads frames and those that begin calls."""
+    """The calls of a session. Safe to use from the thread that reads frames and those that begin calls.
 
-    def __init__(self) -> None:
+    ``max_start``: bytes that the first frame of a call may have; None: any number.
+    """
+
+    def __init__(self, max_start: int | None = None) -> None:
+        self._max_start = max_start
         self._calls: dict[int, CallState[I]] = {}
         self._ids = itertools.count(1)
-        self._lock = threading.Lock()
+        # Calls that nobody reads are forgotten as they are collected, which may be while this thread has the lock.
+        self._lock = threading.RLock()
         self._failure: CallError | None = None
+        """Never raised itself: each call has a copy, or their tracebacks would be one and keep all of them alive."""
         self._is_over = False
 
     def begin(
@@ -88,16 +96,21 @@ class SessionState(Generic[I]):
         """A new call and its first frame. Frames must be sent in the order of their ids, so callers hold a lock.
 
         Raises:
+            InvalidRequest: The frame is too large. The gateway would end the session with all its calls.
             CallError: The session has ended or is about to.
         """
         with self._lock:
             if self._failure is not None:
-                raise self._failure
+                raise copy.copy(self._failure)
             call = CallState(next(self._ids), inbox, credit, timeout)
             self._calls[call.id] = call
         start = pb.SessionStart(id=call.id, request=request, credit=credit)
         start.timeout.FromNanoseconds(int(timeout * 1e9))
-        return call, pb.ChatSessionRequest(start=start)
+        frame = pb.ChatSessionRequest(start=start)
+        if self._max_start is not None and (size := frame.ByteSize()) > self._max_start:
+            self.forget(call)
+            raise _too_large(size, self._max_start)
+        return call, frame
 
     def receive(self, frame: pb.ChatSessionResponse) -> None:
         """Puts a frame into the inbox of its call. Frames of calls that ended here already are dropped."""
@@ -132,10 +145,10 @@ class SessionState(Generic[I]):
             call.metadata.update(metadata)
             call.inbox.put_nowait(event)
 
-    def forget(self, call: CallState[I]) -> None:
-        """What still comes for this call is dropped."""
+    def forget(self, call: CallState[I]) -> bool:
+        """What still comes for this call is dropped. False: it was over already."""
         with self._lock:
-            self._calls.pop(call.id, None)
+            return self._calls.pop(call.id, None) is not None
 
     def end(self, error: CallError) -> None:
         """The session is over; so are its calls. The first to say so knows why."""
@@ -145,4 +158,12 @@ class SessionState(Generic[I]):
             calls = list(self._calls.values())
             self._calls.clear()
         for call in calls:
-            call.inbox.put_nowait(error)
+            call.inbox.put_nowait(copy.copy(error))
+
+
+def _too_large(size: int, most: int) -> CallError:
+    return InvalidRequest(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        f"The request has {size} bytes, larger than max ({most}) of a session; use `chat.stream` or `chat.create`, or, where "
+        f"the gateway's `max_body_mb` is larger, set `{MAX_SEND}` in `channel_options`.",
+    )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from google.protobuf.message import Message
 
 from penstock.client import _messages as pb
+from penstock.client._calls import OPTIONS
 from penstock.client._json import absent, to_dict
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from penstock.client._core import Stream
 
 T = TypeVar("T", bound=Message)
-
-_OPTIONS: tuple[str, ...] = ("timeout", "max_retries", "metadata")
 
 
 class Object:
@@ -194,7 +193,7 @@ def _is_not_given(value: object) -> bool:
 def _body(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], bool]:
     """The body of a Responses request, the call's options, and `stream`."""
     arguments, stream = _arguments(given)
-    options: dict[str, Any] = {name: arguments.pop(name) for name in _OPTIONS if name in arguments}
+    options: dict[str, Any] = {name: arguments.pop(name) for name in OPTIONS if name in arguments}
     if "request_metadata" in arguments:
         arguments["metadata"] = arguments.pop("request_metadata")
     extra = arguments.pop("extra_body", None) or {}

@@ -30,12 +30,13 @@ class Session:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._state: SessionState[queue.SimpleQueue[Event]] = SessionState()
+        self._state: SessionState[queue.SimpleQueue[Event]] = SessionState(core.settings.max_start)
         self._frames: queue.SimpleQueue[pb.ChatSessionRequest | None] = queue.SimpleQueue()
         self._order = threading.Lock()
         begin = core.channel.stream_stream(CHAT_SESSION.path, CHAT_SESSION.encode, CHAT_SESSION.decode)
         # Without a deadline of its own: each call has one.
-        self._call: Any = begin(iter(self._frames.get, None), metadata=tuple(core.settings.metadata(None)))
+        metadata = tuple(core.settings.metadata(None))
+        self._call: Any = core.begin(begin, iter(self._frames.get, None), metadata=metadata)
         self._reader = threading.Thread(target=self._read, name="penstock-session", daemon=True)
         self._reader.start()
 
@@ -45,6 +46,7 @@ class Session:
         """Begins a call. ``credit`` is how many of its chunks may wait here unread before the server pauses it.
 
         Raises:
+            InvalidRequest: The request is too large for a session, whose other calls go on.
             CallError: The session has ended or is about to.
         """
         arguments: dict[str, Any] = dict(params)
@@ -69,8 +71,9 @@ class Session:
     def _send(self, frame: pb.ChatSessionRequest) -> None:
         self._frames.put(frame)
 
-    def _forget(self, call: CallState[queue.SimpleQueue[Event]]) -> None:
-        self._state.forget(call)
+    def _abandon(self, call: CallState[queue.SimpleQueue[Event]]) -> None:
+        if self._state.forget(call):
+            self._send(call.cancel())
 
     def close(self) -> None:
         """Cancels the calls in flight and ends the session."""
@@ -126,12 +129,16 @@ class SessionCall:
         """Ends the call early. Iteration ends."""
         if not self._state.has_ended:
             self._state.has_ended = True
-            self._session._forget(self._state)
-            self._session._send(self._state.cancel())
+            self._session._abandon(self._state)
             # Wakes a thread that waits for the next chunk.
             self._state.inbox.put_nowait(Done())
 
     close = cancel
+
+    def __del__(self) -> None:
+        # Nobody can read it any more: the provider need not go on, nor a parallel slot stay taken.
+        if not self._state.has_ended:
+            self._session._abandon(self._state)
 
     def __enter__(self) -> Self:
         return self

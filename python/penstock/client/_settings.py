@@ -18,12 +18,15 @@ DEFAULT_TIMEOUT_S: Final = 60.0
 DEFAULT_RETRIES: Final = 2
 _DEFAULT_PORTS: Final = {"grpc": 4000, "grpcs": 443}
 _MESSAGE_BYTES: Final = 64 * 1024 * 1024
+_START_BYTES: Final = 32 * 1024 * 1024
+"""What a gateway takes unless it is set otherwise. Over it a call of its own is refused, and a session is ended."""
+MAX_SEND: Final = "grpc.max_send_message_length"
 _AUTHORITY: Final = "grpc.default_authority"
 
 OPTIONS: Final[dict[str, Any]] = {
     # An image or a long embedding answer is larger than grpcio's 4 MiB.
     "grpc.max_receive_message_length": _MESSAGE_BYTES,
-    "grpc.max_send_message_length": _MESSAGE_BYTES,
+    MAX_SEND: _MESSAGE_BYTES,
     # Finds a dead connection under a stream that has been silent while a model thinks. Not without calls: an idle
     # client need not keep load balancers busy, and servers close connections of clients that ping too much.
     "grpc.keepalive_time_ms": 30_000,
@@ -74,6 +77,9 @@ class Settings:
         self._certificates = checks.certificates(root_certificates, client_certificate)
         given = checks.channel_options({} if channel_options is None else channel_options)
         self.options = list({**OPTIONS, **_authority(self.address), **given}.items())
+        most = given.get(MAX_SEND, _START_BYTES)
+        self.max_start: int | None = most if isinstance(most, int) and most >= 0 else None
+        """Bytes that the first frame of a session's call may have; None: any number."""
 
     def __repr__(self) -> str:
         return f"Settings({'grpcs' if self.is_secure else 'grpc'}://{self.address})"

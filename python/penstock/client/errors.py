@@ -20,8 +20,9 @@ read from the `google.rpc` details that come with it.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -88,6 +89,10 @@ class CallError(PenstockError):
         """Which limits are used up, in words."""
         self.metadata = dict(metadata or {})
         """Trailing metadata."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies and pickles of exceptions are made from `args`, and there the status is not.
+        return copyreg.__newobj__, (type(self), *self.args), {**self.__dict__, "metadata": dict(self.metadata)}  # type: ignore[attr-defined]
 
 
 class InvalidRequest(CallError):

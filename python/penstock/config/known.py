@@ -15,7 +15,7 @@ def _words(text: str) -> frozenset[str]:
 
 PROTECTIONS: Final = _words(
     """guardrails policies policy_attachments guardrails_config guardrail_list max_budget budget_duration
-    default_max_internal_user_budget upperbound_key_generate_params key_generation_settings tag_budget_config
+    default_max_internal_user_budget tag_budget_config
     provider_budget_config default_internal_user_params default_team_params default_team_settings
     rpd tpd itpm otpm default_api_key_rpm_limit default_api_key_tpm_limit
     max_parallel_requests max_response_size_mb max_in_flight_requests_per_worker max_queued_requests_per_worker
@@ -83,7 +83,7 @@ LITELLM_SETTINGS: Final = _words(
     global_disable_no_log_param redact_messages_in_exceptions json_logs set_verbose suppress_debug_info cache
     enable_redis_auth_cache ssl_verify ssl_certificate ssl_security_level ssl_ecdh_curve force_ipv4
     default_team_settings default_team_params default_internal_user_params
-    upperbound_key_generate_params default_key_generate_params key_generation_settings cost_discount_config
+    default_key_generate_params cost_discount_config
     cost_margin_config enable_json_schema_validation prometheus_metrics_config
     custom_prometheus_metadata_labels custom_prometheus_tags prometheus_initialize_budget_metrics
     include_cost_in_streaming_usage mcp_aliases public_model_groups public_model_groups_links

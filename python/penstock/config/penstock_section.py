@@ -15,6 +15,7 @@ from penstock.config.values import (
     Few,
     HeaderPrefix,
     HostPort,
+    Lifetime,
     Milliseconds,
     Port,
     Positive,
@@ -65,8 +66,11 @@ class ListenerSettings(Section, frozen=True, kw_only=True):
     busy_poll_us: Count | None = None
     """Microseconds for which a data-plane thread that has just worked looks for more before it sleeps. 50 to 200 halve the
     added latency at low load and use up to a whole core; 0, off, when absent."""
+    shutdown_delay: Milliseconds | None = None
+    """How long calls are still taken after the first signal to stop, while readiness answers 503 already, so that load balancers
+    go elsewhere before the port is closed; not at all when absent."""
     grace: Milliseconds | None = None
-    """How long calls in flight may go on after the first signal to stop, 25 s when absent."""
+    """How long calls in flight may go on after that, 25 s when absent."""
     max_connections: Positive | None = None
     """Open client connections, 65536 when absent."""
     max_streams: Positive | None = None
@@ -169,6 +173,16 @@ class BudgetSettings(Section, frozen=True, kw_only=True):
     """Status of calls that are over budget, 422 when absent."""
 
 
+class KeySettings(Section, frozen=True, kw_only=True):
+    """Keys that others than the proxy's administrators make."""
+
+    strict: ClassVar[bool] = True
+
+    max_per_user: Count | None = None
+    """Keys of one user beyond which it makes no more for itself, and service accounts of one team beyond which its members make
+    no more; 100 when absent. Admins of the team or its organization are not held to it."""
+
+
 class IdempotencySettings(Section, frozen=True, kw_only=True):
     """Answers kept under the `Idempotency-Key` of their requests."""
 
@@ -180,6 +194,8 @@ class IdempotencySettings(Section, frozen=True, kw_only=True):
     """Bound of one answer in KiB, 1024 when absent; a larger one is not kept."""
     memory_mb: Size | None = None
     """Bound of all answers together in MiB, 64 when absent; the oldest make room."""
+    claim: Lifetime | None = None
+    """With Redis: how long a call of a gateway that was killed counts as running, 30s when absent."""
 
 
 class LedgerSettings(Section, frozen=True, kw_only=True):
@@ -251,7 +267,7 @@ class RedisSection(Section, frozen=True, kw_only=True):
     ca_file: str | None = None
     """PEM bundle that `rediss://` servers must chain to; absent: the system's roots."""
     deadline: Milliseconds | None = None
-    """How long a call's admission waits for Redis before the fallback decides, 50 ms when absent."""
+    """Answers of Redis that take longer are late: calls stop waiting for them where they can. 50 ms when absent."""
     connect_timeout: Milliseconds | None = None
     """To a connection, TLS and login included, 1 s when absent."""
     max_connections: Positive | None = None
@@ -260,8 +276,11 @@ class RedisSection(Section, frozen=True, kw_only=True):
     """Gateways that share the limits, for the fallback of one that has never reached Redis; 1 when absent."""
     local_share_for: Milliseconds | None = None
     """How long each replica goes on with its share of the limits when Redis is gone, 60 s when absent."""
-    when_gone: Literal["fail_open", "fail_closed"] = "fail_closed"
-    """What becomes of rate and slot limits after that: calls pass uncounted, or are refused. Budgets are refused either way."""
+    when_gone: Literal["fail_open", "local_share", "fail_closed"] = "fail_closed"
+    """What becomes of rate and slot limits after that where no key, team, user or organization of a call has a choice of its
+    own: each gateway keeps the whole limit for itself, its share goes on, or calls are refused. Budgets are refused either
+    way. Requests with an idempotency key are run by the rules of one gateway (`fail_open`), or are refused, as soon as Redis
+    is gone."""
 
 
 class UpstreamSettings(Section, frozen=True, kw_only=True):
@@ -326,6 +345,7 @@ class PenstockSection(Section, frozen=True, kw_only=True):
     streams: StreamSettings = StreamSettings()
     budgets: BudgetSettings = BudgetSettings()
     idempotency: IdempotencySettings = IdempotencySettings()
+    keys: KeySettings = KeySettings()
     alerts: AlertSettings = AlertSettings()
     ledger: LedgerSettings = LedgerSettings()
     database: DatabaseSection = DatabaseSection()

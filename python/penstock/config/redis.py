@@ -37,7 +37,7 @@ class RedisSettings(msgspec.Struct, frozen=True, kw_only=True):
     expected_replicas: int = 1
     local_share_ms: int = 60_000
     """How long the replica's share of a limit holds without Redis."""
-    when_gone: Literal["fail_open", "fail_closed"] = "fail_closed"
+    when_gone: Literal["fail_open", "local_share", "fail_closed"] = "fail_closed"
 
 
 def redis_settings(config: Config, environment: Environment) -> RedisSettings | None:

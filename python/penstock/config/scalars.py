@@ -102,6 +102,14 @@ def milliseconds(text: str) -> int:
     return int(length)
 
 
+def lifetime(text: str) -> int:
+    """A duration of a second or more."""
+    length = milliseconds(text)
+    if length < _UNITS["s"]:
+        raise Unfit("must be at least 1s")
+    return length
+
+
 def base_url(text: str) -> str:
     """An address of a provider (`penstock.providers.address`)."""
     try:
@@ -185,6 +193,7 @@ READERS: Final[Mapping[Any, Callable[[str], object]]] = {
     Decimal: decimal,
     Secret: secret,
     values.Milliseconds: milliseconds,
+    values.Lifetime: lifetime,
     values.BaseUrl: base_url,
     values.Cidr: cidr,
     values.HeaderPrefix: header_prefix,

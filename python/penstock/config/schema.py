@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import ClassVar, Literal
 
 from penstock.config import known
+from penstock.config.key_generation import KeyBounds, KeyGeneration
 from penstock.config.penstock_section import PenstockSection
 from penstock.config.secret import Json, Secret
 from penstock.config.values import (
@@ -234,6 +235,10 @@ class LitellmSettings(Section, frozen=True, kw_only=True):
     """US dollars of each new user whose request names no budget."""
     internal_user_budget_duration: str | None = None
     """Budget window of `max_internal_user_budget`."""
+    upperbound_key_generate_params: KeyBounds = KeyBounds()
+    """The most that requests give to keys, administrators' too."""
+    key_generation_settings: KeyGeneration = KeyGeneration()
+    """Who else than the proxy's administrators makes keys."""
     require_auth_for_metrics_endpoint: bool = True
     """`/metrics` needs the master key; `penstock.metrics.public` goes before it."""
 

@@ -15,8 +15,11 @@ from penstock.config.master_key import weakness
 from penstock.config.penstock_section import GrpcSettings
 from penstock.config.problems import ENVIRONMENT, ConfigError, Mark, Path, Report
 from penstock.config.redis import redis_settings
-from penstock.config.schema import Config, LitellmParams, ModelEntry
+from penstock.config.schema import Config, LitellmParams, LitellmSettings, ModelEntry
+from penstock.durations import parse_duration
+from penstock.keys.models import GenerateKeyRequest
 from penstock.providers import PROVIDERS, MissingKeyError, NotYetError, UpstreamError, bare_patterns, connect, names
+from penstock.users.models import ROLES
 
 _SHORTEST_GRPC_MS = 100
 """Shorter intervals would end connections that are well."""
@@ -33,6 +36,7 @@ def validate(config: Config, environment: Environment, report: Report) -> None:
     _database(config, report)
     _redis(config, environment, report)
     _grpc(config.penstock.grpc, report)
+    _keys(config.litellm_settings, report)
     strategy = config.router_settings.routing_strategy
     if strategy not in {None, "simple-shuffle"}:
         report.warning(
@@ -49,6 +53,28 @@ def _redis(config: Config, environment: Environment, report: Report) -> None:
     except ConfigError as error:
         for problem in error.problems:
             report.error(tuple(problem.path.split(".")), problem.message)
+
+
+def _keys(settings: LitellmSettings, report: Report) -> None:
+    for field in ("duration", "budget_duration"):
+        text = getattr(settings.upperbound_key_generate_params, field)
+        try:
+            if text is not None:
+                parse_duration(text, field)
+        except ValueError as error:
+            report.error(("litellm_settings", "upperbound_key_generate_params", field), str(error))
+    path: Path = ("litellm_settings", "key_generation_settings")
+    generation = settings.key_generation_settings
+    for section in ("team_key_generation", "personal_key_generation"):
+        for param in getattr(generation, section).required_params:
+            if param not in GenerateKeyRequest.__struct_fields__:
+                report.error((*path, section, "required_params"), f"`{param}` is no field of /key/generate")
+    for role in generation.personal_key_generation.allowed_user_roles:
+        place = (*path, "personal_key_generation", "allowed_user_roles")
+        if role not in ROLES:
+            report.error(place, f"`{role}` is not one of {', '.join(ROLES)}")
+        elif role.endswith("_viewer"):
+            report.warning(place, f"`{role}` has no effect: who only looks on makes no keys")
 
 
 def _grpc(settings: GrpcSettings, report: Report) -> None:

@@ -6,12 +6,14 @@ Types here are only names: what they accept is in ``scalars``, which reads a fie
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import ClassVar, NewType
+from typing import ClassVar, NewType, TypeVar
 
 import msgspec
 
 Milliseconds = NewType("Milliseconds", int)
 """Written as a number of seconds (`0.5`, `30`) or with a unit (`500ms`, `30s`, `5m`, `1h`)."""
+Lifetime = NewType("Lifetime", int)
+"""Milliseconds, a second or more; written in the same ways."""
 BaseUrl = NewType("BaseUrl", str)
 """An `http` or `https` address without credentials or fragment; a trailing slash is taken off."""
 Cidr = NewType("Cidr", str)
@@ -42,6 +44,17 @@ HostPort = NewType("HostPort", str)
 """`host:port`, an IPv6 address in brackets."""
 WebOrigin = NewType("WebOrigin", str)
 """An origin as browsers send it, `https://app.example` with a port where it is not the usual one, or `*` for every page."""
+
+
+_T = TypeVar("_T")
+
+
+def first(*values: _T | None) -> _T:
+    """What is said in the place that goes before the others; the last is a default."""
+    for value in values:
+        if value is not None:
+            return value
+    raise ValueError("a default is missing")
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,10 +9,10 @@ from litestar.params import FromPath, JSONBody
 
 from penstock.access import Access, caller_of
 from penstock.config.problems import ConfigError
-from penstock.credentials.models import CreateCredentialRequest, UpdateCredentialRequest
+from penstock.credentials.models import CreateCredentialRequest, Credential, UpdateCredentialRequest
 from penstock.engine.current import CurrentRuntime
 from penstock.engine.runtime import Runtime
-from penstock.errors import bad_request
+from penstock.errors import ApiError, bad_request
 
 
 async def _take_effect(runtime: Runtime) -> None:
@@ -28,6 +28,15 @@ async def _take_effect(runtime: Runtime) -> None:
 async def list_credentials(runtime: CurrentRuntime) -> dict[str, Any]:
     """Every stored credential, values masked."""
     return {"success": True, "credentials": await runtime.credentials.list()}
+
+
+@get("/credentials/by_name/{credential_name:str}", access=Access.ADMIN)
+async def credential(runtime: CurrentRuntime, credential_name: FromPath[str]) -> Credential:
+    """One stored credential, values masked."""
+    for found in await runtime.credentials.list():
+        if found.credential_name == credential_name:
+            return found
+    raise ApiError(404, f"There is no credential `{credential_name}`.", param="credential_name")
 
 
 @post("/credentials", access=Access.ADMIN, status_code=200)
@@ -63,4 +72,4 @@ async def delete_credential(
     return {"success": True, "message": "Credential deleted successfully"}
 
 
-HANDLERS = [list_credentials, create_credential, update_credential, delete_credential]
+HANDLERS = [list_credentials, credential, create_credential, update_credential, delete_credential]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from penstock.audit import AuditTrail
+from penstock.clock import now_ms
 from penstock.credentials.models import CreateCredentialRequest, Credential, UpdateCredentialRequest
 from penstock.credentials.store import CredentialStore, SealedCredential
 from penstock.errors import ApiError, bad_request
@@ -50,9 +50,13 @@ class CredentialService:
         """Seal and keep a new credential."""
         if not request.credential_name or len(request.credential_name) > 256:
             raise bad_request("`credential_name` must have 1 to 256 characters", "credential_name")
+        if "/" in request.credential_name:
+            raise bad_request("`credential_name` must not have a `/` in it: it stands in paths", "credential_name")
+        if not request.credential_values:
+            raise bad_request("`credential_values` must have at least one value, e.g. `api_key`", "credential_values")
         _check_values(request.credential_values)
         _check_info(request.credential_info)
-        now = _now()
+        now = now_ms()
         row = SealedCredential(
             credential_name=request.credential_name,
             sealed_values=self._sealed(request.credential_name, request.credential_values),
@@ -88,7 +92,7 @@ class CredentialService:
             if request.credential_info is not None:
                 _check_info(request.credential_info)
                 row.info = msgspec.json.encode(request.credential_info).decode()
-            row.updated_at, row.updated_by = _now(), actor
+            row.updated_at, row.updated_by = now_ms(), actor
             await self._store.replace(tx, row)
             await self._audit.append(
                 tx, actor, "credential.update", "credential", name, request.credential_values or ()
@@ -160,7 +164,3 @@ def _shown(row: SealedCredential) -> Credential:
 
 def _unknown(name: str) -> ApiError:
     return ApiError(404, f"Credential '{name}' not found.", param="credential_name")
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

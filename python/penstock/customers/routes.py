@@ -13,7 +13,7 @@ from penstock.customers.models import Customer, CustomerFields, CustomersIdentif
 from penstock.engine.current import CurrentRuntime
 from penstock.engine.runtime import Runtime
 from penstock.scopes import names
-from penstock.scopes.shown import budget_table, limits, stamps
+from penstock.scopes.shown import budget_table, limits, stamps, warnings
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -46,7 +46,7 @@ def _warnings(request: CustomerFields) -> dict[str, Any]:
     fields = ("model_max_budget", "model_rpm_limit", "model_tpm_limit")
     given = [field for field in fields if getattr(request, field) not in (UNSET, None, {})]
     words = [f"`{field}` of a customer is counted but refuses no call in this version" for field in given]
-    return {"warnings": words} if words else {}
+    return warnings(request, ("tpd_limit", "object_permission", "allowed_model_region", "default_model"), *words)
 
 
 @post(["/customer/new", "/end_user/new"], access=Access.ADMIN, status_code=200)
@@ -63,14 +63,14 @@ async def update(request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[Cu
     return {**(await _shown(runtime, [customer]))[0], **_warnings(data)}
 
 
-@get(["/customer/info", "/end_user/info"], access=Access.ADMIN)
+@get(["/customer/info", "/end_user/info"], access=Access.VIEWER)
 async def info(runtime: CurrentRuntime, end_user_id: FromQuery[str]) -> dict[str, Any]:
     """One customer."""
     await runtime.entities.scopes.settle()
     return (await _shown(runtime, [await runtime.entities.customers.get(end_user_id)]))[0]
 
 
-@get(["/customer/list", "/end_user/list"], access=Access.ADMIN)
+@get(["/customer/list", "/end_user/list"], access=Access.VIEWER)
 async def list_customers(runtime: CurrentRuntime) -> list[dict[str, Any]]:
     """Every customer that was created."""
     await runtime.entities.scopes.settle()

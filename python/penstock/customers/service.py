@@ -8,10 +8,10 @@ from typing import Any
 from msgspec import UNSET
 
 from penstock.audit import AuditTrail
+from penstock.clock import now_ms
 from penstock.customers.models import STORED_ONLY, Customer, CustomerFields
 from penstock.customers.store import CustomerStore
 from penstock.errors import ApiError, bad_request
-from penstock.keys.service import now_ms
 from penstock.money import nanos_from_dollars
 from penstock.persistence import Conflict, Transaction
 from penstock.scopes import names
@@ -51,9 +51,9 @@ class CustomerService:
         now = now_ms()
         customer = Customer(user_id=request.user_id, created_at=now, created_by=actor)
         columns = self._apply(request, customer, actor, now)
-        models = await self._models(request)
         try:
             async with self._store.database.transaction() as tx:
+                models = await self._models(request, tx)
                 await self._store.rows.insert(tx, customer)
                 await self._put(tx, request, columns, models, "customer.new", actor)
         except Conflict as error:
@@ -67,12 +67,16 @@ class CustomerService:
         """Change the given fields, with effect on the next call."""
         customer = await self.get(request.user_id, "user_id")
         now = now_ms()
-        customer.created_at, customer.created_by = customer.created_at or now, customer.created_by or actor
+        # What is refused is refused before anything is settled.
         columns = self._apply(request, customer, actor, now)
-        models = await self._models(request)
         if "spend" in columns:
             await self._scopes.settle()
         async with self._store.database.transaction() as tx:
+            # Read again where nobody else writes: what another has changed meanwhile must not be undone.
+            present = await self._store.rows.get(tx, {"user_id": request.user_id})
+            customer = present or Customer(user_id=request.user_id, created_at=now, created_by=actor)
+            columns = self._apply(request, customer, actor, now)
+            models = await self._models(request, tx)
             await self._store.rows.insert(tx, customer, keep=True)
             await self._store.rows.replace(tx, customer)
             await self._put(tx, request, columns, models, "customer.update", actor)
@@ -112,9 +116,9 @@ class CustomerService:
         await self._tell(list(ids))
         return len(set(ids))
 
-    async def _models(self, request: CustomerFields) -> dict[str, ModelLimit] | None:
+    async def _models(self, request: CustomerFields, tx: Transaction) -> dict[str, ModelLimit] | None:
         name = names.customer(request.user_id)
-        return model_changes(request, (await self._scopes.models_of([name])).get(name, {}))
+        return model_changes(request, (await self._scopes.models_of([name], tx)).get(name, {}))
 
     async def _put(
         self,

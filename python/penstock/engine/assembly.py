@@ -78,6 +78,7 @@ def fixed_at_start(prepared: Prepared) -> dict[str, object]:
         "penstock.listener, grpc, limits, ledger or upstream": engine_options(config, environment),
         "penstock.data_dir": config.penstock.data_dir,
         "penstock.log_level": config.penstock.log_level,
+        "penstock.listener.shutdown_delay": config.penstock.listener.shutdown_delay,
         "penstock.listener.grace": config.penstock.listener.grace,
         "penstock.demo": config.penstock.demo,
     }

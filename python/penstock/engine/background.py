@@ -28,6 +28,12 @@ def start(work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
     return task
 
 
+async def end(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait until it is over."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 class Kept:
     """Work without an end, which is begun again when it ends with an error."""
 
@@ -57,8 +63,7 @@ class Kept:
 
     async def stop(self) -> None:
         """Cancel it."""
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
+        await end(self.task)
 
     def _is_steady(self) -> bool:
         return not self._is_pausing and time.monotonic() - self._begun_at >= _STEADY_S

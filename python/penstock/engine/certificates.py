@@ -50,8 +50,7 @@ class CertificateWatch:
     async def stop(self) -> None:
         """Look no more. Idempotent."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await background.end(self._task)
             self._task = None
 
     async def _watch(self, read: _Stamp) -> None:

@@ -16,6 +16,7 @@ from penstock.config.env import Environment
 from penstock.config.problems import ENVIRONMENT, ConfigError, Mark, Path, Problem, Report
 from penstock.config.schema import AliasTarget, Config, LitellmParams, ModelEntry, ModelInfo
 from penstock.config.validate import Names
+from penstock.config.values import first as _first
 from penstock.engine.deployment import Compiled, StoredDeployments, build, compiled
 from penstock.engine.snapshot import Deployment, ModelGroup, Settings, Snapshot
 from penstock.providers import (
@@ -301,7 +302,3 @@ def _fallbacks(config: Config) -> dict[str, list[str]]:
 
 def _known(targets: list[str], names: Names) -> list[str]:
     return [target for target in targets if target in names]
-
-
-def _first(*values: int | None) -> int:
-    return next(value for value in values if value is not None)

@@ -7,7 +7,6 @@ Apart from the runtime because they are one web of services over one database, a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -17,31 +16,32 @@ from penstock.alerts.store import AlertStore
 from penstock.audit import AuditTrail
 from penstock.budgets.service import BudgetService
 from penstock.budgets.store import BudgetStore
+from penstock.checks import Check, unchecked
 from penstock.config import ConfigError, Problem
 from penstock.config.schema import Config
 from penstock.customers.service import CustomerService
 from penstock.customers.store import CustomerStore
 from penstock.durations import parse_duration
 from penstock.engine.snapshot import Snapshot
-from penstock.errors import bad_request
 from penstock.keys.owners import KeyOwners
+from penstock.keys.rules import KeyRules
 from penstock.keys.service import KeyService
 from penstock.keys.under import KeysUnder
 from penstock.money import nanos_from_dollars
-from penstock.organizations.models import OrganizationMemberInput
+from penstock.organizations.models import OrganizationMember, OrganizationMemberInput
 from penstock.organizations.service import OrganizationService
 from penstock.organizations.store import OrganizationStore
-from penstock.persistence import Database
+from penstock.persistence import Database, Transaction
 from penstock.scopes import names
 from penstock.scopes.service import Defaults, ScopeService, Settlement, table_of
 from penstock.scopes.store import ScopeStore
 from penstock.tags.service import TagService
 from penstock.tags.store import TagStore
-from penstock.teams.members import MemberService
+from penstock.teams.members import MemberService, limits_of_member
 from penstock.teams.models import AddMembersRequest, Member, MemberRole
 from penstock.teams.service import TeamService
 from penstock.teams.store import TeamStore
-from penstock.users.models import NewUserRequest, User
+from penstock.users.models import NewUserRequest, TeamToJoin, User
 from penstock.users.service import UserService
 from penstock.users.store import UserStore
 
@@ -65,6 +65,7 @@ class Entities:
         self._database = database
         self._keys = keys
         self._under = under
+        self.key_rules = KeyRules()
         self.alerts = AlertService(AlertStore(database))
         self.scopes = ScopeService(
             ScopeStore(database, incarnation), audit, self.alerts, under.predecessors, table_of(engine), settlement
@@ -107,6 +108,7 @@ class Entities:
             customer_budget_id=settings.max_end_user_budget_id,
             track_customers=not settings.disable_end_user_cost_tracking,
         )
+        self.key_rules = KeyRules.of(config)
         user = settings.max_internal_user_budget
         self.users.default_budget = None if user is None else nanos_from_dollars(user, "max_internal_user_budget")
         self.users.default_duration = settings.internal_user_budget_duration
@@ -118,6 +120,7 @@ class Entities:
         wanted = [_membership(team) for team in teams]
         for team in wanted:
             await self.teams.get(team.team_id)
+            limits_of_member(team)
         organizations = [] if request.organizations is UNSET else list(request.organizations or [])
         if isinstance(request.organization_id, str):
             organizations.append(request.organization_id)
@@ -146,6 +149,18 @@ class Entities:
             await self._delete_keys(name, actor)
             await self.scopes.publish([*gone, name])
         return len(users)
+
+    async def delete_organization_member(
+        self, member: OrganizationMember, actor: str, check: Check = unchecked
+    ) -> None:
+        """Remove a member and its keys within the organization, all at once; those within teams go with the teams' members."""
+
+        async def remove(tx: Transaction) -> list[str]:
+            await check()
+            await self.organizations.delete_member(tx, member, actor)
+            return await self._under.tokens_in_organization(tx, member.organization_id, member.user_id)
+
+        await self._keys.delete_with(remove, actor)
 
     async def delete_organizations(self, ids: Sequence[str], actor: str) -> None:
         """Remove organizations with their teams, and the keys of both."""
@@ -193,17 +208,11 @@ def asking(snapshot: Snapshot, customers: bool, request_tags: bool) -> Snapshot:
     return msgspec.structs.replace(snapshot, settings=settings)
 
 
-def _membership(team: Any) -> AddMembersRequest:
+def _membership(team: TeamToJoin | str) -> AddMembersRequest:
     if isinstance(team, str):
         return AddMembersRequest(team_id=team, member=Member())
-    if not isinstance(team, dict) or not isinstance(team.get("team_id"), str):
-        raise bad_request("`teams` must be ids of teams, or objects with a `team_id`", "teams")
-    if team.get("user_role") not in (None, "admin", "user"):
-        raise bad_request("`teams`: `user_role` must be `admin` or `user`", "teams")
-    role: MemberRole = "admin" if team.get("user_role") == "admin" else "user"
-    return AddMembersRequest(
-        team_id=team["team_id"], member=Member(role=role), max_budget_in_team=team.get("max_budget_in_team")
-    )
+    role: MemberRole = team.user_role or "user"
+    return AddMembersRequest(team_id=team.team_id, member=Member(role=role), max_budget_in_team=team.max_budget_in_team)
 
 
 def _check_duration(text: str | None, field: str) -> None:

@@ -21,7 +21,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True, fo
     seq: int
     """Ordinal of the record in this process."""
     started_at: int
-    """Unix milliseconds."""
+    """Unix milliseconds. Where a call began in one budget window and was let in by the next, the beginning of that."""
     surface: str
     """`chat`, `completions`, `embeddings`, `messages`, `passthrough`."""
     route: str

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from penstock.lookups import Resolve
 from penstock.persistence import DatabaseUnavailable
 
 logger = logging.getLogger("penstock.hooks")
@@ -40,10 +41,8 @@ class _ScopeHook(msgspec.Struct):
 
 CallSink = Callable[[int, str, bytes], None]
 """Takes `call.*` events."""
-KeyLookup = Callable[[str, Callable[[bytes], None]], Awaitable[None]]
-"""Looks a token up and calls back with the answer."""
-ScopeLookup = Callable[[str, Callable[[bytes], None]], Awaitable[None]]
-"""Looks a customer or a tag up by the name of its scope and calls back with the answer."""
+Lookup = Callable[[str, Resolve], Awaitable[None]]
+"""Looks a token up, or a customer or a tag by the name of its scope, and calls back with the answer."""
 
 _key_hook = msgspec.json.Decoder(_KeyHook)
 _scope_hook = msgspec.json.Decoder(_ScopeHook)
@@ -59,18 +58,33 @@ class SharedLimits(Protocol):
         """Take `quota.*`."""
 
 
+class SharedAnswers(Protocol):
+    """The part of :class:`penstock.idempotency.hooks.IdempotencyHooks` that events go to."""
+
+    async def claim(self, payload: bytes) -> bytes:
+        """Of `hook.claim`."""
+
+    async def answered(self, payload: bytes) -> bytes:
+        """Of `hook.answered`."""
+
+    def released(self, payload: bytes) -> None:
+        """Take `claim.release`."""
+
+
 class EventPump:
-    """Registered with the loop; dispatches `hook.*`, `quota.*` and `call.*` events."""
+    """Registered with the loop; dispatches `hook.*`, `quota.*`, `claim.*` and `call.*` events."""
 
     def __init__(
         self,
         source: EventSource,
         calls: CallSink,
-        keys: KeyLookup,
-        scopes: ScopeLookup | None = None,
+        keys: Lookup,
+        scopes: Lookup | None = None,
         quota: SharedLimits | None = None,
+        answers: SharedAnswers | None = None,
     ) -> None:
         self._quota = quota
+        self._answers = answers
         self._source = source
         self._calls = calls
         self._keys = keys
@@ -103,9 +117,15 @@ class EventPump:
             elif kind == "hook.scope" and self._scopes is not None:
                 self._spawn(self._answer(id, self._scopes, _scope_hook.decode(payload).scope))
             elif kind == "hook.quota" and self._quota is not None:
-                self._spawn(self._answer_quota(id, self._quota, payload))
+                self._spawn(self._answer_with(id, self._quota.answer(payload)))
             elif kind.startswith("quota.") and self._quota is not None:
                 self._quota.on_event(kind, payload)
+            elif kind == "hook.claim" and self._answers is not None:
+                self._spawn(self._answer_with(id, self._answers.claim(payload)))
+            elif kind == "hook.answered" and self._answers is not None:
+                self._spawn(self._answer_with(id, self._answers.answered(payload)))
+            elif kind == "claim.release" and self._answers is not None:
+                self._answers.released(payload)
             else:
                 logger.error("unknown event", extra={"event": "hook.unknown", "kind": kind})
 
@@ -119,18 +139,20 @@ class EventPump:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("hook failed", exc_info=error, extra={"event": "hook.error"})
 
-    async def _answer_quota(self, id: int, quota: SharedLimits, payload: bytes) -> None:
+    async def _answer_with(self, id: int, work: Awaitable[bytes]) -> None:
         answer = b""
         try:
-            answer = await quota.answer(payload)
+            answer = await work
         finally:
             # Empty if that failed: the waiting call must not wait for the end of its time.
             self._source.resolve_hook(id, answer)
 
-    async def _answer(self, id: int, lookup: KeyLookup | ScopeLookup, name: str) -> None:
+    async def _answer(self, id: int, lookup: Lookup, name: str) -> None:
         try:
             await lookup(name, lambda answer: self._source.resolve_hook(id, answer))
-        except DatabaseUnavailable as error:
+        except BaseException as error:
             # Not "unknown", which would be a lie that the data plane remembers: it refuses the waiting calls with 503.
             self._source.resolve_hook(id, b"")
+            if not isinstance(error, DatabaseUnavailable):
+                raise
             logger.error("lookup failed", extra={"event": "hook.lookup", "reason": str(error)})

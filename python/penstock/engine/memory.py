@@ -52,8 +52,7 @@ class MemoryReturn:
     async def stop(self) -> None:
         """Stop watching."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await background.end(self._task)
             self._task = None
 
     async def _run(self, trim: Callable[[int], int]) -> None:

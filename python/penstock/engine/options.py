@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from penstock.config.env import Environment
 from penstock.config.penstock_section import GrpcSettings, IdempotencySettings
 from penstock.config.schema import Config
+from penstock.config.values import first as _first
 from penstock.engine.snapshot import EngineOptions, GrpcOptions, IdempotencyOptions, ListenerTls
-
-_T = TypeVar("_T")
 
 
 def engine_options(
@@ -25,9 +22,10 @@ def engine_options(
     incarnation: str = "",
     journal_dir: str | None = None,
     shared_limits: bool = False,
+    shared_answers: bool = False,
 ) -> EngineOptions:
     """``host``, ``port`` and ``threads`` are the command line's. ``listen`` False: another listener has the port.
-    ``shared_limits``: there is a Redis.
+    ``shared_limits`` and ``shared_answers`` (those under idempotency keys): there is a Redis.
     """
     own, defaults = config.penstock, EngineOptions()
     listener, limits = own.listener, own.limits
@@ -56,7 +54,7 @@ def engine_options(
         usage_queue_capacity=_first(own.ledger.queue_capacity, defaults.usage_queue_capacity),
         ca_file=own.upstream.ca_file,
         grpc=_grpc(own.grpc),
-        idempotency=_idempotency(own.idempotency),
+        idempotency=_idempotency(own.idempotency, is_shared=shared_answers),
         incarnation=incarnation,
         journal_dir=journal_dir,
         checkpoint_ms=_first(own.ledger.checkpoint, defaults.checkpoint_ms),
@@ -75,17 +73,12 @@ def _grpc(settings: GrpcSettings) -> GrpcOptions:
     )
 
 
-def _idempotency(settings: IdempotencySettings) -> IdempotencyOptions:
+def _idempotency(settings: IdempotencySettings, *, is_shared: bool) -> IdempotencyOptions:
     defaults = IdempotencyOptions()
     return IdempotencyOptions(
         keep_ms=_first(settings.keep, defaults.keep_ms),
         answer_bytes=settings.answer_kb * 1024 if settings.answer_kb else defaults.answer_bytes,
         memory_bytes=settings.memory_mb * 1024 * 1024 if settings.memory_mb else defaults.memory_bytes,
+        shared=is_shared,
+        claim_ms=_first(settings.claim, defaults.claim_ms),
     )
-
-
-def _first(*values: _T | None) -> _T:
-    for value in values:
-        if value is not None:
-            return value
-    raise ValueError("a default is missing")

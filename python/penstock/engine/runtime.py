@@ -10,8 +10,6 @@ import asyncio
 import logging
 import secrets as randomness
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv6Address
 from typing import IO, TYPE_CHECKING
 
@@ -19,43 +17,44 @@ import msgspec
 
 from penstock.access.master import LocalSecrets
 from penstock.audit import AuditTrail
-from penstock.config import ConfigError, Problem, load
+from penstock.config import ConfigError, Problem
 from penstock.config.database import database_settings
-from penstock.config.problems import describe
 from penstock.config.redis import redis_settings
-from penstock.credentials.service import CredentialSealed, CredentialService
+from penstock.credentials.service import CredentialService
 from penstock.credentials.store import CredentialStore
 from penstock.engine import background
 from penstock.engine.announcing import Announcer
 from penstock.engine.assembly import (
-    fixed_at_start,
     local_secrets,
     lock_data_directory,
-    with_credentials,
 )
 from penstock.engine.bridge import Bridge
+from penstock.engine.budgets import SharedBudgets
 from penstock.engine.certificates import CertificateWatch, TlsUnusable
-from penstock.engine.deployment import StoredDeployments
-from penstock.engine.entities import Entities, asking
+from penstock.engine.ended import release, take_out
+from penstock.engine.entities import Entities
 from penstock.engine.hooks import EventPump
+from penstock.engine.in_force import InForce
 from penstock.engine.memory import MemoryReturn
 from penstock.engine.priority import give_way, serve_soon
 from penstock.engine.propagation import Propagation
 from penstock.engine.readiness import Readiness, StoreHealth
 from penstock.engine.snapshot import EngineOptions, SimulatorOptions, Snapshot
+from penstock.idempotency.hooks import IdempotencyHooks
+from penstock.idempotency.service import IdempotencyService
+from penstock.keys.changes import KeySource
 from penstock.keys.owners import KeyOwners
-from penstock.keys.service import KeyService, KeySource
+from penstock.keys.service import KeyService
 from penstock.keys.store import KeyStore
 from penstock.ledger.accounting import Accounting, make_ledger
 from penstock.ledger.queue import EngineQueue
 from penstock.ledger.settings import ledger_options
-from penstock.models.entry import Basis
 from penstock.models.store import ModelStore
 from penstock.models.stored import StoredModels
 from penstock.persistence import Database, DatabaseUnavailable, open_database
 from penstock.quota.hooks import QuotaHooks
 from penstock.quota.service import QuotaService
-from penstock.shared.redis import SharedRedis, SharedUnavailable, connect
+from penstock.shared.redis import SharedRedis, connect
 from penstock.spend.reset import SpendReset
 from penstock.spend.service import SpendService
 from penstock.spend.store import SpendStore
@@ -64,6 +63,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from penstock._core import Engine, Simulator
+    from penstock.config.schema import Config
     from penstock.settings import Prepared
 
 logger = logging.getLogger("penstock")
@@ -99,7 +99,6 @@ class Runtime:
         from penstock import _core
 
         self.settings = prepared.settings
-        self.config = prepared.config
         self.secrets = secrets
         self.database = database
         self.redis = redis
@@ -132,26 +131,30 @@ class Runtime:
         self.credentials = CredentialService(
             CredentialStore(database), self.audit, secrets.sealing_key, _core.seal, _core.unseal
         )
+        self.in_force = InForce(prepared, engine, self.master_token, self.entities, self.credentials, self.ledger)
+        """The configuration and what is compiled of it."""
         self.models = StoredModels(
-            ModelStore(database), self.audit, secrets.sealing_key, _core.seal, _core.unseal, self
+            ModelStore(database), self.audit, secrets.sealing_key, _core.seal, _core.unseal, self.in_force
         )
+        self.in_force.attach(self.models)
         scopes = self.entities.scopes
         self.accounting.attach(self.keys.charge, scopes.charge)
         self.accounting.every("budget windows", _SYNC_INTERVAL_S, self.keys.sweep_windows, scopes.sweep_windows)
         self.bridge = Bridge(engine, options.max_body_bytes)
-        self.snapshot = Snapshot(version=0, deployments=[], groups=[])
-        self._prepared = prepared
-        self._changes = asyncio.Lock()
-        self._asks = (False, False)
-        """Whether the next snapshot's data plane asks for customers, and for tags of requests."""
-        self._asked = (False, False)
-        """Whether the present one's does."""
-        self._demo_base_url: str | None = None
         self._simulator: Simulator | None = None
-        self.quota = QuotaService(redis, incarnation) if redis is not None else None
+        self._budgets = SharedBudgets(engine, self.keys, scopes)
+        waits_ms = options.hook_timeout_ms
+        self.quota = (
+            QuotaService(redis, incarnation, spent=self._budgets.read, waits_ms=waits_ms) if redis is not None else None
+        )
         """Limits that replicas share; None: there is no Redis."""
+        if self.quota is not None:
+            self._budgets.attach(self.quota)
         hooks = QuotaHooks(self.quota) if self.quota is not None else None
-        self._pump = EventPump(engine, self.bridge.deliver, self.keys.answer_lookup, scopes.answer, hooks)
+        self.idempotency = IdempotencyService(redis) if redis is not None else None
+        """Answers that replicas share; None: there is no Redis."""
+        once = IdempotencyHooks(self.idempotency) if self.idempotency is not None else None
+        self._pump = EventPump(engine, self.bridge.deliver, self.keys.answer_lookup, scopes.answer, hooks, once)
         self._options = options
         self.certificates = CertificateWatch(engine, options.tls if options.port is not None else None)
         """Of the public port, when the data plane owns it."""
@@ -161,6 +164,7 @@ class Runtime:
         self._following = asyncio.Lock()
         self._propagation = Propagation(redis, self.audit, self.keys, engine, self._follow)
         self._warming: asyncio.Task[None] | None = None
+        self._releasing: asyncio.Task[None] | None = None
         self._announcer = Announcer(self)
         self._drained = False
         self._was_cut = False
@@ -188,6 +192,8 @@ class Runtime:
         try:
             secrets = local_secrets(prepared)
             incarnation = randomness.token_hex(8)
+            where = database_settings(prepared.config, prepared.environment, settings.data_dir)
+            shared = redis_settings(prepared.config, prepared.environment)
             options = engine_options(
                 prepared.config,
                 prepared.environment,
@@ -199,10 +205,9 @@ class Runtime:
                 listen=settings.listener == "native",
                 incarnation=incarnation,
                 journal_dir=str(settings.data_dir / "journal"),
-                shared_limits=redis_settings(prepared.config, prepared.environment) is not None,
+                shared_limits=shared is not None,
+                shared_answers=shared is not None,
             )
-            where = database_settings(prepared.config, prepared.environment, settings.data_dir)
-            shared = redis_settings(prepared.config, prepared.environment)
             database = await open_database(where, give_way)
             redis = await connect(shared) if shared is not None else None
             try:
@@ -224,100 +229,30 @@ class Runtime:
             lock.close()
             raise
 
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.in_force.config
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What the data plane has of it."""
+        return self.in_force.snapshot
+
     async def recompile(self) -> None:
         """Compile the configuration with the stored credentials and models and make it current.
 
         Raises:
             ConfigError: it cannot be compiled; the former snapshot stays in force.
         """
-        async with self.changing() as basis:
-            self.install(basis, await self.models.load(basis))
+        await self.in_force.recompile()
 
     async def reload(self) -> bool:
         """Read the configuration again and make it current; False when it cannot be, and the former stays in force."""
-        before, path = self._prepared, self.settings.config
-        loaded = await asyncio.to_thread(load, path, before.outside)
-        for problem in loaded.problems:
-            level = logging.ERROR if problem.severity == "error" else logging.WARNING
-            logger.log(level, "configuration", extra={"event": "config", "problem": describe(problem)})
-        after = msgspec.structs.replace(before, config=loaded.config, environment=loaded.environment)
-        try:
-            if not loaded.ok:
-                raise ConfigError(loaded.problems)  # noqa: TRY301
-            async with self._changes:
-                basis = await self._basis(after)
-                self.install(basis, await self.models.load(basis))
-                self._prepared, self.config = after, after.config
-            await self.entities.configure(after.config)
-        except (ConfigError, CredentialSealed, DatabaseUnavailable) as error:
-            logger.error(
-                "the configuration cannot be used; the former one stays in force",
-                extra={"event": "config.refused", "reason": str(error)},
-            )
-            return False
-        was = fixed_at_start(before)
-        for section, value in fixed_at_start(after).items():
-            if value != was[section]:
-                logger.warning("a changed setting waits for the next start", extra={"event": "config", "what": section})
-        logger.info(
-            "the configuration was read again",
-            extra={"event": "config.reloaded", "snapshot_version": self.snapshot.version},
-        )
-        return True
+        return await self.in_force.reload()
 
     async def _scopes_changed(self) -> None:
-        """A customer or a tag has changed: the data plane may have to begin to ask for them."""
-        if await self.entities.scopes.wanted() != self._asked:
-            await self.recompile()
-
-    async def _ask_anew(self) -> None:
-        """The same for another process's change, of which nobody waits for an answer: following must not end with it."""
-        try:
-            await self._scopes_changed()
-        except (ConfigError, CredentialSealed) as error:
-            logger.error(
-                "limits of customers and tags cannot be applied; the former snapshot stays in force",
-                extra={"event": "config.refused", "reason": str(error)},
-            )
-
-    @asynccontextmanager
-    async def changing(self) -> AsyncIterator[Basis]:
-        """Make the next snapshot alone; yields what it is to be made from.
-
-        Raises:
-            CredentialSealed: a stored credential does not open.
-        """
-        async with self._changes:
-            yield await self._basis(self._prepared)
-
-    async def _basis(self, prepared: Prepared) -> Basis:
-        self._asks = await self.entities.scopes.wanted()
-        return Basis(with_credentials(prepared.config, await self.credentials.opened()), prepared.environment)
-
-    def install(self, basis: Basis, stored: Iterable[StoredDeployments]) -> None:
-        """Compile and apply, within `changing`.
-
-        Raises:
-            ConfigError: it cannot be; the former snapshot stays in force.
-        """
-        from penstock.engine.compile import compile_snapshot
-
-        snapshot = compile_snapshot(
-            basis.config,
-            basis.environment,
-            version=self.snapshot.version + 1,
-            master_token=self.master_token,
-            demo_base_url=self._demo_base_url,
-            stored=stored,
-        )
-        snapshot = asking(snapshot, *self._asks)
-        try:
-            self.engine.apply_snapshot(msgspec.json.encode(snapshot))
-        except ValueError as error:
-            raise ConfigError([Problem(severity="error", path="snapshot", message=str(error))]) from error
-        self._asked = self._asks
-        self.ledger.keeps_rows = snapshot.settings.spend_logs
-        self.snapshot = snapshot
+        await self.in_force.scopes_changed()
 
     async def start(self) -> None:
         """Open the public port (unless another listener owns it) and begin the background work. Idempotent.
@@ -333,6 +268,8 @@ class Runtime:
         await self.audit.skip_to_end()
         await self.accounting.replay()
         await self._share_limits()
+        if self.idempotency is not None:
+            await self.idempotency.start()
         try:
             port = self.engine.start()
         except ValueError as error:
@@ -357,14 +294,9 @@ class Runtime:
         if self.quota is None:
             return
         await self.quota.start()
-        for incarnation in self.accounting.ended:
-            try:
-                await self.quota.bury(incarnation)
-            except SharedUnavailable as error:
-                logger.warning(
-                    "a gateway that ended counts as missing for now",
-                    extra={"event": "quota.bury", "reason": str(error)},
-                )
+        if ended := sorted(self.accounting.ended):
+            await take_out(self.quota, ended)
+            self._releasing = background.start(release(self.quota, ended), "quota.release")
 
     def get_ready(self) -> None:
         """Take calls. Whoever opens the public port calls :meth:`announce` then."""
@@ -416,17 +348,24 @@ class Runtime:
         await self._propagation.stop()
         if self._sync is not None:
             await self._sync.stop()
-        if self._warming is not None:
-            self._warming.cancel()
-            await asyncio.gather(self._warming, return_exceptions=True)
+        for task in (self._warming, self._releasing):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self.certificates.stop()
         await self._memory.stop()
         await self.accounting.stop()
         await self.entities.alerts.stop()
+        if self.idempotency is not None:
+            self.idempotency.finish()
         await self._pump.stop()
-        if self.quota is not None:
-            await self.quota.stop()
+        if self.idempotency is not None:
+            await self.idempotency.stop()
         await self._flush_everything()
+        if self.quota is not None:
+            # What the ledger does not have, and nobody could be told of, must stay held.
+            settled = self.status().usage_queue == 0 and await self._budgets.settle()
+            await self.quota.stop(keeps_budgets=not settled)
         if self._simulator is not None:
             await asyncio.to_thread(self._simulator.stop)
         if self.redis is not None:
@@ -498,7 +437,7 @@ class Runtime:
             from penstock import _core
 
             self._simulator = _core.Simulator(msgspec.json.encode(SimulatorOptions()))
-            self._demo_base_url = f"http://127.0.0.1:{self._simulator.start()}"
+            self.in_force.demo_base_url = f"http://127.0.0.1:{self._simulator.start()}"
 
     async def _flush_everything(self) -> None:
         await self.accounting.flush(lambda: self.status().usage_queue)
@@ -521,13 +460,14 @@ class Runtime:
                 await self.keys.refresh(tokens)
             if scopes := [change.object_id for change in changed if change.object_type == "scope"]:
                 await self.entities.scopes.refresh(scopes)
-                await self._ask_anew()
+                await self.in_force.ask_anew()
             if any(change.object_type in ("model", "credential") for change in changed):
                 await self.models.refresh()
             if any(change.object_type == "spend" for change in changed):
                 await self.spend_reset.tell()
         await self.keys.follow()
         await self.entities.scopes.follow()
+        await self._budgets.look_after()
 
     async def _warm_up(self) -> None:
         count = await self.keys.warm_up(ledger_options(self.config).warm_keys)

@@ -15,6 +15,8 @@ from typing import Literal
 import msgspec
 
 Wire = Literal["openai", "azure", "anthropic"]
+WhenGone = Literal["fail_open", "local_share", "fail_closed"]
+"""From the loosest to the strictest: each gateway keeps the whole limit for itself, its share goes on, calls are refused."""
 
 
 class ListenerTls(msgspec.Struct, frozen=True):
@@ -54,6 +56,10 @@ class IdempotencyOptions(msgspec.Struct, frozen=True):
     """A larger answer is not kept."""
     memory_bytes: int = 64 * 1024 * 1024
     """All answers together; the oldest make room."""
+    shared: bool = False
+    """Answers hold over several gateways: `hook.claim` is asked who runs a request."""
+    claim_ms: int = 30_000
+    """How long a claim that nobody renews lasts."""
 
 
 class EngineOptions(msgspec.Struct, frozen=True):
@@ -282,6 +288,10 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Nano-dollars spent in the current budget window, as the ledger has it."""
     spend_version: int = 0
     """Ordinal of the last usage record contained in `spend`."""
+    spend_at: int = 0
+    """Of the figure in the ledger: a later one has a larger number."""
+    budget_window_start: int | None = None
+    """Beginning of the current budget window, Unix milliseconds: a call that it lets in counts from then on."""
     budget_reset_at: int | None = None
     """End of the current budget window, Unix milliseconds."""
     budget_duration_ms: int | None = None
@@ -298,6 +308,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     scopes: list[str] = []
     """Names of the scopes above the key whose limits hold for it, from near to far: `member:t/u`, `team:t`, `user:u`,
     `org:o`, `tag:x`, and those of single models (`model:team:t/gpt-4o`)."""
+    when_gone: WhenGone | None = None
+    """What becomes of shared rates and slots without Redis; the strictest of those that a call stands under holds."""
     revision: int = 0
     """A record of an earlier revision than the held one is ignored; 0: always taken."""
 
@@ -320,12 +332,20 @@ class ScopeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Nano-dollars spent in the current budget window, as the ledger has it."""
     spend_version: int = 0
     """Ordinal of the last usage record contained in `spend`."""
+    spend_at: int = 0
+    """Of the figure in the ledger: a later one has a larger number."""
+    budget_window_start: int | None = None
+    """Beginning of the current budget window, Unix milliseconds: a call that it lets in counts from then on."""
     budget_reset_at: int | None = None
     """End of the current budget window, Unix milliseconds. Spending is 0 from then on."""
     budget_duration_ms: int | None = None
     """Length of a window; None with an end: a calendar window, whose end after this one a later record says."""
     only_model: str | None = None
     """The scope holds only for calls of this model group or requested model."""
+    when_gone: WhenGone | None = None
+    """As a key's."""
+    below: list[str] = []
+    """Of a customer or a tag the scopes for one model below it: a call that names it stands under them, too."""
     revision: int = 0
     """A record of an earlier revision than the held one is ignored; 0: always taken."""
 

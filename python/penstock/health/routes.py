@@ -11,6 +11,7 @@ from litestar import HttpMethod, Request, Response, get, route
 from litestar.routes import HTTPRoute
 
 from penstock import __version__
+from penstock.absent.routes import PATHS as ABSENT_PATHS
 from penstock.access import Access
 from penstock.engine.current import CurrentRuntime
 from penstock.engine.routes import HOT_ROUTES
@@ -35,6 +36,12 @@ async def readiness(runtime: CurrentRuntime) -> Response[dict[str, Any]]:
         "penstock_version": __version__,
     }
     return Response(body, status_code=200 if healthy else 503)
+
+
+@get("/health/backlog", access=Access.VIEWER)
+async def backlog(runtime: CurrentRuntime) -> dict[str, int]:
+    """Calls that are in flight in this process."""
+    return {"in_flight_requests": runtime.status().in_flight}
 
 
 @route("/_health/live", http_method=_READ, access=Access.PUBLIC)
@@ -66,13 +73,13 @@ async def front_page() -> dict[str, Any]:
     }
 
 
-@get("/routes", access=Access.ADMIN)
+@get("/routes", access=Access.VIEWER)
 async def routes(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """Every route of both planes."""
+    """Every route of both planes; those that only say what this gateway does not have are left out."""
     listed = [
         {"path": known.path_format, "methods": sorted(handler_methods), "name": known.path_format}
         for known in request.app.routes
-        if isinstance(known, HTTPRoute)
+        if isinstance(known, HTTPRoute) and known.path_format not in ABSENT_PATHS
         for handler_methods in [{str(method) for method in known.methods} - {"OPTIONS"}]
     ]
     hot = [
@@ -86,4 +93,4 @@ async def routes(request: Request[Any, Any, Any]) -> dict[str, Any]:
     return {"routes": sorted(listed + hot, key=lambda entry: str(entry["path"]))}
 
 
-HANDLERS = [liveliness, readiness, live, ready, front_page, routes]
+HANDLERS = [liveliness, readiness, backlog, live, ready, front_page, routes]

@@ -22,17 +22,6 @@ _LARGEST = 2**63 - 1
 _TEXTS = {"key_alias": "key_alias", "user_id": "user_id", "team_id": "team_id", "organization_id": "org_id"}
 _LIMITS = ("rpm_limit", "tpm_limit", "max_parallel_requests")
 _LISTS = {"models": "models", "allowed_routes": "allowed_routes", "tags": "tags", "allowed_cidrs": "allowed_cidrs"}
-_HARMLESS = frozenset(
-    {"soft_budget", "agent_id", "project_id", "config", "prompts", "send_invite_email", "router_settings"}
-    | {"default_estimated_output_tokens", "default_estimated_output_tokens_per_model", "enable_prompt_caching"}
-    | {"disable_global_guardrails"}
-    | {"budget_id", "model_max_budget", "model_rpm_limit", "model_tpm_limit"}
-)
-
-
-def given(fields: KeyFields) -> set[str]:
-    """Names of the fields that the request has, null or not."""
-    return {name for name in fields.__struct_fields__ if getattr(fields, name) is not UNSET}
 
 
 def apply(fields: KeyFields, key: VirtualKey, now: int) -> None:
@@ -52,12 +41,6 @@ def apply(fields: KeyFields, key: VirtualKey, now: int) -> None:
         text = str(error)
         raise bad_request(text, text.split("`")[1] if text.count("`") >= 2 else None) from error
     _rest(fields, key)
-
-
-def unenforced(fields: KeyFields) -> list[str]:
-    """Fields that a caller may take for a protection although they are only stored."""
-    names = [name for name in STORED_ONLY if name not in _HARMLESS]
-    return [name for name in names if getattr(fields, name, UNSET) not in (UNSET, None, [], {}, False)]
 
 
 def _nesting(fields: KeyFields) -> None:
@@ -130,6 +113,8 @@ def _life(fields: KeyFields, key: VirtualKey, now: int) -> None:
         key.expires_at = None if eternal else parse_duration(str(fields.duration), "duration").after(now)
     if fields.blocked is not UNSET:
         key.blocked = bool(fields.blocked)
+    if fields.when_gone is not UNSET:
+        key.when_gone = fields.when_gone
 
 
 def _rest(fields: KeyFields, key: VirtualKey) -> None:

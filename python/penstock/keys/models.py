@@ -12,6 +12,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from penstock.engine.snapshot import WhenGone
+
 JsonObject = dict[str, Any]
 
 
@@ -41,6 +43,9 @@ class KeyFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """This key's own model names."""
     tags: list[str] | None | UnsetType = UNSET
     allowed_routes: list[str] | None | UnsetType = UNSET
+    when_gone: WhenGone | None | UnsetType = UNSET
+    """What becomes of rates and slots when Redis has been gone for a while: `fail_open`, `local_share` or `fail_closed`; the
+    strictest of those that a call stands under holds. Penstock's own field."""
     allowed_cidrs: list[str] | None | UnsetType = UNSET
     """Client addresses that may use the key (`10.0.0.0/8`); Penstock's own field."""
     key_type: str | None | UnsetType = UNSET
@@ -107,6 +112,28 @@ class RegenerateKeyRequest(KeyFields, kw_only=True, forbid_unknown_fields=True):
     new_key: str | None | UnsetType = UNSET
 
 
+class BulkUpdateKeysRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """`POST /key/bulk_update`: at most 500 keys, each with its own changes."""
+
+    keys: list[UpdateKeyRequest]
+
+
+class BulkUpdateTeamKeysRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """`POST /team/key/bulk_update`: the same changes for some keys of a team, or for all."""
+
+    team_id: str
+    update_fields: KeyFields
+    key_ids: list[str] | None = None
+    all_keys_in_team: bool = False
+
+
+class ResetKeySpendRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """`POST /key/{key}/reset_spend`."""
+
+    reset_to: Decimal = Decimal(0)
+    """US dollars, at most what was spent."""
+
+
 class KeyIdentifier(msgspec.Struct, forbid_unknown_fields=True):
     """`POST /key/block` and `/key/unblock`."""
 
@@ -166,7 +193,9 @@ STORED_ONLY = (
     "temp_budget_increase",
     "temp_budget_expiry",
 )
-"""Kept and shown, not acted upon; an answer names those that a caller might take for a protection."""
+"""Kept and shown as they came."""
+ACTED_UPON = frozenset({"soft_budget", "budget_id", "model_max_budget", "model_rpm_limit", "model_tpm_limit"})
+"""Those of them that limit something; an answer warns of the others."""
 
 KEY_TYPE_ROUTES: dict[str, list[str]] = {
     "default": [],
@@ -202,6 +231,8 @@ class VirtualKey(msgspec.Struct, kw_only=True):
     """Ever."""
     expires_at: int | None = None
     blocked: bool = False
+    when_gone: WhenGone | None = None
+    """What becomes of its rates and slots when Redis has been gone for a while; None: as others say."""
     allowed_cidrs: list[str] = []
     allowed_routes: list[str] = []
     tags: list[str] = []

@@ -5,6 +5,7 @@ Apart from the service of keys because it knows the other domains, and keys alon
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 _MODEL_FIELDS = ("model_max_budget", "model_rpm_limit", "model_tpm_limit")
 _OWN_SCOPE = frozenset({"budget_id", "soft_budget", "budget_duration", "key_alias", *_MODEL_FIELDS})
 """Fields that the key's own scope is made from."""
-_OWNERS = frozenset({"team_id", "organization_id", "budget_id", *_MODEL_FIELDS, "soft_budget"})
+_OWNERS = frozenset({"team_id", "user_id", "organization_id", "budget_id", *_MODEL_FIELDS, "soft_budget"})
 
 
 class KeyOwners:
-    """The answer of the other domains to :class:`penstock.keys.service.KeyScopes`."""
+    """The answer of the other domains to :class:`penstock.keys.changes.KeyScopes`."""
 
     def __init__(self, entities: Entities) -> None:
         self._entities = entities
@@ -61,11 +62,19 @@ class KeyOwners:
             key.org_id = team.organization_id
         elif key.org_id is not None and "organization_id" in given:
             await self._check_organization(key.org_id)
+        if key.team_id is not None and key.user_id is not None and given & {"team_id", "user_id"}:
+            await self._check_member(key.team_id, key.user_id)
         budget_id = key.extra.get("budget_id")
         if budget_id is not None and await self._entities.budgets.find(budget_id) is None:
             raise bad_request(f"`budget_id`: there is no budget `{budget_id}`: create it with /budget/new", "budget_id")
         _models(key)
         _soft_budget(key)
+
+    async def _check_member(self, team_id: str, user_id: str) -> None:
+        """A key is charged to whom it names, not to the member of another team whose name reads the same."""
+        ways = names.splits(team_id, user_id) if "/" in user_id else []
+        if await self._entities.teams.among([team for team, _ in ways if team != team_id]):
+            raise bad_request(f"`user_id`: {user_id} of team {team_id} is called like a member of another", "user_id")
 
     async def _check_organization(self, organization_id: str) -> None:
         if await self._entities.organizations.find(organization_id) is None:
@@ -101,8 +110,12 @@ class KeyOwners:
         """The key is deleted."""
         await self._entities.scopes.remove(tx, names.key(token))
 
-    async def above(self, key: VirtualKey) -> list[str]:
-        """Put the scopes above the key into the data plane; returns their names, from near to far."""
+    async def above(self, keys: Sequence[VirtualKey]) -> list[list[str]]:
+        """Put the scopes above the keys into the data plane; returns their names, for each key from near to far."""
+        return await self._entities.scopes.publish_above([self._above(key) for key in keys])
+
+    @staticmethod
+    def _above(key: VirtualKey) -> list[str]:
         wanted = [names.key(key.token)]
         if key.team_id is not None:
             if key.user_id is not None:
@@ -113,7 +126,7 @@ class KeyOwners:
         if key.org_id is not None:
             wanted.append(names.organization(key.org_id))
         wanted += [names.tag(tag) for tag in dict.fromkeys(key.tags)]
-        return await self._entities.scopes.publish_above([*wanted, names.PROXY])
+        return [*wanted, names.PROXY]
 
 
 def _models(key: VirtualKey) -> dict[str, ModelLimit]:

@@ -1,4 +1,4 @@
-"""Virtual keys: create, change, look up, charge, reset, and tell the data plane.
+"""Virtual keys: look up, charge, reset, and tell the data plane. Making and changing them is in :mod:`penstock.keys.changes`.
 
 What the data plane is told is read in one snapshot: what a key has spent, and up to which of the data plane's own records
 that figure goes (`spend_version`); it adds the later ones itself, so settlement need not stand still. Reading (or
@@ -7,47 +7,35 @@ changing) and telling are one step among the others of this process, so that an 
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from penstock.audit import AuditTrail
+from penstock.clock import now_ms
 from penstock.durations import parse_duration
 from penstock.engine.events import UsageRecord
 from penstock.engine.snapshot import KeyRecord
-from penstock.errors import ApiError, bad_request
-from penstock.keys.fields import apply, given
+from penstock.errors import ApiError
+from penstock.keys.changes import KeyChanges, KeySource, Settlement
 from penstock.keys.models import (
-    GenerateKeyRequest,
-    KeyFields,
     KeyFilter,
-    RegenerateKeyRequest,
     SortColumn,
-    UpdateKeyRequest,
     VirtualKey,
 )
 from penstock.keys.store import KeyStore, Seed
-from penstock.payers import Charged, Follower, addition
-from penstock.persistence import Conflict, Transaction
+from penstock.lookups import Asked, Lookups, Resolve
+from penstock.payers import Charged, Figure, Follower, addition
+from penstock.persistence import Transaction, begun_again
 from penstock.tables import parts
 
-_HEX = frozenset("0123456789abcdef")
-_SHORTEST_CHOSEN_KEY = 19
 _TEAM_MODELS = "all-team-models"
 _SWEEP_BATCH = 500
 _RESET_TOLD = 2_000
 _RESET_DROPPED = 1_000_000
 """More than the data plane has."""
-_TRIES = 5
 _WINDOW = ("budget_window_start", "budget_reset_at")
-_WRITTEN = {
-    "spend": frozenset({"spend"}),
-    "budget_duration": frozenset({"budget_window_start", "budget_reset_at"}),
-}
-"""Fields of settlement that a request changes by one of its own; all others are left to settlement."""
 
 
 class KeyTable(Protocol):
@@ -60,48 +48,8 @@ class KeyTable(Protocol):
         """Forget."""
 
 
-class Settlement(Protocol):
-    """How far the data plane's records are in the ledger (:class:`penstock.ledger.direct.UsageWriter`)."""
-
-    @property
-    def incarnation(self) -> str:
-        """Of the data plane that is told."""
-
-    def version_of(self, watermark: int) -> int:
-        """What it calls the record with this ordinal."""
-
-    async def catch_up(self, token: str) -> None:
-        """Have in the ledger what the data plane may have settled of a key and forgotten."""
-
-
-class KeyScopes(Protocol):
-    """What the other domains say of a key: who is above it (:class:`penstock.keys.owners.KeyOwners`)."""
-
-    @property
-    def are_held(self) -> bool:
-        """There is a data plane here that knows scopes."""
-
-    async def admit(self, key: VirtualKey, given: set[str]) -> None:
-        """Check what a request says of the key's owners, and complete it."""
-
-    async def write(self, tx: Transaction, key: VirtualKey, given: set[str], actor: str) -> None:
-        """Write what belongs to the key in the transaction that writes the key."""
-
-    async def rename(self, tx: Transaction, old: str, new: str) -> None:
-        """The key has a new token."""
-
-    async def remove(self, tx: Transaction, token: str) -> None:
-        """The key is deleted."""
-
-    async def above(self, key: VirtualKey) -> list[str]:
-        """Tell the data plane of the scopes above the key; returns their names."""
-
-
-class KeySource(msgspec.Struct, frozen=True):
-    """How keys are made and digested (`penstock._core`, with the pepper bound)."""
-
-    generate: Callable[[], str]
-    digest: Callable[[str], str]
+Learn = Callable[[Sequence[tuple[str, Figure]]], None]
+"""Told what payers have spent, by the names that the data plane's budgets have, whenever that was read."""
 
 
 class _Told(msgspec.Struct, frozen=True):
@@ -110,41 +58,19 @@ class _Told(msgspec.Struct, frozen=True):
     charged_at: int
     owners: int
     """Digest of what the key says of its owners."""
-    above: list[str] | None
-
-
-class _Disturbed(ApiError):
-    """Another process changed the key between its being read and its being written."""
-
-    def __init__(self) -> None:
-        super().__init__(409, "The key was changed at the same moment; look at it and try again.", param="key")
-
-
-async def _undisturbed(change: Callable[[], Awaitable[VirtualKey]]) -> VirtualKey:
-    """Change a key, from its reading on again when another process was faster: nobody's block is undone by who did not see it."""
-    for _ in range(_TRIES - 1):
-        try:
-            return await change()
-        except _Disturbed:
-            continue
-    return await change()
-
-
-def now_ms() -> int:
-    """Unix milliseconds."""
-    return time.time_ns() // 1_000_000
+    above: list[str]
 
 
 def _owners(key: VirtualKey) -> int:
     return hash((key.team_id, key.user_id, key.org_id, tuple(key.tags)))
 
 
-def key_name(key: str) -> str:
-    """What is shown of a key after it was created."""
-    return f"sk-...{key[-4:]}"
+def own_scope(token: str) -> str:
+    """The name of a key's own budget where budgets are shared: `key:...` is what it has from a budget of several."""
+    return f"own:{token}"
 
 
-class KeyService:
+class KeyService(KeyChanges):
     """The keys domain's public face."""
 
     def __init__(
@@ -156,26 +82,17 @@ class KeyService:
         settlement: Settlement | None = None,
     ) -> None:
         """``table`` and ``settlement`` are of the data plane that is told of changes; without, there is none here."""
-        self._store = store
-        self._audit = audit
-        self._source = source
+        super().__init__(store, audit, source, settlement)
         self._table = table
-        self._settlement = settlement
-        self._telling = asyncio.Lock()
-        self._scopes: KeyScopes | None = None
+        self._learn: Learn | None = None
         self._told: dict[str, _Told] = {}
         """Keys with a budget by their tokens, for that is what others' charges concern."""
         self._follower = Follower(store.payers, self._pass_on)
+        self._lookups = Lookups(self._answer)
 
-    def attach(self, scopes: KeyScopes) -> None:
-        """Name who knows what is above a key."""
-        self._scopes = scopes
-
-    def token_of(self, identifier: str) -> str:
-        """The token of a key given either as the key itself or as its token."""
-        if len(identifier) == 64 and _HEX.issuperset(identifier):
-            return identifier
-        return self._source.digest(identifier)
+    def report(self, learn: Learn) -> None:
+        """Name who is told what keys with a budget have spent."""
+        self._learn = learn
 
     async def find(self, identifier: str) -> VirtualKey | None:
         """A key, as it is stored."""
@@ -194,6 +111,10 @@ class KeyService:
         """One page (from 1) and the number of keys in all."""
         return await self._store.page(where, sort, descending, size, (page - 1) * size)
 
+    async def count_of(self, user_id: str | None, team_id: str | None) -> int:
+        """How many keys a user has, in all; without one, how many a team has that are nobody's."""
+        return await self._store.count_of(user_id, team_id)
+
     async def aliases(self, page: int, size: int) -> tuple[list[str], int]:
         """One page (from 1) of the aliases in use and their number in all."""
         return await self._store.aliases(size, (page - 1) * size)
@@ -203,100 +124,42 @@ class KeyService:
         token = self.token_of(identifier)
         return [token, *await self._store.predecessors(token)]
 
-    async def generate(self, request: GenerateKeyRequest, actor: str) -> tuple[str, VirtualKey]:
-        """A new key: the secret (shown this once) and the row."""
-        now = now_ms()
-        secret = self._chosen(request.key, "key") or self._source.generate()
-        key = VirtualKey(
-            token=self._source.digest(secret),
-            key_name=key_name(secret),
-            created_at=now,
-            created_by=actor,
-            updated_at=now,
-            updated_by=actor,
-        )
-        apply(request, key, now)
-        key.total_spend = key.spend
-        await self._admit(key, given(request))
-        async with self._telling:
-            try:
-                async with self._store.database.transaction() as tx:
-                    await self._store.insert(tx, key)
-                    await self._write_above(tx, key, given(request), actor)
-                    await self._audit.append(tx, actor, "key.generate", "key", key.token, given(request))
-            except Conflict as error:
-                raise self._conflict(error, key) from error
-            await self._tell([key.token])
-        return secret, key
-
-    async def update(self, request: UpdateKeyRequest, actor: str) -> VirtualKey:
-        """Change the fields that the request has."""
-        return await self._change(self.token_of(request.key), request, "key.update", actor)
-
-    async def set_blocked(self, identifier: str, blocked: bool, actor: str) -> VirtualKey:
-        """Block or unblock."""
-        action = "key.block" if blocked else "key.unblock"
-        return await self._change(self.token_of(identifier), KeyFields(blocked=blocked), action, actor)
-
-    async def regenerate(self, identifier: str, request: RegenerateKeyRequest, actor: str) -> tuple[str, VirtualKey]:
-        """A new secret for a key that keeps its history; the old one stops at once."""
-        now = now_ms()
-        old = self.token_of(identifier)
-        secret = self._chosen(request.new_key, "new_key") or self._source.generate()
-        new = self._source.digest(secret)
-
-        async def once() -> VirtualKey:
-            seen = await self._seen(old)
-            key = msgspec.structs.replace(seen.key)
-            apply(request, key, now)
-            key.updated_at, key.updated_by = now, actor
-            await self._admit(key, given(request))
-            try:
-                async with self._store.database.transaction() as tx:
-                    await self._replace(tx, seen, key, set(given(request)))
-                    await self._write_above(tx, key, given(request), actor)
-                    await self._store.change_token(tx, old, new, key_name(secret), now)
-                    if self._scopes is not None:
-                        await self._scopes.rename(tx, old, new)
-                    await self._audit.append(tx, actor, "key.regenerate", "key", old, given(request))
-                    await self._audit.append(tx, actor, "key.regenerate", "key", new)
-            except Conflict as error:
-                raise self._conflict(error, key) from error
-            return key
-
-        async with self._telling:
-            key = await _undisturbed(once)
-            key.token, key.key_name = new, key_name(secret)
-            self._drop([old])
-            await self._tell([new])
-        return secret, key
-
-    async def delete(self, tokens: Iterable[str], actor: str) -> list[str]:
-        """Remove keys; returns those that existed."""
-        deleted: list[str] = []
-        async with self._telling:
-            async with self._store.database.transaction() as tx:
-                for token in dict.fromkeys(tokens):
-                    if await self._store.delete(tx, token):
-                        if self._scopes is not None:
-                            await self._scopes.remove(tx, token)
-                        await self._audit.append(tx, actor, "key.delete", "key", token)
-                        deleted.append(token)
-            self._drop(deleted)
-        return deleted
-
     async def aliases_to_tokens(self, aliases: list[str]) -> list[str]:
         """Tokens of the keys with these aliases."""
         return [key.token for key in await self._store.by_aliases(aliases)]
 
-    async def answer_lookup(self, token: str, resolve: Callable[[bytes], None]) -> None:
+    async def answer_lookup(self, token: str, resolve: Resolve) -> None:
         """Tell the data plane about a key it does not know; the answer is given before any later change."""
-        if self._settlement is not None and await self._store.get(token) is not None:
+        await self._lookups.ask(token, resolve)
+
+    async def _answer(self, together: Sequence[Asked]) -> None:
+        wanted = list(dict.fromkeys(asked.name for asked in together))
+        present = [key.token for key in await self._store.among(wanted)]
+        if present and self._settlement is not None:
             # The data plane may have had the key before, and forgotten with it what the ledger does not have yet.
-            await self._settlement.catch_up(token)
+            await self._settlement.catch_up(present)
         async with self._telling:
-            records = await self._records([token])
-            resolve(msgspec.json.encode(records[0]) if records else b"null")
+            answers = {record.token: msgspec.json.encode(record) for record in await self._records(wanted)}
+            for asked in together:
+                asked.tell(answers.get(asked.name, b"null"))
+
+    async def figures(self, tokens: Iterable[str], ended: int = 0) -> list[tuple[str, Figure]]:
+        """What keys have spent, of those that exist; ``ended``: a budget window that ended then is over, whatever the time."""
+        if self._settlement is None:
+            return []
+        found: list[tuple[str, Figure]] = []
+        for part in parts(list(dict.fromkeys(tokens))):
+            seeds = await self._store.seeds(part, self._settlement.incarnation)
+            if await self._roll(seeds, ended):
+                seeds = await self._store.seeds(part, self._settlement.incarnation)
+            found += [(own_scope(seed.key.token), self._figure(seed, ended)) for seed in seeds]
+        return found
+
+    def _figure(self, seed: Seed, ended: int = 0) -> Figure:
+        until = seed.key.budget_reset_at or 0
+        seq = self._settlement.version_of(seed.charged) if self._settlement is not None else 0
+        # A window that nothing follows is none any more.
+        return Figure(max(0, seed.key.spend), seed.charged_at, until if until > ended else 0, seq)
 
     async def refresh(self, tokens: Iterable[str]) -> None:
         """Give the data plane the present state of keys that somebody else changed."""
@@ -345,7 +208,7 @@ class KeyService:
             await self._follower.follow()
 
     async def _pass_on(self, charged: Sequence[Charged]) -> None:
-        stale = [one.name for one in charged if (told := self._told.get(one.name)) and told.charged_at < one.charged_at]
+        stale = [one.name for one in charged if (told := self._told.get(one.name)) and told.charged_at < one.version]
         for part in parts(stale):
             async with self._telling:
                 await self._tell(part, charged_only=True)
@@ -368,67 +231,18 @@ class KeyService:
             windows[token] = (start, end), None if duration is None else str(duration)
             concerned.setdefault(token, []).extend(asked[str(row["asked"])])
         additions = [
-            addition(token, window, self._following(window[1], duration, now), concerned[token])
+            addition(token, window, self._following(window[1], duration, now), concerned[token], now)
             for token, (window, duration) in windows.items()
         ]
         await self._store.payers.add(tx, additions)
 
-    async def _change(self, token: str, fields: KeyFields, action: str, actor: str) -> VirtualKey:
-        now = now_ms()
-        names = given(fields) - {"key"}
-        if names & _WRITTEN.keys() and self._settlement is not None:
-            # A figure that is set replaces what the data plane counts, if it remembers everything that came after.
-            await self._settlement.catch_up(token)
-
-        async def once() -> VirtualKey:
-            seen = await self._seen(token)
-            key = msgspec.structs.replace(seen.key)
-            apply(fields, key, now)
-            key.updated_at, key.updated_by = now, actor
-            await self._admit(key, names)
-            try:
-                async with self._store.database.transaction() as tx:
-                    await self._replace(tx, seen, key, names)
-                    await self._write_above(tx, key, names, actor)
-                    await self._audit.append(tx, actor, action, "key", token, names)
-            except Conflict as error:
-                raise self._conflict(error, key) from error
-            return key
-
-        async with self._telling:
-            key = await _undisturbed(once)
-            await self._tell([token])
-        return key
-
-    async def _seen(self, token: str) -> Seed:
-        """The key to be changed, or 404."""
-        seen = await self._current(token)
-        if seen is None:
-            raise ApiError(404, "Key not found in database", param="key")
-        return seen
-
-    async def _replace(self, tx: Transaction, seen: Seed, key: VirtualKey, names: set[str]) -> None:
-        more = max(0, key.spend - seen.key.spend) if "spend" in names else 0
-        key.total_spend += more
-        own = frozenset[str]().union(*(_WRITTEN[name] for name in _WRITTEN.keys() & names))
-        if not await self._store.replace(tx, seen, key, own, more):
-            raise _Disturbed
-
-    async def _admit(self, key: VirtualKey, names: set[str]) -> None:
-        if self._scopes is not None:
-            await self._scopes.admit(key, names)
-
-    async def _write_above(self, tx: Transaction, key: VirtualKey, names: set[str], actor: str) -> None:
-        if self._scopes is not None:
-            await self._scopes.write(tx, key, names, actor)
-
-    async def _above(self, token: str) -> list[str] | None:
-        """Names of the scopes above a key, which the data plane has then; None: it knows none. Before the key is read, for
+    async def _above(self, tokens: Sequence[str]) -> dict[str, list[str]]:
+        """Names of the scopes above keys, which the data plane has then; empty: it knows none. Before the keys are read, for
         it may write out what the data plane has settled."""
-        if self._scopes is None or not self._scopes.are_held:
-            return None
-        key = await self._store.get(token)
-        return await self._scopes.above(key) if key is not None else None
+        if self._scopes is None or not self._scopes.are_held or not tokens:
+            return {}
+        keys = await self._store.among(tokens)
+        return dict(zip((key.token for key in keys), await self._scopes.above(keys), strict=True))
 
     async def _current(self, token: str) -> Seed | None:
         """The key with its budget window rolled forward to now."""
@@ -437,18 +251,22 @@ class KeyService:
             return await self._seed(token, "")
         return seed
 
-    async def _roll(self, seeds: Iterable[Seed]) -> bool:
-        """Begin the next window of the keys whose is over; whether there was one."""
-        now = now_ms()
+    async def _roll(self, seeds: Iterable[Seed], ended: int = 0) -> bool:
+        """Begin the next window of the keys whose is over, now or at least at ``ended``; whether there was one."""
+        now = max(now_ms(), ended)
         over = [
-            (seed.key.token, seed.key.budget_reset_at, following)
+            (seed.key.token, seed.key.budget_reset_at or 0, following)
             for seed in seeds
             if (following := self._following(seed.key.budget_reset_at, seed.key.budget_duration, now))
         ]
-        if over:
+
+        async def begin() -> None:
             async with self._store.database.transaction() as tx:
-                for token, ended, following in over:
-                    await self._store.payers.roll(tx, token, ended or 0, following)
+                for token, end, following in sorted(over):
+                    await self._store.payers.roll(tx, token, end, following)
+
+        if over:
+            await begun_again(begin)
         return bool(over)
 
     @staticmethod
@@ -479,37 +297,35 @@ class KeyService:
         for that may write out what it has settled."""
         if self._settlement is None:
             return []
-        above: dict[str, list[str] | None] = {}
-        for token in tokens:
-            if not (charged_only and token in self._told):
-                above[token] = await self._above(token)
+        told = self._told if charged_only else {}
+        above = await self._above([token for token in tokens if token not in told])
         seeds = await self._store.seeds(tokens, self._settlement.incarnation)
         if await self._roll(seeds):
             seeds = await self._store.seeds(tokens, self._settlement.incarnation)
+        owners = {seed.key.token: _owners(seed.key) for seed in seeds}
+        same = {token: one.above for token in owners if (one := told.get(token)) and one.owners == owners[token]}
+        above |= same | await self._above([token for token in owners if token not in above and token not in same])
         records: list[KeyRecord] = []
         news: dict[str, _Told] = {}
         for seed in seeds:
-            token, owners = seed.key.token, _owners(seed.key)
-            if token not in above:
-                told = self._told.get(token)
-                if told is None or told.owners != owners:
-                    above[token] = await self._above(token)
-                else:
-                    above[token] = told.above
+            token = seed.key.token
             if seed.key.max_budget is not None:
-                news[token] = _Told(seed.charged_at, owners, above[token])
-            records.append(self._record(seed, self._settlement.version_of(seed.charged), above[token]))
+                news[token] = _Told(seed.charged_at, owners[token], above.get(token, []))
+            records.append(self._record(seed, self._settlement.version_of(seed.charged), above.get(token, [])))
         # Last: with a failure before it nothing is told, and the news are looked for again.
         for token in tokens:
             self._told.pop(token, None)
         self._told.update(news)
+        if self._learn is not None:
+            with_budget = (seed for seed in seeds if seed.key.max_budget is not None)
+            self._learn([(own_scope(seed.key.token), self._figure(seed)) for seed in with_budget])
         return records
 
     async def _seed(self, token: str, incarnation: str) -> Seed | None:
         return next(iter(await self._store.seeds([token], incarnation)), None)
 
     @staticmethod
-    def _record(seed: Seed, version: int, above: list[str] | None) -> KeyRecord:
+    def _record(seed: Seed, version: int, above: list[str]) -> KeyRecord:
         key = seed.key
         duration = parse_duration(key.budget_duration, "budget_duration") if key.budget_duration else None
         return KeyRecord(
@@ -524,6 +340,8 @@ class KeyService:
             max_budget=key.max_budget,
             spend=key.spend,
             spend_version=version,
+            spend_at=seed.charged_at,
+            budget_window_start=key.budget_window_start,
             budget_reset_at=key.budget_reset_at,
             budget_duration_ms=duration.nominal_milliseconds() if duration else None,
             expires_at=key.expires_at,
@@ -534,27 +352,7 @@ class KeyService:
             user_id=key.user_id,
             team_id=key.team_id,
             org_id=key.org_id,
-            scopes=above or [],
+            scopes=above,
+            when_gone=key.when_gone,
             revision=seed.revision,
         )
-
-    @staticmethod
-    def _chosen(key: object, field: str) -> str | None:
-        if not isinstance(key, str):
-            return None
-        body = key.removeprefix("sk-")
-        if (
-            body == key
-            or len(key) < _SHORTEST_CHOSEN_KEY
-            or not all(c.isascii() and (c.isalnum() or c in "-_") for c in body)
-        ):
-            raise bad_request(
-                f"`{field}` must start with `sk-` and have at least 16 more letters, digits, `-` or `_`", field
-            )
-        return key
-
-    @staticmethod
-    def _conflict(error: Conflict, key: VirtualKey) -> ApiError:
-        if "key_alias" in str(error):
-            return bad_request(f"Key with alias '{key.key_alias}' already exists.", "key_alias")
-        return bad_request("This key already exists.", "key")

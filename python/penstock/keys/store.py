@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from penstock.keys.models import KeyFilter, SortColumn, VirtualKey
 from penstock.payers import Payers
 from penstock.persistence import Database, Row, Transaction, Value
-from penstock.tables import by_column, marks, parts
+from penstock.tables import marks, padded, parts
 
 _JSON = frozenset({"models", "aliases", "allowed_cidrs", "allowed_routes", "tags", "metadata", "extra"})
 _COLUMNS = VirtualKey.__struct_fields__
@@ -69,17 +69,25 @@ class KeyStore:
         row = await tx.fetch_one("SELECT * FROM keys WHERE token = ?", (token,))
         return _decode(row) if row else None
 
-    async def seeds(self, tokens: Sequence[str], incarnation: str) -> list[Seed]:
-        """Keys with how far the incarnation's records are charged, in one snapshot."""
-        rows = await self.database.fetch_all(
-            "SELECT keys.*, COALESCE((SELECT charged_seq FROM ledger_progress WHERE incarnation = ?), 0) AS charged"
-            f" FROM keys WHERE token IN ({marks(len(tokens))})",
-            (incarnation, *tokens),
-        )
-        return [
-            Seed(_decode(row), int(row["charged"] or 0), int(row["revision"] or 0), int(row["charged_at"] or 0))
-            for row in rows
-        ]
+    async def among(self, tokens: Iterable[str]) -> list[VirtualKey]:
+        """The keys of these tokens that exist."""
+        found: list[VirtualKey] = []
+        for part in padded(tokens):
+            rows = await self.database.fetch_all(f"SELECT * FROM keys WHERE token IN ({marks(len(part))})", part)
+            found += [_decode(row) for row in rows]
+        return found
+
+    async def seeds(self, tokens: Iterable[str], incarnation: str) -> list[Seed]:
+        """The keys of these tokens that exist, each with how far the incarnation's records were charged when it was read."""
+        sql = "SELECT keys.*, COALESCE((SELECT charged_seq FROM ledger_progress WHERE incarnation = ?), 0) AS charged FROM keys"
+        found: list[Seed] = []
+        for part in padded(tokens):
+            rows = await self.database.fetch_all(f"{sql} WHERE token IN ({marks(len(part))})", (incarnation, *part))
+            found += [
+                Seed(_decode(row), int(row["charged"] or 0), int(row["revision"] or 0), int(row["charged_at"] or 0))
+                for row in rows
+            ]
+        return found
 
     async def by_aliases(self, aliases: Sequence[str]) -> list[VirtualKey]:
         """Keys that have one of these aliases."""
@@ -114,10 +122,19 @@ class KeyStore:
         )
         return [_decode(row) for row in rows], int(count["n"] or 0) if count else 0
 
+    async def count_of(self, user_id: str | None, team_id: str | None) -> int:
+        """The number of a user's keys; without one, of those of a team that have no user."""
+        owner, value = ("user_id = ?", user_id) if user_id is not None else ("team_id = ? AND user_id IS NULL", team_id)
+        row = await self.database.fetch_one(f"SELECT COUNT(*) AS n FROM keys WHERE {owner}", (value,))
+        return int(row["n"] or 0) if row else 0
+
     async def insert(self, tx: Transaction, key: VirtualKey) -> None:
         """A new key. Raises Conflict when the token or the alias is taken."""
+        # One that comes back with a budget must not look older than its predecessor.
+        charged_at = self.payers.clock if key.max_budget is not None else "0"
         await tx.execute(
-            f"INSERT INTO keys ({', '.join(_COLUMNS)}) VALUES ({marks(len(_COLUMNS))})", _encode(key, _COLUMNS)
+            f"INSERT INTO keys ({', '.join(_COLUMNS)}, charged_at) VALUES ({marks(len(_COLUMNS))}, {charged_at})",
+            _encode(key, _COLUMNS),
         )
 
     async def replace(self, tx: Transaction, seen: Seed, key: VirtualKey, own: frozenset[str], more: int) -> bool:
@@ -128,8 +145,9 @@ class KeyStore:
         """
         columns = [name for name in _COLUMNS if name != "token" and (name in own or name not in _SPENDING)]
         assignments = ", ".join(f"{column} = ?" for column in columns)
-        if own:
-            assignments += f", charged_at = {self.payers.mark}"
+        if key.max_budget is not None:
+            # What was spent before there was a budget had no version of its own.
+            assignments += f", charged_at = {self.payers.renewed}"
         changed = await tx.execute(
             f"UPDATE keys SET {assignments}, total_spend = total_spend + ?, revision = revision + 1"
             " WHERE token = ? AND revision = ?",
@@ -175,8 +193,9 @@ class KeyStore:
         if self._in_bulk:
             if not tokens:
                 return []
-            among = sql.format(window=_WINDOW, among="= ANY(CAST(? AS TEXT[]))")
-            return await tx.fetch_all(among, by_column([(token,) for token in tokens], 1))
+            # Of an array that is bound as one PostgreSQL makes a table to look in; of one that it reads from a text it tries each.
+            among, wanted = sql.format(window=_WINDOW, among="= ANY(CAST(? AS TEXT[]))"), list[Any](tokens)
+            return await tx.fetch_all(among, cast("Sequence[Value]", (wanted,)))
         found = list[Row]()
         for part in parts(tokens):
             found += await tx.fetch_all(sql.format(window=_WINDOW, among=f"IN ({marks(len(part))})"), part)

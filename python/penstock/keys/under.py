@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from penstock.persistence import Database, Transaction
+from penstock.scopes import names
 from penstock.tables import marks, parts
 
 _LEVELS = {"team": "team_id", "user": "user_id", "org": "org_id"}
@@ -37,10 +38,21 @@ class KeysUnder:
             return await self._tokens("tags LIKE ? ESCAPE '!'", _pattern(id))
         if kind == "member":
             # Ids may hold slashes, so every way to split is tried.
-            ways = [(id[:at], id[at + 1 :]) for at, letter in enumerate(id) if letter == "/"]
+            team_id, _, user_id = id.partition("/")
+            ways = names.splits(team_id, user_id)
             found = [await self._tokens("team_id = ? AND user_id = ?", *way) for way in ways]
             return [token for tokens in found for token in tokens]
         return await self._tokens(f"{_LEVELS[kind]} = ?", id) if kind in _LEVELS else []
+
+    async def tokens_of_member(self, tx: Transaction, team_id: str, user_id: str) -> list[str]:
+        """Tokens of the keys that a user has in a team, as the transaction sees them."""
+        sql = "SELECT token FROM keys WHERE team_id = ? AND user_id = ?"
+        return [str(row["token"]) for row in await tx.fetch_all(sql, (team_id, user_id))]
+
+    async def tokens_in_organization(self, tx: Transaction, organization_id: str, user_id: str) -> list[str]:
+        """Tokens of the keys that a user has in an organization and none of its teams, as the transaction sees them."""
+        sql = "SELECT token FROM keys WHERE org_id = ? AND team_id IS NULL AND user_id = ?"
+        return [str(row["token"]) for row in await tx.fetch_all(sql, (organization_id, user_id))]
 
     async def predecessors(self, tx: Transaction, tokens: Sequence[str]) -> dict[str, str]:
         """The present tokens of keys, by a token that they had before they were regenerated."""

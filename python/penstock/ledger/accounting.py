@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -33,7 +34,8 @@ from penstock.uninterrupted import to_the_end
 
 logger = logging.getLogger("penstock.ledger")
 
-_FLUSH_ATTEMPTS = 20
+_LAST_PATIENCE_S = 10.0
+"""So long the end of a process waits for its database in all: much less than whoever stops processes lets them have."""
 _FLUSH_PAUSE_S = 0.25
 _HOURLY_S = 3_600.0
 
@@ -85,6 +87,8 @@ class Accounting:
         if redis is not None and is_shared:
             self.leader.add(Job("tidy", _HOURLY_S, Tidy(redis, database).work))
         self._working: background.Kept | None = None
+        self._patient_until: float | None = None
+        self._told_of_left = False
 
     def attach(self, *charges: Charge) -> None:
         """Name domains that spending concerns."""
@@ -184,21 +188,34 @@ class Accounting:
         )
 
     async def flush(self, waiting: Callable[[], int]) -> None:
-        """Write out what the data plane has settled, waiting a while for a database that does not answer.
+        """Write out what the data plane has settled, at the end of the process. A database that does not answer is waited for
+        a while, once for all calls of this: what is not written then stays in the journal, for the next start.
 
         ``waiting`` says how many records there are.
         """
-        for attempt in range(_FLUSH_ATTEMPTS):
+        if self._patient_until is None:
+            self._patient_until = time.monotonic() + _LAST_PATIENCE_S
+        reason = "it did not answer in time"
+        while True:
+            # At least a moment: most often nothing is left to write, which must not be said to have failed.
+            remaining = max(_FLUSH_PAUSE_S, self._patient_until - time.monotonic())
             try:
-                await self.usage.flush()
-                return
+                async with asyncio.timeout(remaining):
+                    await self.usage.flush()
+                    return
             except DatabaseUnavailable as error:
-                if attempt == _FLUSH_ATTEMPTS - 1:
-                    logger.critical(
-                        "usage records are not in the database, which did not answer before the process ended",
-                        extra={"event": "usage.lost", "records": waiting(), "reason": str(error)},
-                    )
-                await asyncio.sleep(_FLUSH_PAUSE_S)
+                reason = str(error)
+            except TimeoutError:
+                pass
+            if time.monotonic() + _FLUSH_PAUSE_S >= self._patient_until:
+                break
+            await asyncio.sleep(_FLUSH_PAUSE_S)
+        if (left := waiting()) and not self._told_of_left:
+            self._told_of_left = True
+            logger.critical(
+                "the database does not answer: usage records are left to the journal, from which the next start takes them",
+                extra={"event": "usage.left", "records": left, "reason": reason},
+            )
 
     async def stop(self) -> None:
         """End the background work; what is queued is left to :meth:`flush`."""

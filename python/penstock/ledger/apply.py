@@ -21,7 +21,7 @@ from penstock.ledger import records as texts
 from penstock.ledger.progress import Progress
 from penstock.ledger.records import Batch
 from penstock.ledger.rejected import Rejected
-from penstock.ledger.rollups import rollups
+from penstock.ledger.rollups import rollups, totals
 from penstock.ledger.store import LedgerStore, Pending
 from penstock.persistence import DatabaseUnavailable, Transaction
 
@@ -228,12 +228,13 @@ class Ledger:
             return await self.store.database.run(forget)
 
     async def _charge(self, tx: Transaction, fresh: list[UsageRecord], *, spending: bool = True) -> None:
-        await self.store.add_rollups(tx, rollups(fresh))
+        rows = rollups(fresh)
+        await self.store.add_rollups(tx, rows)
         if spending:
             for charge in self._charges:
                 await charge(tx, fresh)
         # Last, because every writer needs this row: it is held as briefly as can be.
-        await self.store.add_totals(tx, fresh)
+        await self.store.add_totals(tx, totals(rows))
 
 
 def _with(progress: Progress, batch: Batch) -> Progress:

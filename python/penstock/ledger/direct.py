@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterable
 
 from penstock.engine import background
 from penstock.engine.call_log import tell
@@ -32,6 +33,7 @@ _LONGEST_BACKOFF_S = 10.0
 _CHARGE_INTERVAL_S = 5.0
 """How long a postponed charge waits: much less than the data plane remembers what it has settled itself."""
 _CHARGE_RECORDS = 4_096
+"""Records that may wait to be charged: they are kept in memory so long, each of more than a kilobyte."""
 
 
 class UsageWriter:
@@ -93,15 +95,15 @@ class UsageWriter:
             await self._charge()
             return total
 
-    async def catch_up(self, token: str) -> None:
-        """Make the ledger's figures contain what the data plane has settled of a key, before they are read.
+    async def catch_up(self, tokens: Iterable[str]) -> None:
+        """Make the ledger's figures contain what the data plane has settled of keys, before they are read.
 
         Whoever asks while one of these is under way shares the next one: a start under load is thousands of lookups.
 
         Raises:
             DatabaseUnavailable: the queue cannot be written out.
         """
-        self._asked.add(token)
+        self._asked.update(tokens)
         if self._catching_up is None:
             self._catching_up = asyncio.ensure_future(self._catch_up())
             # Looked at, so that a failure that nobody waits for any more is not reported as forgotten.
@@ -120,6 +122,9 @@ class UsageWriter:
         try:
             while count := await self._write_batch(gently=total < _GENTLY):
                 total += count
+                # Here, because calls that come faster than they are written leave this loop without an end.
+                if self._postponed >= _CHARGE_RECORDS:
+                    await self._charge(gently=total <= _GENTLY)
                 if count < BATCH:
                     break
         except DatabaseUnavailable:
@@ -166,7 +171,7 @@ class UsageWriter:
         """What the background task does each time."""
         async with self._lock:
             total = await self._write_all()
-            if self._postponed >= _CHARGE_RECORDS or time.monotonic() - self._charged_at >= _CHARGE_INTERVAL_S:
+            if time.monotonic() - self._charged_at >= _CHARGE_INTERVAL_S:
                 await self._charge(gently=True)
             return total
 

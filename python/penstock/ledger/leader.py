@@ -5,6 +5,7 @@ each turn has a number, the fence, which the database counts: a job's transactio
 that is no longer the latest changes nothing.
 """
 
+# ruff: noqa: S608 - the names are the program's own; values are bound
 from __future__ import annotations
 
 import asyncio
@@ -17,7 +18,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from penstock.engine import background
-from penstock.persistence import Database, DatabaseUnavailable, Transaction
+from penstock.persistence import NOW_MS, Database, DatabaseUnavailable, Transaction
 from penstock.shared.redis import STREAM_DEADLINE_S, SharedRedis, SharedUnavailable
 
 logger = logging.getLogger("penstock.leader")
@@ -72,30 +73,30 @@ class Lease(Protocol):
 
 
 class DatabaseLease:
-    """A row of the database, by the clocks of the processes: for databases with Redis nowhere."""
+    """A row of the database, by its clock: for databases with Redis nowhere. A holder whose own clock was ahead and that died
+    would keep everybody out for so long."""
 
     def __init__(self, database: Database, holder: str, lease_ms: int = LEASE_MS) -> None:
         self._database = database
         self._holder = holder
         self._lease_ms = lease_ms
+        now = NOW_MS[database.dialect]
+        self._keep = f"UPDATE ledger_leases SET expires_at = {now} + ? WHERE name = ? AND holder = ?"
+        # One that ends far beyond the length of a lease was written before the database's own clock was set back.
+        self._take = (
+            f"INSERT INTO ledger_leases (name, holder, fence, expires_at) VALUES (?, ?, 0, {now} + ?)"
+            " ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at"
+            f" WHERE ledger_leases.expires_at < {now} OR ledger_leases.expires_at > {now} + ? RETURNING holder"
+        )
 
     async def take(self) -> Taken:
         """Get or prolong it."""
 
         async def work(tx: Transaction) -> Taken:
-            now = _now()
-            kept = await tx.execute(
-                "UPDATE ledger_leases SET expires_at = ? WHERE name = ? AND holder = ?",
-                (now + self._lease_ms, f"{_NAME}.lease", self._holder),
-            )
-            if kept:
+            name = f"{_NAME}.lease"
+            if await tx.execute(self._keep, (self._lease_ms, name, self._holder)):
                 return "kept"
-            row = await tx.fetch_one(
-                "INSERT INTO ledger_leases (name, holder, fence, expires_at) VALUES (?, ?, 0, ?)"
-                " ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at"
-                " WHERE ledger_leases.expires_at < ? RETURNING holder",
-                (f"{_NAME}.lease", self._holder, now + self._lease_ms, now),
-            )
+            row = await tx.fetch_one(self._take, (name, self._holder, self._lease_ms, 2 * self._lease_ms))
             return "no" if row is None else "new"
 
         return await self._database.run(work)
@@ -275,7 +276,3 @@ class Leader:
 def holder_name() -> str:
     """A name that no other process has."""
     return secrets.token_hex(8)
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

@@ -82,7 +82,10 @@ def split(rows: bytes) -> list[bytes]:
 
 def count(rows: bytes) -> int:
     """How many records a JSON list has."""
-    return len(split(rows)) if rows != NOTHING else 0
+    try:
+        return len(_raw_decoder.decode(rows))
+    except (msgspec.DecodeError, ValueError):
+        return len(split(rows))
 
 
 def legible(rows: bytes) -> bytes:

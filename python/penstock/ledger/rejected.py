@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 
+from penstock.clock import now_ms
 from penstock.persistence import DatabaseUnavailable
+
+logger = logging.getLogger("penstock.ledger")
 
 FILE_NAME = "usage_rejected.jsonl"
 """In the data directory, mode 0600; one JSON object per line, with the columns of the table `usage_rejected`."""
@@ -42,6 +45,8 @@ class Rejected:
     def __init__(self, in_table: KeepInTable, directory: Path) -> None:
         self._in_table = in_table
         self._path = directory / FILE_NAME
+        self._in_file: set[str] = set()
+        """Digests of what this process has appended: the same record comes again while the database is away."""
         self.count = 0
         """Records put aside since the process started."""
 
@@ -53,19 +58,26 @@ class Rejected:
         """
         rejected = RejectedRecord(
             digest=hashlib.sha256(raw).hexdigest(),
-            at=int(time.time() * 1000),
+            at=now_ms(),
             reason=f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode(),
             record=raw.decode(errors="backslashreplace"),
         )
         place = "table usage_rejected"
         try:
             await self._in_table(rejected)
-        except Exception:  # noqa: BLE001 - whatever stops the table must not stop the file
+        except Exception as failed:  # noqa: BLE001 - whatever stops the table must not stop the file
             place = FILE_NAME
+            logger.warning(
+                "a usage record cannot be put aside in the database and goes to a file",
+                extra={"event": "usage.rejected_to_file", "reason": type(failed).__name__},
+            )
+            if rejected.digest in self._in_file:
+                return place
             try:
                 await asyncio.to_thread(self._append, msgspec.json.encode(rejected) + b"\n")
             except OSError as failure:
                 raise DatabaseUnavailable(f"a usage record can be put aside nowhere: {failure}") from failure
+            self._in_file.add(rejected.digest)
         self.count += 1
         return place
 

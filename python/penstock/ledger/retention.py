@@ -7,9 +7,9 @@ a partition per month, which is dropped whole; what remains goes in slices that 
 # ruff: noqa: S608 - names of partitions are the program's own
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 
+from penstock.clock import now_ms
 from penstock.ledger.leader import Fence
 from penstock.persistence import Database, Transaction
 
@@ -38,7 +38,7 @@ class Retention:
         """Have partitions for this month and the next ones."""
         if not self._partitioned:
             return
-        month = _month(_now())
+        month = _month(now_ms())
         for _ in range(_MONTHS_AHEAD + 1):
             await self._make_month(fence, month)
             month = _next(month)
@@ -65,7 +65,7 @@ class Retention:
 
     async def expire(self, fence: Fence) -> int:
         """Remove rows of calls that are old enough, and what else nobody asks for; returns how many rows of calls."""
-        now, removed = _now(), 0
+        now, removed = now_ms(), 0
         if self._kept_ms is not None:
             before = now - self._kept_ms
             if self._partitioned:
@@ -124,10 +124,6 @@ class Retention:
             return await tx.execute(sql, values)
 
         return await self._database.run(work, gently=True)
-
-
-def _now() -> int:
-    return int(time.time() * 1000)
 
 
 def _month(milliseconds: int) -> datetime:

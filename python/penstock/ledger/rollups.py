@@ -13,6 +13,8 @@ import msgspec
 
 from penstock.engine.events import UsageRecord
 
+BETWEEN = "\x1f"
+"""Between the two names of a dimension that is made of two."""
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 DIMENSIONS = ("key", "team", "user", "org", "customer", "model", "deployment", "provider")
@@ -54,12 +56,12 @@ def rollups(records: Iterable[UsageRecord]) -> list[Row]:
             if name:
                 _add(by_hour, dimension, name, sums)
                 if model and dimension in _BY_MODEL:
-                    _add(by_day, _BY_MODEL[dimension], f"{name}\x1f{model}", sums)
+                    _add(by_day, _BY_MODEL[dimension], f"{name}{BETWEEN}{model}", sums)
         if tags != "[]":
             for tag in dict.fromkeys(_tags.decode(tags)):
                 _add(by_hour, "tag", tag, sums)
                 if model:
-                    _add(by_day, "tag_model", f"{tag}\x1f{model}", sums)
+                    _add(by_day, "tag_model", f"{tag}{BETWEEN}{model}", sums)
     for hour, found in hours.items():
         by_day = days[hour - hour % DAY_MS]
         for dimension, sums_of in found.items():
@@ -72,6 +74,15 @@ def rollups(records: Iterable[UsageRecord]) -> list[Row]:
         for dimension in sorted(by_start[start])
         for name, sums in sorted(by_start[start][dimension].items())
     ]
+
+
+def totals(rows: Iterable[Row]) -> Sums:
+    """What all records together are, of the rows that :func:`rollups` made of them."""
+    found: Sums = (0, 0, 0, 0, 0, 0, 0)
+    for period, _, dimension, _, *sums in rows:
+        if period == "day" and dimension == "all":
+            found = tuple(map(add, found, sums))
+    return found
 
 
 def _groups(records: Iterable[UsageRecord]) -> dict[_Group, Sums]:

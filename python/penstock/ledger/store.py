@@ -6,19 +6,21 @@ thousands of parameters weighs megabytes.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, groupby
+from operator import itemgetter
 
 import msgspec
 from msgspec.structs import astuple
 
+from penstock.arrays import array, by_column
+from penstock.clock import now_ms
 from penstock.engine.events import UsageRecord
 from penstock.ledger.progress import Progress
 from penstock.ledger.rejected import RejectedRecord
-from penstock.ledger.rollups import Row
-from penstock.persistence import Database, Transaction
-from penstock.tables import SIZES, by_column, parts
+from penstock.ledger.rollups import Row, Sums
+from penstock.persistence import Database, Transaction, Value
+from penstock.tables import SIZES, marks, parts
 
 _COLUMNS = UsageRecord.__struct_fields__
 _ABSENT = {
@@ -31,6 +33,32 @@ _INSERTS = {
     size: f"INSERT INTO usage ({', '.join(_COLUMNS)}) VALUES {', '.join([_ROW] * size)} ON CONFLICT DO NOTHING"
     for size in SIZES
 }
+_SHARED = (
+    "token",
+    *("surface", "route", "key_alias", "user_id", "team_id", "org_id", "end_user", "model", "model_group"),
+    *("deployment_id", "provider", "upstream_model", "stream", "status", "outcome", "error_code", "usage_source"),
+    *("price_version", "snapshot_version", "attempts", "cache", "tags"),
+)
+"""Columns in which the calls of one caller mostly agree. SQLite copies every text that is bound, which is a third of what
+a row costs: where rows agree, these are bound once."""
+_OWN = tuple(column for column in _COLUMNS if column not in _SHARED)
+_shared = itemgetter(*map(_COLUMNS.index, _SHARED))
+_own = itemgetter(*map(_COLUMNS.index, _OWN))
+_token = itemgetter(_COLUMNS.index("token"))
+
+
+def _alike(size: int) -> str:
+    """The statement for rows that agree; parameters are what each has of its own, and then what they share."""
+    own = f"({', '.join(_ABSENT.get(column, '?') for column in _OWN)})"
+    shared = ", ".join(f"{_ABSENT.get(column, '?')} AS {column}" for column in _SHARED)
+    # Without the WHERE the ON of ON CONFLICT would belong to the join.
+    return (
+        f"INSERT INTO usage ({', '.join((*_OWN, *_SHARED))}) SELECT own.*, shared.* FROM (VALUES {', '.join([own] * size)})"
+        f" AS own CROSS JOIN (SELECT {shared}) AS shared WHERE TRUE ON CONFLICT DO NOTHING"
+    )
+
+
+_ALIKE = {size: _alike(size) for size in SIZES if size > 1}
 _SUMS = ("calls", "failed_calls", "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "cost")
 _UPSERTS = {
     size: f"INSERT INTO usage_rollups (period, start_at, dimension, name, {', '.join(_SUMS)})"
@@ -42,7 +70,7 @@ _UPSERTS = {
 
 
 def _arrays(columns: Mapping[str, str]) -> str:
-    return f"unnest({', '.join(f'CAST(? AS {kind}[])' for kind in columns.values())}) AS r ({', '.join(columns)})"
+    return f"unnest({', '.join(map(array, columns.values()))}) AS r ({', '.join(columns)})"
 
 
 _KINDS = {field.name: "TEXT" if field.type is str else "BIGINT" for field in msgspec.structs.fields(UsageRecord)}
@@ -72,6 +100,16 @@ _READ = (
     )
     + " FROM usage"
 )
+
+
+def _runs(rows: Iterable[tuple[Value, ...]]) -> Iterator[list[tuple[Value, ...]]]:
+    """Rows of a caller that follow each other and agree in :data:`_SHARED`."""
+    by_token: dict[Value, list[tuple[Value, ...]]] = {}
+    for row in rows:
+        by_token.setdefault(_token(row), []).append(row)
+    for alike in by_token.values():
+        for _, run in groupby(alike, _shared):
+            yield list(run)
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -106,8 +144,16 @@ class LedgerStore:
         if self._in_bulk:
             return await tx.execute(_BULK_INSERT, by_column(map(astuple, records), len(_COLUMNS)))
         written = 0
-        for part in parts(records):
-            written += await tx.execute(_INSERTS[len(part)], tuple(chain.from_iterable(map(astuple, part))))
+        others: list[tuple[Value, ...]] = []
+        for rows in _runs(map(astuple, records)):
+            for part in parts(rows):
+                if len(part) == 1:
+                    others += part
+                else:
+                    bound = (*chain.from_iterable(map(_own, part)), *_shared(part[0]))
+                    written += await tx.execute(_ALIKE[len(part)], bound)
+        for part in parts(others):
+            written += await tx.execute(_INSERTS[len(part)], tuple(chain.from_iterable(part)))
         return written
 
     @staticmethod
@@ -127,20 +173,16 @@ class LedgerStore:
         for part in parts(rows):
             await tx.execute(_UPSERTS[len(part)], tuple(chain.from_iterable(part)))
 
-    async def add_totals(self, tx: Transaction, records: Sequence[UsageRecord]) -> None:
+    async def add_totals(self, tx: Transaction, sums: Sums) -> None:
         """Add to the sums over everything ever settled."""
-        cost = prompt = completion = 0
-        for record in records:
-            cost += record.cost
-            prompt += record.prompt_tokens
-            completion += record.completion_tokens
+        calls, _, prompt, completion, _, _, cost = sums
         await tx.execute(
             "INSERT INTO spend_totals (scope, cost, calls, prompt_tokens, completion_tokens) VALUES ('all', ?, ?, ?, ?)"
             " ON CONFLICT (scope) DO UPDATE SET cost = spend_totals.cost + excluded.cost,"
             " calls = spend_totals.calls + excluded.calls,"
             " prompt_tokens = spend_totals.prompt_tokens + excluded.prompt_tokens,"
             " completion_tokens = spend_totals.completion_tokens + excluded.completion_tokens",
-            (cost, len(records), prompt, completion),
+            (cost, calls, prompt, completion),
         )
 
     async def hold_progress(self, tx: Transaction, incarnation: str) -> Progress:
@@ -148,7 +190,7 @@ class LedgerStore:
         row = await tx.fetch_one(
             "INSERT INTO ledger_progress (incarnation, updated_at) VALUES (?, ?)"
             " ON CONFLICT (incarnation) DO UPDATE SET updated_at = excluded.updated_at RETURNING seq",
-            (incarnation, _now()),
+            (incarnation, now_ms()),
         )
         gaps = await tx.fetch_all(
             "SELECT first_seq, last_seq FROM ledger_gaps WHERE incarnation = ? ORDER BY first_seq", (incarnation,)
@@ -175,6 +217,12 @@ class LedgerStore:
         """Up to which ordinal every record of an incarnation is in the ledger."""
         row = await self.database.fetch_one("SELECT seq FROM ledger_progress WHERE incarnation = ?", (incarnation,))
         return int(row["seq"] or 0) if row else 0
+
+    async def written_since(self, since: int, incarnations: Sequence[str]) -> set[str]:
+        """Those of these incarnations of which records came after ``since``, Unix milliseconds."""
+        sql = f"SELECT incarnation FROM ledger_progress WHERE updated_at > ? AND incarnation IN ({marks(len(incarnations))})"
+        rows = await self.database.fetch_all(sql, [since, *incarnations])
+        return {str(row["incarnation"]) for row in rows}
 
     async def postpone(self, tx: Transaction, rows: bytes | None, count: int = 0) -> int:
         """Keep records for :meth:`pending`; returns under which id.
@@ -226,7 +274,3 @@ class LedgerStore:
                 " ON CONFLICT (digest) DO NOTHING",
                 (rejected.digest, rejected.at, rejected.reason, rejected.record),
             )
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
+from penstock.clock import now_ms
 from penstock.ledger import wire
 from penstock.ledger.leader import Fence
 from penstock.persistence import Database
@@ -29,7 +28,7 @@ class Tidy:
         """
         from redis.exceptions import ResponseError
 
-        client, since = self._redis.client, int(time.time() * 1000) - _SILENT_MS
+        client, since = self._redis.client, now_ms() - _SILENT_MS
         rows = await self._database.fetch_all("SELECT incarnation FROM ledger_progress WHERE updated_at >= ?", (since,))
         alive = {str(row["incarnation"]) for row in rows}
         told = await self._redis.run(client.hkeys(wire.PROGRESS), STREAM_DEADLINE_S)

@@ -19,14 +19,21 @@ APPLIED = SharedRedis.key("applied")
 GROUP = "ledger"
 LONGEST_STREAM = 4_096
 """Entries, of up to a batch each, that may wait before gateways write to the database themselves."""
+LARGEST_STREAM = 256 * 1024 * 1024
+"""Bytes of Redis' memory that they may take: a batch of 512 calls is about 0.4 MB, one of a single call less than a kilobyte."""
 
 _ADD = """
 if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[1]) then
   return 0
 end
-redis.call('XADD', KEYS[1], '*', 'i', ARGV[2], 'f', ARGV[3], 'l', ARGV[4], 'r', ARGV[5])
+local size = redis.pcall('MEMORY', 'USAGE', KEYS[1], 'SAMPLES', '20')
+if type(size) == 'number' and size + #ARGV[6] > tonumber(ARGV[2]) then
+  return 0
+end
+redis.call('XADD', KEYS[1], '*', 'i', ARGV[3], 'f', ARGV[4], 'l', ARGV[5], 'r', ARGV[6])
 return 1
 """
+"""Where MEMORY is not allowed, only entries are counted."""
 
 _RAISE = """
 for i = 1, #ARGV, 2 do
@@ -38,13 +45,13 @@ return 1
 """
 
 
-async def add(redis: SharedRedis, batch: Batch, longest: int) -> bool:
-    """Put a batch into the stream; False when the stream is as long as it may be.
+async def add(redis: SharedRedis, batch: Batch, longest: int, largest: int = LARGEST_STREAM) -> bool:
+    """Put a batch into the stream; False when the stream has as many entries or bytes as it may have.
 
     Raises:
         SharedUnavailable: Redis cannot be asked; the batch may be in the stream all the same.
     """
-    arguments = (longest, batch.incarnation, batch.first, batch.last, batch.rows)
+    arguments = (longest, largest, batch.incarnation, batch.first, batch.last, batch.rows)
     return bool(await redis.run(redis.client.eval(_ADD, 1, STREAM, *arguments), STREAM_DEADLINE_S / 5))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Iterable
 from pathlib import Path
 
 from litestar import Response, get
@@ -11,6 +12,7 @@ from litestar import Response, get
 from penstock.access import Access
 from penstock.engine.current import CurrentRuntime
 from penstock.engine.runtime import Runtime
+from penstock.idempotency.service import IdempotencyService
 from penstock.quota.service import QuotaService
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -19,6 +21,10 @@ _PAGE = resource.getpagesize()
 
 def _gauge(name: str, meaning: str, value: float, kind: str = "gauge") -> str:
     return f"# HELP {name} {meaning}\n# TYPE {name} {kind}\n{name} {value}\n"
+
+
+def _counters(prefix: str, counters: Iterable[tuple[str, str, float]]) -> str:
+    return "".join(_gauge(f"{prefix}_{name}_total", meaning, value, "counter") for name, meaning, value in counters)
 
 
 def _resident_bytes() -> int:
@@ -45,16 +51,32 @@ def quota_metrics(quota: QuotaService) -> str:
         ("refused", "Draws that were refused.", figures.refused),
         ("granted_alone", "Draws that were granted without Redis.", figures.granted_alone),
         ("refused_alone", "Draws that were refused without Redis.", figures.refused_alone),
+        ("granted_ahead", "Draws that were granted before a slow Redis had counted them.", figures.granted_ahead),
         ("outages", "How often Redis was given up.", figures.outages),
         ("round_trips", "How often Redis was asked.", quota.round_trips),
     )
     return "".join(
         (
-            *(_gauge(f"penstock_quota_{name}_total", meaning, value, "counter") for name, meaning, value in counters),
+            _counters("penstock_quota", counters),
             _gauge("penstock_quota_replicas", "Gateways among which limits are divided.", quota.sharing),
             _gauge("penstock_quota_shared", "1 while limits are shared through Redis.", int(quota.state == "shared")),
         )
     )
+
+
+def idempotency_metrics(service: IdempotencyService) -> str:
+    """How requests with an idempotency key are shared."""
+    figures = service.figures
+    counters = (
+        ("claimed", "Requests that this gateway was given to run.", figures.claimed),
+        ("replayed", "Requests that another gateway, or an earlier run of this one, had answered.", figures.replayed),
+        ("running", "Requests that ran at another gateway.", figures.running),
+        ("claimed_alone", "Requests that were run without Redis.", figures.alone),
+        ("refused_alone", "Requests that were refused without Redis.", figures.refused_alone),
+        ("answers_kept", "Answers that Redis took.", figures.answers),
+        ("answers_lost", "Answers that it did not take: it was gone, or another had the request.", figures.lost),
+    )
+    return _counters("penstock_idempotency", counters)
 
 
 def process_metrics(runtime: Runtime) -> str:
@@ -92,6 +114,7 @@ def process_metrics(runtime: Runtime) -> str:
             ),
             _gauge("penstock_bridge_in_flight", "Calls through the ASGI door.", runtime.bridge.in_flight),
             "" if runtime.quota is None else quota_metrics(runtime.quota),
+            "" if runtime.idempotency is None else idempotency_metrics(runtime.idempotency),
         )
     )
 

@@ -70,8 +70,8 @@ def build_model(model_id: str, model_name: str, params: JsonObject, info: JsonOb
     report = Report()
     sent: JsonObject = {
         "model_name": model_name,
-        "litellm_params": _without_nulls(params),
-        "model_info": {**_without_nulls(info), "id": model_id},
+        "litellm_params": without_nulls(params),
+        "model_info": {**without_nulls(info), "id": model_id},
     }
     binder = Binder(report, basis.environment.only(readable))
     entry = binder.section(_node(sent), ModelEntry, ())
@@ -127,7 +127,8 @@ def _check_shape(model_id: str, model_name: str, params: JsonObject, info: JsonO
         )
 
 
-def _without_nulls(values: JsonObject) -> JsonObject:
+def without_nulls(values: JsonObject) -> JsonObject:
+    """What a request really says: null means absent."""
     return {name: value for name, value in values.items() if value is not None}
 
 

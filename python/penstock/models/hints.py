@@ -18,8 +18,9 @@ _TEXTS: Final = frozenset(
     {"model", "custom_llm_provider", "api_version", "litellm_credential_name", "timeout", "stream_timeout"}
     | {"keepalive_seconds", "rpm", "tpm", "weight", "order", "additional_drop_params", "allowed_openai_params"}
 )
-_SECRET: Final = frozenset({"api_key", "azure_ad_token", "headers", "extra_headers", "extra_body"})
-_NUMBERS: Final = (frozenset(LitellmParams.__struct_fields__) | LitellmParams.parameters) - _SECRET
+SECRET: Final = frozenset({"api_key", "azure_ad_token", "headers", "extra_headers", "extra_body"})
+"""Parameters that may hold a secret: shown masked, and kept to the server that they were given for."""
+_NUMBERS: Final = (frozenset(LitellmParams.__struct_fields__) | LitellmParams.parameters) - SECRET
 _ADDRESSES: Final = frozenset({"api_base", "base_url"})
 
 
@@ -47,6 +48,14 @@ def _hint(name: str, value: Any) -> Any:
 def origins(params: JsonObject) -> dict[str, str]:
     """The servers that the parameters name, by the parameter."""
     return {name: _origin(value) for name, value in params.items() if name in _ADDRESSES and isinstance(value, str)}
+
+
+def provider_of(params: JsonObject) -> str:
+    """Whose server it is when no address says otherwise: the provider's that is named, or that `model` begins with."""
+    named, model = params.get("custom_llm_provider"), params.get("model")
+    if isinstance(named, str) and named:
+        return named
+    return model.partition("/")[0] if isinstance(model, str) and "/" in model else ""
 
 
 def _origin(address: str) -> str:

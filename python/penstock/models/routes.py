@@ -33,7 +33,7 @@ async def _entries(runtime: Runtime) -> list[JsonObject]:
     return entries(runtime.snapshot, await runtime.models.shown(), runtime.models.ids)
 
 
-@get(["/model/info", "/v1/model/info"], access=Access.ADMIN)
+@get(["/model/info", "/v1/model/info"], access=Access.VIEWER)
 async def model_info(runtime: CurrentRuntime, litellm_model_id: FromQuery[str | None] = None) -> dict[str, Any]:
     """Every deployment, or the one with this id."""
     found = await _entries(runtime)
@@ -44,7 +44,7 @@ async def model_info(runtime: CurrentRuntime, litellm_model_id: FromQuery[str | 
     return {"data": found}
 
 
-@get("/v2/model/info", access=Access.ADMIN)
+@get("/v2/model/info", access=Access.VIEWER)
 async def model_info_paged(
     runtime: CurrentRuntime,
     model: FromQuery[str | None] = None,
@@ -78,7 +78,7 @@ async def model_info_paged(
     }
 
 
-@get("/model_group/info", access=Access.ADMIN)
+@get("/model_group/info", access=Access.VIEWER)
 async def model_group_info(runtime: CurrentRuntime, model_group: FromQuery[str | None] = None) -> dict[str, Any]:
     """Every group, or one."""
     return {"data": [entry for entry in groups(runtime.snapshot) if model_group in (None, entry["model_group"])]}

@@ -9,7 +9,6 @@ not stop the gateway.
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
@@ -18,14 +17,15 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from penstock.audit import AuditTrail
+from penstock.clock import now_ms
 from penstock.config.problems import ConfigError
 from penstock.credentials.service import Cipher, CredentialSealed
 from penstock.durations import iso
 from penstock.engine.deployment import StoredDeployments
 from penstock.engine.snapshot import Snapshot
 from penstock.errors import ApiError, bad_request
-from penstock.models.entry import Basis, Built, build_model
-from penstock.models.hints import hints_of, origins
+from penstock.models.entry import Basis, Built, build_model, without_nulls
+from penstock.models.hints import SECRET, hints_of, origins, provider_of
 from penstock.models.models import JsonObject, ModelChange, NewModelRequest, StoredModel
 from penstock.models.store import ModelStore
 from penstock.persistence import Conflict, Transaction
@@ -34,7 +34,6 @@ from penstock.uninterrupted import to_the_end
 logger = logging.getLogger("penstock.models")
 
 _object = msgspec.json.Decoder(JsonObject)
-_SECRETS = ("api_key", "azure_ad_token", "extra_headers", "headers", "extra_body")
 _RESERVED = frozenset({"db_model", "created_at", "created_by", "updated_at", "updated_by"})
 """What an answer adds to `model_info`; sent back, it changes nothing."""
 _T = TypeVar("_T")
@@ -108,7 +107,7 @@ class StoredModels:
         model_id = info.pop("id", None) or str(uuid.uuid4())
         if not isinstance(model_id, str):
             raise bad_request("`model_info.id` must be a text", "model_info.id")
-        now = _now()
+        now = now_ms()
         row = StoredModel(
             model_id=model_id,
             model_name=request.model_name,
@@ -121,7 +120,7 @@ class StoredModels:
             updated_at=now,
             updated_by=actor,
         )
-        params = _without_nulls(request.litellm_params)
+        params = without_nulls(request.litellm_params)
 
         async def work(tx: Transaction, basis: Basis) -> list[str]:
             if self._is_from_file(model_id):
@@ -146,7 +145,7 @@ class StoredModels:
 
         async def work(tx: Transaction, basis: Basis) -> JsonObject:
             row = await self._get(tx, model_id)
-            given = _without_nulls(change.litellm_params or {})
+            given = without_nulls(change.litellm_params or {})
             hints = _object.decode(row.hints)
             # A client that shows the hints and sends everything back changes nothing by it.
             params = {name: value for name, value in given.items() if value != hints.get(name)}
@@ -155,7 +154,7 @@ class StoredModels:
             known = _object.decode(row.model_info)
             row.model_name = change.model_name if change.model_name is not None else row.model_name
             row.blocked = row.blocked if blocked is None else _flag(blocked)
-            warnings = self._write(row, {**opened, **params}, {**known, **_without_nulls(info)}, basis)
+            warnings = self._write(row, {**opened, **params}, {**known, **without_nulls(info)}, basis)
             await self._replace(tx, row, actor)
             await self._audit.append(tx, actor, "model.update", "model", model_id, _named(params, info))
             return {**self.show(row), "warnings": warnings}
@@ -282,7 +281,7 @@ class StoredModels:
 
     async def _replace(self, tx: Transaction, row: StoredModel, actor: str) -> None:
         seen = row.updated_at
-        row.updated_at, row.updated_by = max(_now(), seen + 1), actor
+        row.updated_at, row.updated_by = max(now_ms(), seen + 1), actor
         if not await self._store.replace(tx, row, seen):
             raise ApiError(409, f"Model '{row.model_id}' was changed at the same moment; look at it and try again.")
 
@@ -306,12 +305,15 @@ def _keep_at_home(opened: JsonObject, params: JsonObject) -> None:
     Raises:
         ApiError: 400 naming what must be given again.
     """
-    if origins({**opened, **params}) == origins(opened):
+    after = {**opened, **params}
+    if origins(after) == origins(opened) and (origins(after) or provider_of(after) == provider_of(opened)):
         return
-    for name in _SECRETS:
+    for name in sorted(SECRET):
         if name in opened and name not in params:
             field = f"litellm_params.{name}"
-            raise bad_request(f"`{field}` must be given again with another address: what is stored stays there", field)
+            raise bad_request(
+                f"`{field}` must be given again with another address or provider: what is stored stays there", field
+            )
 
 
 def _content(row: StoredModel) -> bytes:
@@ -334,17 +336,9 @@ def _flag(value: Any) -> int:
     return int(bool(value))
 
 
-def _without_nulls(values: JsonObject) -> JsonObject:
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def _named(params: JsonObject, info: JsonObject) -> list[str]:
     return [*(f"litellm_params.{name}" for name in params), *(f"model_info.{name}" for name in info)]
 
 
 def _taken(model_id: str) -> ApiError:
     return bad_request(f"Another model has the id '{model_id}': give each its own", "model_info.id")
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

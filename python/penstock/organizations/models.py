@@ -31,6 +31,12 @@ class NewOrganizationRequest(OrganizationFields, kw_only=True, forbid_unknown_fi
     organization_id: str | None | UnsetType = UNSET
 
 
+class ChangeOrganizationRequest(OrganizationFields, kw_only=True, forbid_unknown_fields=True):
+    """`PATCH /v2/organization/{organization_id}`: fields that are absent stay as they are."""
+
+    organization_alias: str | None | UnsetType = UNSET
+
+
 class UpdateOrganizationRequest(OrganizationFields, kw_only=True, forbid_unknown_fields=True):
     """`PATCH /organization/update`: fields that are absent stay as they are."""
 

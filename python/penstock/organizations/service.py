@@ -9,8 +9,9 @@ from typing import Any
 from msgspec import UNSET
 
 from penstock.audit import AuditTrail
+from penstock.checks import Check, unchecked
+from penstock.clock import now_ms
 from penstock.errors import ApiError, bad_request
-from penstock.keys.service import now_ms
 from penstock.money import nanos_from_dollars
 from penstock.organizations.models import (
     ROLES,
@@ -25,7 +26,16 @@ from penstock.organizations.models import (
 from penstock.organizations.store import OrganizationStore
 from penstock.persistence import Conflict, Transaction
 from penstock.scopes import names
-from penstock.scopes.fields import as_refusal, changes, checked_depth, checked_id, given, model_changes, stored
+from penstock.scopes.fields import (
+    as_refusal,
+    changes,
+    checked_depth,
+    checked_id,
+    checked_new_id,
+    given,
+    model_changes,
+    stored,
+)
 from penstock.scopes.service import ScopeService
 from penstock.users.service import UserService
 
@@ -47,9 +57,7 @@ class OrganizationService:
         """An organization, or 404."""
         organization = await self.find(organization_id)
         if organization is None:
-            raise ApiError(
-                404, f"Organization not found for organization_id={organization_id}", param="organization_id"
-            )
+            raise _not_found(organization_id)
         return organization
 
     async def among(self, ids: Sequence[str]) -> list[Organization]:
@@ -67,11 +75,27 @@ class OrganizationService:
             found[member.organization_id].append(member)
         return found
 
+    async def administered_by(self, user_id: str) -> list[str]:
+        """Ids of the organizations whose `org_admin` the user is."""
+        where = {"user_id": user_id, "user_role": "org_admin"}
+        found = await self._store.members.find(self._store.database, where, "organization_id")
+        return [member.organization_id for member in found]
+
+    async def of_user(self, user_id: str) -> list[str]:
+        """Ids of the organizations that the user belongs to."""
+        found = await self._store.members.find(self._store.database, {"user_id": user_id}, "organization_id")
+        return [member.organization_id for member in found]
+
+    async def is_member(self, organization_id: str | None, user_id: str) -> bool:
+        """Whether the user belongs to the organization."""
+        where = {"organization_id": organization_id, "user_id": user_id}
+        return organization_id is not None and await self._store.members.get(self._store.database, where) is not None
+
     async def create(self, request: NewOrganizationRequest, actor: str) -> Organization:
         """A new organization; 400 when the id is taken."""
         given_id = request.organization_id
         organization_id = given_id if isinstance(given_id, str) else str(uuid.uuid4())
-        checked_id(organization_id, "organization_id")
+        checked_new_id(organization_id, "organization_id")
         now = now_ms()
         organization = Organization(
             organization_id=organization_id, organization_alias="", created_at=now, created_by=actor
@@ -86,15 +110,20 @@ class OrganizationService:
             raise bad_request(f"Organization with id {organization_id} already exists.", "organization_id") from error
         return organization
 
-    async def update(self, request: UpdateOrganizationRequest, actor: str) -> Organization:
+    async def update(self, request: UpdateOrganizationRequest, actor: str, check: Check = unchecked) -> Organization:
         """Change the given fields, with effect on the next call."""
         organization = await self.get(request.organization_id)
         name = names.organization(organization.organization_id)
+        # What is refused is refused before anything is settled.
         columns = self._apply(request, request.organization_alias, organization, actor, now_ms())
-        models = model_changes(request, (await self._scopes.models_of([name])).get(name, {}))
         if "spend" in columns:
             await self._scopes.settle()
         async with self._store.database.transaction() as tx:
+            await check()
+            # Read again where nobody else writes: what another has changed meanwhile must not be undone.
+            organization = await self._present(tx, request.organization_id)
+            columns = self._apply(request, request.organization_alias, organization, actor, now_ms())
+            models = model_changes(request, (await self._scopes.models_of([name], tx)).get(name, {}))
             await self._store.rows.replace(tx, organization)
             await self._scopes.put(tx, name, columns, models)
             await self._audit.append(
@@ -107,6 +136,7 @@ class OrganizationService:
         """Remove an organization, its memberships and its limits; its teams are removed by who calls this."""
         name = names.organization(organization_id)
         async with self._store.database.transaction() as tx:
+            await self._present(tx, organization_id)
             await self._store.members.delete(tx, {"organization_id": organization_id})
             await self._store.rows.delete(tx, {"organization_id": organization_id})
             await self._scopes.remove(tx, name)
@@ -114,7 +144,11 @@ class OrganizationService:
         await self._scopes.publish([name], relist=[name])
 
     async def add_members(
-        self, organization_id: str, members: Sequence[OrganizationMemberInput], actor: str
+        self,
+        organization_id: str,
+        members: Sequence[OrganizationMemberInput],
+        actor: str,
+        check: Check = unchecked,
     ) -> list[OrganizationMember]:
         """Take users in; those that do not exist are created. Who is a member already gets the role."""
         await self.get(organization_id)
@@ -125,8 +159,9 @@ class OrganizationService:
         users: list[str] = []
         for member in members:
             _check_role(member.role)
-            users.append(await self._user_id(member.user_id, member.user_email, create=True))
+            users.append(await self._users.id_of(member.user_id, member.user_email, create=True))
         async with self._store.database.transaction() as tx:
+            await check()
             for member, user_id in zip(members, users, strict=True):
                 email = member.user_email.strip().lower() if member.user_email else None
                 await self._users.ensure(tx, user_id, actor, email)
@@ -144,50 +179,51 @@ class OrganizationService:
         return added
 
     async def update_member(
-        self, organization_id: str, user_id: str | None, email: str | None, role: str, actor: str
+        self,
+        organization_id: str,
+        user_id: str | None,
+        email: str | None,
+        role: str,
+        actor: str,
+        check: Check = unchecked,
     ) -> OrganizationMember:
         """Give a member another role."""
         _check_role(role)
-        member = await self._member(organization_id, user_id, email)
+        member = await self.member(organization_id, user_id, email)
         member.user_role, member.updated_at = role, now_ms()
         async with self._store.database.transaction() as tx:
-            await self._store.members.replace(tx, member)
+            await check()
+            if not await self._store.members.replace(tx, member):
+                raise _no_member(organization_id, member.user_id)
             await self._audit.append(tx, actor, "organization.member_update", "organization", organization_id)
         return member
 
-    async def delete_member(
-        self, organization_id: str, user_id: str | None, email: str | None, actor: str
-    ) -> OrganizationMember:
-        """Remove a member; the user stays."""
-        member = await self._member(organization_id, user_id, email)
-        async with self._store.database.transaction() as tx:
-            await self._store.members.delete(tx, {"organization_id": organization_id, "user_id": member.user_id})
-            await self._audit.append(tx, actor, "organization.member_delete", "organization", organization_id)
-        return member
+    async def delete_member(self, tx: Transaction, member: OrganizationMember, actor: str) -> None:
+        """Remove a member; the user stays, and the keys are removed by who knows them."""
+        where = {"organization_id": member.organization_id, "user_id": member.user_id}
+        if not await self._store.members.delete(tx, where):
+            raise _no_member(member.organization_id, member.user_id)
+        await self._audit.append(tx, actor, "organization.member_delete", "organization", member.organization_id)
 
     async def forget_user(self, tx: Transaction, user_id: str) -> None:
         """A user is deleted: so are the memberships."""
         await self._store.members.delete(tx, {"user_id": user_id})
 
-    async def _member(self, organization_id: str, user_id: str | None, email: str | None) -> OrganizationMember:
+    async def member(self, organization_id: str, user_id: str | None, email: str | None) -> OrganizationMember:
+        """A member by id or address, or 404."""
         await self.get(organization_id)
-        wanted = await self._user_id(user_id, email, create=False)
+        wanted = await self._users.id_of(user_id, email, create=False)
         where = {"organization_id": organization_id, "user_id": wanted}
         member = await self._store.members.get(self._store.database, where)
         if member is None:
-            raise ApiError(404, f"User {wanted} is no member of organization {organization_id}", param="user_id")
+            raise _no_member(organization_id, wanted)
         return member
 
-    async def _user_id(self, user_id: str | None, email: str | None, *, create: bool) -> str:
-        if user_id is not None:
-            checked_id(user_id, "user_id")
-            return user_id
-        if email is None:
-            raise bad_request("`user_id` or `user_email` must name the user", "user_id")
-        user = await self._users.by_email(email)
-        if user is None and not create:
-            raise ApiError(404, "There is no user with this email address.", param="user_email")
-        return user.user_id if user is not None else str(uuid.uuid4())
+    async def _present(self, tx: Transaction, organization_id: str) -> Organization:
+        organization = await self._store.rows.get(tx, {"organization_id": organization_id})
+        if organization is None:
+            raise _not_found(organization_id)
+        return organization
 
     @staticmethod
     def _apply(
@@ -214,6 +250,14 @@ class OrganizationService:
         organization.extra = stored(request, STORED_ONLY, organization.extra)
         organization.updated_at, organization.updated_by = now, actor
         return columns
+
+
+def _not_found(organization_id: str) -> ApiError:
+    return ApiError(404, f"Organization not found for organization_id={organization_id}", param="organization_id")
+
+
+def _no_member(organization_id: str, user_id: str) -> ApiError:
+    return ApiError(404, f"User {user_id} is no member of organization {organization_id}", param="user_id")
 
 
 def _check_role(role: str) -> None:

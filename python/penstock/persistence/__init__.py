@@ -8,6 +8,7 @@ What only one of the two understands goes by `Database.dialect`.
 """
 
 from penstock.persistence.database import (
+    NOW_MS,
     Conflict,
     Database,
     DatabaseUnavailable,
@@ -15,12 +16,14 @@ from penstock.persistence.database import (
     Transaction,
     Value,
     ValueRefused,
+    begun_again,
 )
 from penstock.persistence.migrations import Migration, MigrationError
 from penstock.persistence.opening import migration_status, open_database
 from penstock.persistence.sqlite import SqliteDatabase
 
 __all__ = [
+    "NOW_MS",
     "Conflict",
     "Database",
     "DatabaseUnavailable",
@@ -31,6 +34,7 @@ __all__ = [
     "Transaction",
     "Value",
     "ValueRefused",
+    "begun_again",
     "migration_status",
     "open_database",
 ]

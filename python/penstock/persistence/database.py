@@ -6,18 +6,41 @@ Apart from any engine so that a store never learns which one it runs on.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Literal, Protocol, TypeVar
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Final, Literal, Protocol, TypeVar
 
 Value = str | int | float | bytes | None
 Row = Mapping[str, Value]
 """Columns by name."""
 Dialect = Literal["sqlite", "postgres"]
 _T = TypeVar("_T")
+_TRIES = 5
+
+
+NOW_MS: Final = {
+    "postgres": "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
+    "sqlite": "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)",
+}
+"""SQL for Unix milliseconds by the database's clock, of which there is one while those of processes differ; by dialect."""
 
 
 class DatabaseUnavailable(Exception):
     """The database cannot be reached or refused the work for a reason that may pass (locked, full, gone)."""
+
+
+class TryAgain(DatabaseUnavailable):
+    """Nothing was done, for the sake of another transaction; the same work may succeed at once."""
+
+
+async def begun_again(work: Callable[[], Awaitable[_T]]) -> _T:
+    """What ``work`` returns: one whole transaction that does nothing else, made anew when it had to give way to another one.
+
+    For what takes many rows that charges take, too; :meth:`Database.run` does the same by itself.
+    """
+    for _ in range(_TRIES - 1):
+        with suppress(TryAgain):
+            return await work()
+    return await work()
 
 
 class Conflict(Exception):

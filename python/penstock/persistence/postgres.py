@@ -14,8 +14,8 @@ from typing import Final, TypeVar
 
 from penstock.config.database import PostgresAddress
 from penstock.persistence import postgres_schema
-from penstock.persistence.database import DatabaseUnavailable, Dialect, Row, Transaction, Value
-from penstock.persistence.postgres_errors import ConnectionLost, NulInText, ReadOnlyNode, SchemaChanged, TryAgain
+from penstock.persistence.database import DatabaseUnavailable, Dialect, Row, Transaction, TryAgain, Value
+from penstock.persistence.postgres_errors import ConnectionLost, NulInText, ReadOnlyNode, SchemaChanged
 from penstock.persistence.postgres_pool import Connection, Pool, PoolSettings
 from penstock.persistence.translate import without_nul
 from penstock.persistence.worker import WaitingFor

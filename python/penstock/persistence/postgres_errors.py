@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from penstock.persistence.database import Conflict, DatabaseUnavailable, ValueRefused
+from penstock.persistence.database import Conflict, DatabaseUnavailable, TryAgain, ValueRefused
 
 READ_ONLY = "25006"
 TOO_MANY_CONNECTIONS = "53300"
@@ -35,10 +35,6 @@ class ConnectionLost(DatabaseUnavailable):
 
 class ReadOnlyNode(DatabaseUnavailable):
     """The node refuses writes."""
-
-
-class TryAgain(DatabaseUnavailable):
-    """Nothing was done; the same work may succeed at once."""
 
 
 class LockNotFree(DatabaseUnavailable):

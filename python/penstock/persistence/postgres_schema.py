@@ -15,9 +15,9 @@ from typing import Final
 import msgspec
 
 from penstock.config.database import PostgresAddress
-from penstock.persistence.database import DatabaseUnavailable, Row
+from penstock.persistence.database import DatabaseUnavailable, Row, TryAgain
 from penstock.persistence.migrations import Applied, Migration, MigrationError, available, pending
-from penstock.persistence.postgres_errors import ConnectionLost, LockNotFree, ReadOnlyNode, TryAgain
+from penstock.persistence.postgres_errors import ConnectionLost, LockNotFree, ReadOnlyNode
 from penstock.persistence.postgres_pool import Connection, PoolSettings, connect
 
 MIGRATION_LOCK: Final = int.from_bytes(b"penstock", "big")

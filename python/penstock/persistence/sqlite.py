@@ -1,6 +1,6 @@
-"""SQLite behind :class:`penstock.persistence.Database`: one connection that writes, one that reads.
+"""SQLite behind :class:`penstock.persistence.Database`: one connection that writes, others that read.
 
-WAL lets the reader see committed rows while the writer works. `synchronous=NORMAL` survives a crash of the
+WAL lets readers see committed rows while the writer works. `synchronous=NORMAL` survives a crash of the
 process without loss and of the machine without corruption.
 """
 
@@ -12,27 +12,15 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from penstock.persistence.database import Conflict, DatabaseUnavailable, Dialect, Row, Transaction, Value
 from penstock.persistence.migrations import Applied, Migration, available, pending
+from penstock.persistence.sqlite_connection import Connection, Readers, fetch, run
 from penstock.persistence.worker import Worker, without_waiting
 from penstock.uninterrupted import to_the_end
 
-_BUSY_TIMEOUT_MS = 5_000
-_BUSY_PAUSE_S = 0.01
-_STATEMENTS_KEPT = 64
-_PRAGMAS = (
-    f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}",
-    "PRAGMA synchronous = NORMAL",
-    "PRAGMA foreign_keys = ON",
-    "PRAGMA temp_store = MEMORY",
-    "PRAGMA cache_size = -4096",
-    # Pages. A checkpoint is one stretch of work, which for the default of 1,000 is 4 ms of a core.
-    "PRAGMA wal_autocheckpoint = 250",
-)
 _RECORDS = """CREATE TABLE IF NOT EXISTS schema_migrations (
     number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL,
     contract INTEGER NOT NULL DEFAULT 0) STRICT"""
@@ -42,19 +30,7 @@ _BURST_S = 0.0002
 _REST_S = 0.0003
 """Longer than a burst, so that a core that is needed elsewhere is held for less than half of the time."""
 _BEGIN = "BEGIN IMMEDIATE"
-_WAL = "PRAGMA journal_mode = WAL"
 _T = TypeVar("_T")
-
-
-def _run(connection: sqlite3.Connection, sql: str) -> None:
-    """A statement whose cursor does not leave the thread."""
-    connection.execute(sql)
-
-
-def _fetch(connection: sqlite3.Connection, sql: str, parameters: Sequence[Value]) -> list[Row]:
-    cursor = connection.execute(sql, parameters)
-    names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
 class _OnThread:
@@ -80,10 +56,10 @@ class _OnThread:
         self._connection.executemany(sql, rows)
 
     async def fetch_all(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
-        return _fetch(self._connection, sql, parameters)
+        return fetch(self._connection, sql, parameters)
 
     async def fetch_one(self, sql: str, parameters: Sequence[Value] = ()) -> Row | None:
-        rows = _fetch(self._connection, sql, parameters)
+        rows = fetch(self._connection, sql, parameters)
         return rows[0] if rows else None
 
 
@@ -117,58 +93,17 @@ def _explained() -> Iterator[None]:
         raise DatabaseUnavailable(str(error)) from error
 
 
-class _Connection:
-    """A connection and the one thread that uses it."""
-
-    def __init__(self, worker: Worker, raw: sqlite3.Connection) -> None:
-        self.worker = worker
-        self.raw = raw
-
-    @classmethod
-    async def open(cls, path: Path, worker: Worker, *pragmas: str) -> _Connection:
-        try:
-            connection = cls(worker, await worker.run(lambda: _connect(path)))
-        except BaseException:
-            worker.close()
-            raise
-        try:
-            await connection._use_wal()
-            for pragma in pragmas:
-                await worker.run(partial(_run, connection.raw, pragma))
-        except BaseException:
-            await connection.close()
-            raise
-        return connection
-
-    async def _use_wal(self) -> None:
-        """Switch a new file over. SQLite does not wait for another process that does the same: it fails at once."""
-        for _ in range(int(_BUSY_TIMEOUT_MS / 1000 / _BUSY_PAUSE_S)):
-            try:
-                await self.worker.run(lambda: _run(self.raw, _WAL))
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                    raise
-            else:
-                return
-            await asyncio.sleep(_BUSY_PAUSE_S)
-        await self.worker.run(lambda: _run(self.raw, _WAL))
-
-    async def close(self) -> None:
-        await self.worker.run(self.raw.close)
-        self.worker.close()
-
-
 class SqliteDatabase:
     """An open SQLite file; see :class:`penstock.persistence.Database`."""
 
     dialect: Dialect = "sqlite"
 
-    def __init__(self, path: Path, writer: _Connection, reader: _Connection, applied: list[str]) -> None:
+    def __init__(self, path: Path, writer: Connection, readers: Readers, applied: list[str]) -> None:
         self.applied = applied
         """Names of the migrations that opening has applied."""
         self.place = str(path)
         self._writer = writer
-        self._reader = reader
+        self._readers = readers
         self._lock = asyncio.Lock()
         self._closed = False
 
@@ -184,19 +119,18 @@ class SqliteDatabase:
         """
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            writer = await _Connection.open(path, Worker("penstock-sqlite-write", writer_start))
+            writer = await Connection.open(path, Worker("penstock-sqlite-write", writer_start))
         except (sqlite3.Error, OSError) as error:
             raise DatabaseUnavailable(f"{path}: {error}") from error
         try:
             applied = [migration.name for migration in await writer.worker.run(lambda: migrate(writer.raw))]
-            reader = await _Connection.open(path, Worker("penstock-sqlite-read"), "PRAGMA query_only = ON")
         except sqlite3.Error as error:
             await writer.close()
             raise DatabaseUnavailable(f"{path}: {error}") from error
         except BaseException:
             await writer.close()
             raise
-        return cls(path, writer, reader, applied)
+        return cls(path, writer, Readers(path), applied)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -205,7 +139,7 @@ class SqliteDatabase:
         async with self._lock:
             with _explained():
                 try:
-                    await worker.run(lambda: _run(connection, _BEGIN))
+                    await worker.run(lambda: run(connection, _BEGIN))
                     yield _FromLoop(worker, connection)
                     await worker.run(connection.commit)
                 except BaseException:
@@ -221,9 +155,9 @@ class SqliteDatabase:
                 return await self._writer.worker.run(lambda: _transact(connection, work, gently=gently))
 
     async def fetch_all(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
-        """Read on the second connection, so that a write in progress is not waited for."""
+        """Read beside the writer, so that a write in progress is not waited for."""
         try:
-            return await self._reader.worker.run(lambda: _fetch(self._reader.raw, sql, parameters))
+            return await self._readers.fetch(sql, parameters)
         except sqlite3.Error as error:
             raise DatabaseUnavailable(str(error)) from error
 
@@ -238,7 +172,7 @@ class SqliteDatabase:
             return
         self._closed = True
         async with self._lock:
-            await self._reader.close()
+            await self._readers.close()
             await self._writer.close()
 
 
@@ -251,17 +185,6 @@ def _transact(connection: sqlite3.Connection, work: Callable[[Transaction], Awai
         connection.rollback()
         raise
     return result
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, cached_statements=_STATEMENTS_KEPT)
-    try:
-        for pragma in _PRAGMAS:
-            connection.execute(pragma)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def migrate(connection: sqlite3.Connection) -> list[Migration]:
@@ -306,7 +229,7 @@ def read_status(path: Path) -> tuple[list[Row], list[Migration]]:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             has_contract = "contract" in {row[1] for row in connection.execute("PRAGMA table_info(schema_migrations)")}
             columns = f"number, name, checksum, applied_at, {'contract' if has_contract else '0 AS contract'}"
-            rows = _fetch(connection, f"SELECT {columns} FROM schema_migrations ORDER BY number", ())  # noqa: S608
+            rows = fetch(connection, f"SELECT {columns} FROM schema_migrations ORDER BY number", ())  # noqa: S608
     except sqlite3.Error as error:
         raise DatabaseUnavailable(f"{path}: {error}") from error
     applied = [Applied(int(row["number"] or 0), str(row["checksum"]), bool(row["contract"])) for row in rows]

@@ -22,9 +22,13 @@ class Worker:
     def __init__(self, name: str, thread_start: Callable[[], None] | None = None) -> None:
         self._pool = ThreadPoolExecutor(1, name, thread_start)
 
-    async def run(self, work: Callable[[], _T]) -> _T:
-        """Do ``work`` on the thread. A caller that is cancelled does not stop what has begun."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+    async def run(self, work: Callable[[], _T], over: Callable[[], None] | None = None) -> _T:
+        """Do ``work`` on the thread. A caller that is cancelled does not stop what has begun; ``over`` is called when it has
+        ended or will not begin, on any thread."""
+        future = self._pool.submit(work)
+        if over is not None:
+            future.add_done_callback(lambda _: over())
+        return await asyncio.wrap_future(future)
 
     def close(self) -> None:
         """End the thread, which must have nothing left to do."""

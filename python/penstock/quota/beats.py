@@ -2,7 +2,8 @@
 
 A gateway says every 300 ms that it is there. One that was silent for a second may be going on with its share of the rates
 alone, and the others leave that share to it. Coming back it first reports what it used alone, then says that it is there,
-and only then draws: in any other order the same units could be given twice.
+and only then draws: in any other order the same units could be given twice. Between its last report and the answer to that it
+uses nothing, for the others may hear first that they need not leave it anything any more.
 """
 
 from __future__ import annotations
@@ -12,29 +13,43 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from penstock.quota.credit import Credit, credit_of
 from penstock.quota.fallback import LocalShare
 from penstock.quota.holds import Assertion, Holds
 from penstock.quota.link import Link, Op, now_ms
 from penstock.quota.own_use import OwnUse, Report
+from penstock.quota.returns import Returns
 from penstock.quota.scripts import Command
+from penstock.quota.spends import Spends
 from penstock.shared.redis import SharedUnavailable
 
 logger = logging.getLogger("penstock.quota")
 
-_DEADLINE_S = 0.25
-"""Of what no call waits for."""
-_CHUNK = 200
+_CHUNK = 1_000
+"""In one trip, which must not take longer for it than an answer may."""
+_TRIES = 5
 _TIDY_EVERY_MS = 5_000
 
 
 class Beats:
     """Whether limits are shared now, and among how many."""
 
-    def __init__(self, link: Link, own: OwnUse, holds: Holds, alone: LocalShare, expected_replicas: int) -> None:
+    def __init__(
+        self,
+        link: Link,
+        own: OwnUse,
+        holds: Holds,
+        alone: LocalShare,
+        credit: Credit,
+        returns: Returns,
+        expected_replicas: int,
+    ) -> None:
         self._link = link
+        self._credit = credit
         self._own = own
         self._holds = holds
         self._alone = alone
+        self._returns = returns
         self.is_up = False
         """Redis answers and knows everything that this gateway uses."""
         self.sharing = expected_replicas
@@ -44,12 +59,21 @@ class Beats:
         self.lost: Callable[[], None] = lambda: None
         """Called when Redis is given up."""
         self._missing: list[int] = []
+        self._slow: list[int] = []
         self._sent_at = 0
         self._tidied_at = 0
+        self._returning: asyncio.Event | None = None
 
     def kept_back(self, limit: int) -> int:
-        """Units of a rate that are left to gateways that may be using their share alone."""
-        return sum(limit // known for known in self._missing)
+        """Units of a rate that are left to gateways that may be using their share alone, or a little ahead."""
+        alone = sum(limit // known for known in self._missing)
+        return alone + sum(credit_of(limit, known) for known in self._slow)
+
+    async def decided(self) -> bool:
+        """Whether limits are shared, when that is decided: on the way back from an outage it is not for a moment."""
+        while (returning := self._returning) is not None:
+            await returning.wait()
+        return self.is_up
 
     async def first(self) -> None:
         """Come up if Redis is there, else begin alone."""
@@ -64,13 +88,14 @@ class Beats:
         while True:
             await asyncio.sleep(every if self.is_up else every / 3)
             now = now_ms()
+            self._credit.pass_time(now)
             if now - self._tidied_at > _TIDY_EVERY_MS:
                 self._tidied_at = now
                 tidy(now)
             try:
                 if self.is_up:
                     self._holds.ageing(now - self._link.options.slot_hold_ms // 4)
-                    await self._link.call([*self._polls(), self._beat()], _DEADLINE_S)
+                    await self._link.call([*self._polls(), self._beat()])
                     wake.set()
                 elif self._link.breaker.allows():
                     await self._come_back()
@@ -80,13 +105,17 @@ class Beats:
             except SharedUnavailable as error:
                 self.check(error)
 
-    async def leave(self) -> None:
+    async def leave(self, spends: Spends, *, keeps_budgets: bool) -> None:
         """Report, release and leave the register, if Redis is there."""
-        self._holds.release_all()
         try:
             if self.is_up:
-                await self._report_all()
-                await self._link.call([self._beat(is_leaving=True)], _DEADLINE_S)
+                while ops := spends.ops(_CHUNK):
+                    await self._link.call(ops)
+                self._holds.release_all(but="budget" if keeps_budgets else None)
+                await self._report_until(lambda: not self.has_reports())
+                while ops := self._returns.ops():
+                    await self._link.call(ops)
+                await self._link.call([self._beat(is_leaving=True)])
         except SharedUnavailable as error:
             logger.warning(
                 "Redis was not told that this gateway ends", extra={"event": "quota.leave", "reason": str(error)}
@@ -97,7 +126,7 @@ class Beats:
         """Take another gateway out of the register."""
         op = self._beat(is_leaving=True)
         request = {**op.command.request, "incarnation": incarnation}
-        await self._link.call([op._replace(command=op.command._replace(request=request))], _DEADLINE_S)
+        await self._link.call([op._replace(command=op.command._replace(request=request))])
 
     def check(self, error: SharedUnavailable) -> None:
         """Something failed: give Redis up when the breaker says so."""
@@ -106,7 +135,7 @@ class Beats:
 
     def has_reports(self) -> bool:
         """Whether there is something that Redis does not know."""
-        return self._holds.is_dirty() or self._own.has_unknown()
+        return self._holds.changed() > 0 or self._own.has_unknown()
 
     def reports(self, limit: int) -> list[Op]:
         """What Redis does not know of this gateway: holds that changed, and units it was not told of."""
@@ -120,6 +149,7 @@ class Beats:
 
     def _go_alone(self, error: SharedUnavailable) -> None:
         self.is_up = False
+        self._credit.end()
         logger.error("Redis is given up for now", extra={"event": "quota.alone", "reason": str(error)})
         self._alone.begin(now_ms(), self._sent_at, self.sharing)
         self.lost()
@@ -129,20 +159,54 @@ class Beats:
         if self._alone.outage is not None or not self._sent_at:
             # With the time that a new connection takes; the deadline of calls is for connections that are there.
             await link.breaker.call(link.shared.ping)
+            await link.breaker.call(link.load)
         # Quiet: it only shows whether data was lost. Until everything is reported the others must go on missing us.
-        await link.call([*self._polls(), self._beat(is_quiet=True)], _DEADLINE_S)
-        await self._report_all()
-        await link.call([self._beat()], _DEADLINE_S)
+        await link.call([*self._polls(), self._beat(is_quiet=True)])
+        # Calls go on meanwhile, for as long as what is left to report gets less; what they use then is reported while they wait.
+        left = self._unreported()
+        while left:
+            for _ in range(self._reports_left()):
+                await self._report()
+            before, left = left, self._unreported()
+            if left >= before:
+                break
         was_alone = self._alone.outage is not None
-        # What was used since the report goes with the next draw, before it.
-        self.is_up = True
-        self._alone.end()
+        self._returning = returning = asyncio.Event()
+        try:
+            # Holds go with the first draws, before them.
+            if not await self._report_until(lambda: not self._own.has_unknown()):
+                raise SharedUnavailable("Redis does not count what was used without it")
+            try:
+                await link.call([self._beat()])
+            except SharedUnavailable:
+                self._alone.resume(now_ms(), self._sent_at)
+                raise
+            self.is_up = True
+            self._alone.end()
+        finally:
+            self._returning = None
+            returning.set()
         if was_alone:
             logger.warning("limits are shared again", extra={"event": "quota.mode", "mode": "shared"})
 
-    async def _report_all(self) -> None:
-        while ops := self.reports(_CHUNK):
-            await self._link.call(ops, _DEADLINE_S)
+    def _unreported(self) -> int:
+        return max(len(self._own.unknown()), self._holds.changed())
+
+    def _reports_left(self) -> int:
+        return self._unreported() // _CHUNK + 1
+
+    async def _report_until(self, is_enough: Callable[[], bool]) -> bool:
+        """Report what there is while nothing, or hardly anything, comes to it; whether it was enough. Redis may not count a
+        report that came late, and what it does not count is reported again."""
+        for _ in range(self._reports_left() + _TRIES):
+            if is_enough():
+                return True
+            await self._report()
+        return is_enough()
+
+    async def _report(self) -> None:
+        if ops := self.reports(_CHUNK):
+            await self._link.call(ops)
 
     def _polls(self) -> list[Op]:
         """In a cluster each tag may be lost by itself: look after those that matter to this gateway."""
@@ -150,15 +214,26 @@ class Beats:
             return []
         key = self._link.key
         tags = sorted(self._own.tags() | self._holds.tags())
-        return [self._register_op(tag, key(tag, "live"), {"is_quiet": True}, _nothing) for tag in tags]
+        return [
+            self._register_op(tag, (key(tag, "live"), key(tag, "slow")), {"is_quiet": True}, _nothing) for tag in tags
+        ]
 
     def _beat(self, *, is_quiet: bool = False, is_leaving: bool = False) -> Op:
         if not is_quiet:
             self._sent_at = now_ms()
-        request = {"is_quiet": is_quiet, "is_leaving": is_leaving}
-        return self._register_op("quota", self._link.register_key, request, _nothing if is_leaving else self._met)
+        is_slow = self._credit.is_asked_for
+        request = {"is_quiet": is_quiet, "is_leaving": is_leaving, "is_slow": is_slow}
 
-    def _register_op(self, tag: str, key: str, request: dict[str, Any], done: Callable[[list[Any]], None]) -> Op:
+        def met(answer: list[Any]) -> None:
+            _, self.sharing, self.present, self._missing, late, self._slow = answer
+            if is_slow and not (is_quiet or late):
+                self._credit.told(self.sharing, now_ms())
+
+        return self._register_op("quota", self._link.register_keys, request, _nothing if is_leaving else met)
+
+    def _register_op(
+        self, tag: str, keys: tuple[str, str], request: dict[str, Any], done: Callable[[list[Any]], None]
+    ) -> Op:
         options = self._link.options
         times = {
             "missing_after": options.missing_after_ms,
@@ -167,21 +242,26 @@ class Beats:
             + options.counted_ms
             + 2 * options.missing_after_ms,
         }
-        command = Command("beat", [self._link.epoch_key(tag), key], {**times, **request})
+        command = Command("beat", [self._link.epoch_key(tag), *keys], {**times, **request})
         return Op(command, tag, done, _ignore)
-
-    def _met(self, answer: list[Any]) -> None:
-        _, self.sharing, self.present, self._missing, _ = answer
 
     def _carry_op(self, report: Report, tag: str) -> Op:
         link, options = self._link, self._link.options
         request = {"used": report.used, "window": options.counted_ms, "length": options.length_ms}
+        rate, limit = report.rate, self._credit.limit(report.rate)
+        mark = None if limit is None else self._credit.mark(rate, limit, now_ms())
+        kept_back = 0 if limit is None else self.kept_back(limit)
 
         def done(answer: list[Any]) -> None:
-            if not answer[0]:
+            counted, total, segments = answer
+            if not counted:
                 self._own.undo(report)
+                return
+            self._returns.add(rate, self._own.told(report, segments))
+            if limit is not None:
+                self._credit.learn(rate, limit, mark, limit - kept_back - total)
 
-        command = Command("carry", [link.epoch_key(tag), link.key(tag, report.rate[1], report.rate[0])], request)
+        command = Command("carry", [link.epoch_key(tag), link.key(tag, rate[1], rate[0])], request)
         return Op(command, tag, done, lambda error: _again(error, lambda: self._own.undo(report)))
 
     def _hold_op(self, assertion: Assertion) -> Op:

@@ -1,52 +1,58 @@
-"""Limits without Redis: each replica's share of a rate for some time, then the operator's choice. Never silently unlimited.
+"""Limits without Redis: each replica's share of a rate for some time, then what the strictest of those chose who pay, or else
+the operator. Never silently unlimited.
 
 Apart from the service because this is the promise that limits hold over the change: in the first window after Redis is lost
 a replica may use what it was already using and its part of what was left for everybody (the others may have used the rest), from
 then on its even share. Redis
 keeps the share of a replica that it misses, so that one replica cut off from it and those that are not stay under the limit
-together.
+together. That window begins when all of them have noticed: until then they draw as if nobody were missing, and what they drew counts
+for a window.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from penstock.engine.snapshot import WhenGone
 from penstock.quota.models import RATES, Ask, Grant, QuotaOptions
 from penstock.quota.own_use import OwnUse, Rate
+from penstock.quota.pace import Known
 
 logger = logging.getLogger("penstock.quota")
 
-Mode = Literal["local_share", "fail_open", "fail_closed"]
 _RETRY_MS = 1_000
-_FRESH_MS = 2_000
-"""How old what was left for everybody may be: others may have used of it since."""
 
 
 class Alone(NamedTuple):
     """One outage. Times are monotonic milliseconds."""
 
     since: int
+    noticed: int
+    """By when everybody has noticed that this replica is gone."""
     sharing: int
     """Replicas that share the limits."""
     base: dict[Rate, int]
     """By rate that was in demand: units of the last window that are still this replica's when everybody has noticed that it is gone."""
-    free: dict[Rate, int]
-    """By rate: units that were left for everybody just before."""
+    known: dict[Rate, Known]
+    """By rate what Redis's last answer said."""
+
+    def left(self, rate: Rate, limit: int, window_ms: int) -> int:
+        """Units that are left for everybody when everybody has noticed."""
+        known = self.known.get(rate)
+        return 0 if known is None else known.left_at(self.noticed, limit, window_ms)
 
 
 class LocalShare:
     """Decides rates and slots while Redis is gone."""
 
-    def __init__(
-        self, options: QuotaOptions, own: OwnUse, share_ms: int, when_gone: Literal["fail_open", "fail_closed"]
-    ) -> None:
+    def __init__(self, options: QuotaOptions, own: OwnUse, share_ms: int, when_gone: WhenGone) -> None:
         self._options = options
         self._own = own
         self._share_ms = share_ms
         self._when_gone = when_gone
         self._outage: Alone | None = None
-        self._told: Mode | None = None
+        self._told: WhenGone | None = None
 
     @property
     def outage(self) -> Alone | None:
@@ -55,22 +61,29 @@ class LocalShare:
 
     def begin(self, now: int, last_beat: int, sharing: int) -> None:
         """Redis is gone; ``last_beat`` is when it was last told that this replica is here."""
-        noticed = max(now, last_beat + self._options.known_missing_ms)
-        free = self._own.free_since(now - _FRESH_MS)
-        self._outage = Alone(now, max(1, sharing), self._own.totals_at(noticed), free)
+        self._outage = self._lost(now, now, last_beat, max(1, sharing))
         self._told = None
         self.mode(now)
+
+    def resume(self, now: int, last_beat: int) -> None:
+        """Redis is gone as before, but may have heard at ``last_beat`` that this replica is back: then the others take it for present,
+        and leave nothing to it, until they miss it again."""
+        if (outage := self._outage) is not None and last_beat + self._options.known_missing_ms > outage.noticed:
+            # What was left is for the others now, and the part of it that was this one's is among what it has in use.
+            self._outage = self._lost(outage.since, now, last_beat, outage.sharing)._replace(known={})
+
+    def _lost(self, since: int, now: int, last_beat: int, sharing: int) -> Alone:
+        noticed = max(now, last_beat + self._options.known_missing_ms)
+        return Alone(since, noticed, sharing, self._own.totals_at(noticed), self._own.all_known())
 
     def end(self) -> None:
         """Redis is back."""
         self._outage = None
 
-    def mode(self, now: int) -> Mode:
-        """What holds now; a change is logged."""
+    def mode(self, now: int) -> WhenGone:
+        """What holds now where nobody chose; a change is logged."""
         outage = self._outage
-        mode: Mode = "local_share"
-        if outage is not None and now >= outage.since + self._share_ms:
-            mode = self._when_gone
+        mode = self._mode_of(None, now)
         if mode != self._told and outage is not None:
             self._told = mode
             logger.error(
@@ -83,9 +96,13 @@ class LocalShare:
         """Grant an ask its need, or refuse it; ``held`` is what is held of a slot limit. Nothing is noted down here."""
         outage = self._outage
         if outage is None:
-            return _refused(_RETRY_MS)
-        mode = self.mode(now)
-        if ask.kind == "budget" or mode == "fail_closed":
+            return Grant(granted=0, retry_after_ms=_RETRY_MS, refused=True, unknown=True)
+        self.mode(now)
+        mode = self._mode_of(ask.when_gone, now)
+        if ask.kind == "budget":
+            # What others spend cannot be known, and money that was spent does not come back as a rate does.
+            return Grant(granted=0, retry_after_ms=_RETRY_MS, refused=True, unknown=True)
+        if mode == "fail_closed":
             return _refused(_RETRY_MS)
         if mode == "fail_open":
             return self._granted(ask, 0)
@@ -94,15 +111,21 @@ class LocalShare:
             return self._granted(ask, share - held - ask.need) if held + ask.need <= share else _refused(_RETRY_MS)
         rate = (ask.scope, ask.kind)
         used = self._own.total(rate, now)
-        cap = min(share, self._cap(rate, now, outage, share))
+        cap = min(share, self._cap(rate, now, outage, ask.limit))
         return self._granted(ask, cap - used - ask.need) if used + ask.need <= cap else _refused(_RETRY_MS)
 
-    def _cap(self, rate: Rate, now: int, outage: Alone, share: int) -> int:
-        if now >= outage.since + self._options.counted_ms + self._options.length_ms:
+    def _mode_of(self, choice: WhenGone | None, now: int) -> WhenGone:
+        if self._outage is None or now < self._outage.since + self._share_ms:
+            return "local_share"
+        return self._when_gone if choice is None else choice
+
+    def _cap(self, rate: Rate, now: int, outage: Alone, limit: int) -> int:
+        share = limit // outage.sharing
+        if now >= outage.noticed + self._options.counted_ms + self._options.length_ms:
             return share
         # Nobody asked this replica for it in the last window, so that it is most likely not in use anywhere.
         base = outage.base.get(rate)
-        return share if base is None else base + outage.free.get(rate, 0) // outage.sharing
+        return share if base is None else base + outage.left(rate, limit, self._options.window_ms) // outage.sharing
 
     def _granted(self, ask: Ask, remaining: int) -> Grant:
         return Grant(granted=ask.need, ttl_ms=self._options.lease_ttl_ms, remaining=max(0, remaining))

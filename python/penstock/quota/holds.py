@@ -52,6 +52,22 @@ class Holds:
         else:
             self._dirty[held] = None
 
+    def tag(self, held: Held) -> str | None:
+        """Where it is at home; None: nothing of it is known here."""
+        entry = self._entries.get(held)
+        return entry.tag if entry is not None else None
+
+    def of_kind(self, kind: str) -> list[str]:
+        """Scopes of which something is held."""
+        return [scope for (scope, its), entry in self._entries.items() if its == kind and entry.amount]
+
+    def change(self, held: Held, by: int, now: int) -> int:
+        """The amount changes with a word to Redis that its caller sends; returns what it is then."""
+        entry = self._entries[held]
+        entry.amount = max(0, entry.amount + by)
+        entry.asserted_at = now
+        return entry.amount
+
     def give_back(self, held: Held, units: int) -> None:
         """Units are no longer needed."""
         if (entry := self._entries.get(held)) is not None:
@@ -91,15 +107,16 @@ class Holds:
             taken.append(Assertion(held, entry.tag, entry.amount))
         return taken
 
-    def is_dirty(self) -> bool:
-        """Whether Redis must be told something."""
-        return bool(self._dirty)
+    def changed(self) -> int:
+        """How many amounts Redis must be told."""
+        return len(self._dirty)
 
-    def release_all(self) -> None:
-        """Nothing is needed any more."""
+    def release_all(self, *, but: str | None = None) -> None:
+        """Nothing is needed any more, except for what is of the kind ``but``."""
         for held, entry in self._entries.items():
-            entry.amount = 0
-            self._dirty[held] = None
+            if held[1] != but:
+                entry.amount = 0
+                self._dirty[held] = None
 
     def tags(self) -> set[str]:
         """Of everything that is held."""

@@ -27,14 +27,17 @@ class QuotaHooks:
         return _encoder.encode(QuotaAnswer(await self._service.draw(_asked.decode(payload).asks)))
 
     def on_event(self, kind: str, payload: bytes) -> None:
-        """`quota.return` (:class:`Returned`) and `quota.hold` (:class:`Held`).
+        """`quota.return` and `quota.overdrawn` (:class:`Returned`), `quota.hold` (:class:`Held`).
 
         Raises:
             ValueError: there is no such event.
         """
         if kind == "quota.return":
             back = _returned.decode(payload)
-            self._service.give_back(back.scope, back.kind, back.units, lease=back.lease, tag=back.tag)
+            self._service.give_back(back.scope, back.kind, back.units, lease=back.lease)
+        elif kind == "quota.overdrawn":
+            over = _returned.decode(payload)
+            self._service.overdrawn(over.scope, over.units, tag=over.tag)
         elif kind == "quota.hold":
             held = _held.decode(payload)
             self._service.hold(held.scope, held.kind, held.amount, held.drawn)

@@ -5,6 +5,7 @@ Apart from the service because every answer teaches the same three things, which
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -13,12 +14,18 @@ from typing import Any, NamedTuple
 from penstock.quota import scripts
 from penstock.quota.models import QuotaOptions
 from penstock.shared.breaker import Breaker
-from penstock.shared.redis import SharedRedis, SharedUnavailable, outside_reason
+from penstock.shared.redis import SharedRedis, SharedTooSlow, SharedUnavailable, outside_reason
+
+logger = logging.getLogger("penstock.quota")
 
 _LATE_MS = 100
 """By how much the estimate of the server's clock may be behind."""
+_JUMP_MS = 1_000
+"""By how much the server's clock may get ahead of ours from one answer to the next. Commands that draw have shorter deadlines, so
+that those which meet a clock that went further are late, and take nothing."""
 _DAY_MS = 86_400_000
-_GLOBAL = "quota"
+REGISTER_TAG = "quota"
+"""Of what belongs to no tenant."""
 
 EpochEnded = Callable[[str | None], None]
 """Told the tag whose data the server lost; None: all of them."""
@@ -47,13 +54,18 @@ class Link:
         self.shared = shared
         self.options = options
         self.incarnation = incarnation
-        self.breaker = Breaker("quota", pause_s=0.25, longest_pause_s=0.5)
+        self.patience_s = options.patience_ms / 1000
+        """Of a round trip. What is answered later than calls like to wait is answered all the same (:mod:`penstock.quota.credit`)."""
+        # Broken connections are opened anew, but a server that says nothing for so long is gone.
+        self.breaker = Breaker("quota", pause_s=0.25, longest_pause_s=0.5, final=SharedTooSlow)
         self.round_trips = 0
         """How often the server was asked."""
         self._ended = ended
         self._epochs: dict[str, str] = {}
-        self._clock: tuple[int, int] | None = None
-        """The server's time and ours when it said so."""
+        self._clocks: dict[str, tuple[int, int, int]] = {}
+        """By group, of which each may be another server's: its time, ours when it said so, and ours when it was asked."""
+        self._void: dict[str, str] = {}
+        """Epochs in which the server's clock was set forward."""
         self._ordinal = 0
 
     def home(self, scope: str, tag: str | None) -> str:
@@ -65,7 +77,7 @@ class Link:
 
     def group(self, tag: str) -> str:
         """What one script may reach: everything, but in a cluster only one tag."""
-        return tag if self.shared.is_cluster else _GLOBAL
+        return tag if self.shared.is_cluster else REGISTER_TAG
 
     def key(self, tag: str, *parts: str) -> str:
         """A key of a tag."""
@@ -75,17 +87,29 @@ class Link:
         """The key whose loss tells that others were lost."""
         return self.shared.key("epoch", tag=self.group(tag))
 
+    def epoch(self, tag: str) -> str | None:
+        """That of a tag's keys, as the last answer had it."""
+        return self._epochs.get(self.group(tag))
+
     @property
-    def register_key(self) -> str:
-        """The gateways that are there."""
-        return self.shared.key("live", tag=_GLOBAL)
+    def register_keys(self) -> tuple[str, str]:
+        """The gateways that are there, and those of them that are slow to hear from the server."""
+        return self.shared.key("live", tag=REGISTER_TAG), self.shared.key("slow", tag=REGISTER_TAG)
 
     def next_ordinal(self) -> int:
         """Numbers commands that change holds."""
         self._ordinal += 1
         return self._ordinal
 
-    async def call(self, ops: list[Op], deadline_s: float) -> None:
+    async def load(self) -> None:
+        """Have the server know the scripts.
+
+        Raises:
+            SharedUnavailable: it cannot be asked.
+        """
+        await self.shared.run(scripts.load(self.shared), self.shared.connect_timeout_s)
+
+    async def call(self, ops: list[Op], deadline_s: float | None = None) -> None:
         """Run them in one round trip; each op is told of its end before this returns.
 
         Raises:
@@ -93,7 +117,9 @@ class Link:
         """
         if not ops:
             return
-        commands = [op.command._replace(request=self._request(op.command.request, deadline_s)) for op in ops]
+        deadline_s = self.patience_s if deadline_s is None else deadline_s
+        commands = [op.command._replace(request=self._request(op, deadline_s)) for op in ops]
+        asked_at = now_ms()
         try:
             answers = await self.breaker.call(lambda: self._round_trip(commands, deadline_s))
         except BaseException as error:
@@ -105,7 +131,7 @@ class Link:
             if isinstance(answer, Exception):
                 op.failed(answer)
             else:
-                self._learn(op.tag, answer)
+                self._learn(op.tag, answer, asked_at)
                 op.done(answer[2:])
 
     async def _round_trip(self, commands: list[scripts.Command], deadline_s: float) -> list[Any]:
@@ -116,7 +142,7 @@ class Link:
                 raise SharedUnavailable(reason) from answer
         return answers
 
-    def _request(self, request: dict[str, Any], deadline_s: float) -> dict[str, Any]:
+    def _request(self, op: Op, deadline_s: float) -> dict[str, Any]:
         options = self.options
         common: dict[str, Any] = {
             "candidate": secrets.token_hex(8),
@@ -127,15 +153,30 @@ class Link:
             common["offset"] = options.clock_offset_ms
         if self.shared.is_cluster:
             common["epoch_ttl"] = _DAY_MS
-        if self._clock is not None:
-            theirs, ours = self._clock
+        group = self.group(op.tag)
+        if (clock := self._clocks.get(group)) is not None:
+            theirs, ours, _ = clock
             common["not_after"] = theirs + now_ms() - ours + int(deadline_s * 1000) + _LATE_MS
-        return {**common, **request}
+        if (void := self._void.get(group)) is not None:
+            common["void"] = void
+        return {**common, **op.command.request}
 
-    def _learn(self, tag: str, answer: list[Any]) -> None:
-        self._clock = (int(answer[0]), now_ms())
+    def _learn(self, tag: str, answer: list[Any], asked_at: int) -> None:
+        theirs, ours = int(answer[0]), now_ms()
         group, epoch = self.group(tag), str(answer[1])
-        before = self._epochs.get(group)
+        before, clock = self._epochs.get(group), self._clocks.get(group)
+        if before is not None and clock is not None and theirs - clock[0] > ours - clock[2] + _JUMP_MS:
+            logger.error(
+                "the clock of Redis was set forward; what it forgot is reported", extra={"event": "quota.clock"}
+            )
+            self._void[group] = before
+        self._clocks[group] = (theirs, ours, asked_at)
         self._epochs[group] = epoch
         if before is not None and before != epoch:
             self._ended(tag if self.shared.is_cluster else None)
+
+
+def log_failure(error: Exception) -> None:
+    """What an :class:`Op` does about an error that is nobody's but the command's own; an outage says itself elsewhere."""
+    if not isinstance(error, SharedUnavailable):
+        logger.error("a quota command failed", extra={"event": "quota.command", "reason": str(error)})

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from penstock.engine.snapshot import WhenGone
+
 Kind = Literal["rpm", "tpm", "parallel", "budget"]
 RATES = frozenset({"rpm", "tpm"})
 
@@ -24,6 +26,16 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """Units without which the call is refused."""
     tag: str | None = None
     """Organization, else team, else key of the caller: what is drawn together is kept together."""
+    spent: int = 0
+    """Budgets: what the asker last heard that their owner has spent, nano-dollars."""
+    version: int = 0
+    """Of that figure; 0: it heard of none."""
+    until: int = 0
+    """The end of the budget window of that figure, Unix milliseconds; 0: there is no window."""
+    ended: int = 0
+    """The end of the last budget window that is over for the asker; 0: none is."""
+    when_gone: WhenGone | None = None
+    """What the strictest of those chose who pay for the call; None: nobody chose."""
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,15 +44,24 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     granted: int
     """0: nothing was taken, for this ask or for any other of the same draw."""
     ttl_ms: int = 0
-    """Rates: units not used within this time are no longer the holder's. Holds last until they are given back."""
+    """Since it was asked for. Rates: units not used within this time are no longer the holder's. Slots are held until they are
+    given back. Budgets: how long what is held may be used without asking again."""
     remaining: int = 0
     """What is left for everybody."""
     retry_after_ms: int | None = None
     """When enough may be free again; None: nobody knows, or this ask was not what failed."""
     refused: bool = False
     """This ask is why nothing was granted."""
+    unknown: bool = False
+    """Nobody can say whether there is enough: Redis does not answer, or the ledger."""
     lease: int = 0
     """Names the draw when units of a rate are given back."""
+    until: int = 0
+    """Budgets: the end of the window that the units are from, Unix milliseconds; 0: there is none. The call is charged to it, even
+    where its gateway has not heard that it began."""
+    alone: bool = False
+    """Decided without Redis, as those chose who pay for the call: the units are for it and for no other, and a refusal is nothing to those
+    who chose otherwise."""
 
 
 class QuotaAsked(msgspec.Struct, frozen=True):
@@ -56,7 +77,8 @@ class QuotaAnswer(msgspec.Struct, frozen=True):
 
 
 class Returned(msgspec.Struct, frozen=True, kw_only=True):
-    """`quota.return`: units of a rate that were not used, or of a hold that is no longer needed."""
+    """`quota.return`: units of a rate that were not used, or of a hold that is no longer needed. `quota.overdrawn`: of a budget,
+    what was spent beyond every grant."""
 
     scope: str
     kind: Kind
@@ -81,11 +103,13 @@ class QuotaOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Times of the protocol, milliseconds. Every replica must use the same."""
 
     window_ms: int = 60_000
-    lease_ttl_ms: int = 500
-    """Within which drawn units of a rate are used."""
+    lease_ttl_ms: int = 1_000
+    """Within which drawn units of a rate are used; twice as long as an answer may take."""
     beat_ms: int = 300
     missing_after_ms: int = 1_000
     """A gateway that was silent for so long may be going on with its share alone: it is kept for it."""
+    patience_ms: int = 500
+    """An answer of Redis that takes longer is none. Shorter than the silence that makes a gateway missing, less a beat."""
     settle_ms: int = 1_500
     """After a loss of data, the time in which everybody reports what it knows and nobody draws."""
     slot_hold_ms: int = 30_000
@@ -110,4 +134,5 @@ class QuotaOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def known_missing_ms(self) -> int:
         """After its last beat was sent, every other gateway knows that this one is missing."""
-        return self.missing_after_ms + 2 * self.beat_ms + 400
+        # Its beat may have come late, theirs have an interval and an answer, and what they drew before may come late, too.
+        return self.missing_after_ms + self.beat_ms + 3 * self.patience_ms + 100

@@ -1,18 +1,19 @@
-"""The Lua scripts: read once, called by digest, loaded when a server does not know them.
+"""The Lua scripts of the limits: read once; requests and answers are msgpack.
 
-Apart from the service because only here the wire's shapes meet Redis: requests and answers are msgpack.
+Apart from the service because only here the wire's shapes meet Redis.
 """
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from importlib import resources
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
+from penstock.shared import scripts
 from penstock.shared.redis import SharedRedis
+from penstock.shared.scripts import Script, ScriptCall
 
 Name = Literal["draw", "give_back", "carry", "hold", "spent", "beat"]
 
@@ -28,17 +29,19 @@ class Command(NamedTuple):
     request: dict[str, Any]
 
 
-class _Script(NamedTuple):
-    text: str
-    digest: str
-
-
 @cache
-def _script(name: Name) -> _Script:
+def _script(name: Name) -> Script:
     folder = resources.files("penstock.quota") / "lua"
-    text = (folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text()
-    # Redis names scripts by this digest; nothing is protected by it.
-    return _Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return scripts.script((folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text())
+
+
+async def load(shared: SharedRedis) -> None:
+    """Have the server know all of them.
+
+    Raises:
+        redis.exceptions.RedisError: the connection failed.
+    """
+    await scripts.load(shared, [_script(name) for name in get_args(Name)])
 
 
 async def execute(shared: SharedRedis, commands: list[Command]) -> list[Any]:
@@ -47,36 +50,8 @@ async def execute(shared: SharedRedis, commands: list[Command]) -> list[Any]:
     Raises:
         redis.exceptions.RedisError: the connection failed; what took effect is unknown.
     """
-    from redis.exceptions import NoScriptError
-
-    replies = await _call(shared, commands, [_digest_call(command) for command in commands])
-    unknown = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-    if unknown:
-        again = [commands[index] for index in unknown]
-        late = await _call(shared, again, _loading_calls(again, everywhere=shared.is_cluster))
-        for index, reply in zip(unknown, late, strict=True):
-            replies[index] = reply
+    calls = [
+        ScriptCall(_script(command.name), command.keys, [_encoder.encode(command.request)]) for command in commands
+    ]
+    replies = await scripts.execute(shared, calls)
     return [_decoder.decode(reply) if isinstance(reply, bytes) else reply for reply in replies]
-
-
-async def _call(shared: SharedRedis, commands: list[Command], calls: list[tuple[Any, ...]]) -> list[Any]:
-    async with shared.client.pipeline(transaction=False) as pipe:
-        for command, call in zip(commands, calls, strict=True):
-            pipe.execute_command(*call, len(command.keys), *command.keys, _encoder.encode(command.request))
-        replies: list[Any] = await pipe.execute(raise_on_error=False)
-    return replies
-
-
-def _digest_call(command: Command) -> tuple[Any, ...]:
-    return ("EVALSHA", _script(command.name).digest)
-
-
-def _loading_calls(commands: list[Command], *, everywhere: bool) -> list[tuple[Any, ...]]:
-    """The text of a script with its first call; ``everywhere``: with all, because each may go to another node."""
-    sent: set[Name] = set()
-    calls = []
-    for command in commands:
-        is_new = everywhere or command.name not in sent
-        sent.add(command.name)
-        calls.append(("EVAL", _script(command.name).text) if is_new else _digest_call(command))
-    return calls

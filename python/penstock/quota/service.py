@@ -8,29 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 
 from penstock.engine import background
+from penstock.engine.snapshot import WhenGone
+from penstock.payers import Figure
 from penstock.quota.beats import Beats
+from penstock.quota.credit import Credit, Mark
 from penstock.quota.fallback import LocalShare
 from penstock.quota.holds import Holds
 from penstock.quota.leases import Demand, is_strict, largest_lease
 from penstock.quota.link import Link, Op, now_ms
 from penstock.quota.models import RATES, Ask, Grant, QuotaOptions
 from penstock.quota.own_use import OwnUse, Rate
+from penstock.quota.questions import Answer, Job, Questions
+from penstock.quota.returns import Returns
 from penstock.quota.scripts import Command
+from penstock.quota.spends import Spends, SpentReader
 from penstock.shared.redis import SharedRedis, SharedUnavailable
 
 logger = logging.getLogger("penstock.quota")
 
-SpentReader = Callable[[str], Awaitable[tuple[int, int] | None]]
-"""What the owner of a budget has spent as the ledger has it: nano-dollars and the version of that figure; None: no such owner.
-Raises `DatabaseUnavailable`."""
 _TRIES = 6
 _BATCH = 256
+_GATHER_S = 0.005
+"""What is returned waits so long for the draw that is on its way with it: then both go in one trip."""
 
 
 class Figures(msgspec.Struct):
@@ -38,18 +42,14 @@ class Figures(msgspec.Struct):
 
     draws: int = 0
     granted: int = 0
-    """Draws that were granted."""
+    """Draws that Redis granted."""
     refused: int = 0
     granted_alone: int = 0
     """Draws that were granted without Redis."""
     refused_alone: int = 0
+    granted_ahead: int = 0
+    """Draws that were granted before a slow Redis had counted them."""
     outages: int = 0
-
-
-class _Job(NamedTuple):
-    tag: str
-    asks: list[Ask]
-    answer: asyncio.Future[list[Any]]
 
 
 class QuotaService:
@@ -62,22 +62,29 @@ class QuotaService:
         *,
         options: QuotaOptions | None = None,
         spent: SpentReader | None = None,
+        waits_ms: int | None = None,
     ) -> None:
+        """``waits_ms``: how long who asks waits for an answer (`hook_timeout`); None: for ever."""
         self.options = options or QuotaOptions()
         settings = shared.settings
         self.figures = Figures()
-        self._spent = spent
-        self._deadline_s = shared.deadline_s
         self._own = OwnUse(self.options.counted_ms + self.options.length_ms)
         self._holds = Holds()
         self._demand: dict[Rate, Demand] = {}
         self._link = Link(shared, self.options, incarnation, self._epoch_ended)
+        self._credit = Credit(self.options, settings.deadline_ms, round(self._link.patience_s * 1000))
+        self._spends = Spends(self._link, self._holds, spent)
+        self._holds_good_ms = min(settings.local_share_ms, self.options.budget_hold_ms * 3 // 4)
+        """Without Redis what is held may be used for so long: it knows of it for longer."""
         self._alone = LocalShare(self.options, self._own, settings.local_share_ms, settings.when_gone)
-        self._beats = Beats(self._link, self._own, self._holds, self._alone, settings.expected_replicas)
+        self._returns = Returns(self._link, self.options)
+        self._beats = Beats(
+            self._link, self._own, self._holds, self._alone, self._credit, self._returns, settings.expected_replicas
+        )
         self._beats.lost = self._lost
-        self._jobs: list[_Job] = []
-        self._returns: list[tuple[str, Rate, int, int]] = []
+        self._questions = Questions(waits_ms, round(self._link.patience_s * 1000))
         self._wake = asyncio.Event()
+        self._gathering: asyncio.TimerHandle | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -88,21 +95,23 @@ class QuotaService:
             background.Kept(lambda: self._beats.run(self._wake, self._tidy), "quota.beats").task,
         ]
 
-    async def stop(self) -> None:
-        """Give everything back and leave the register. Idempotent."""
+    async def stop(self, *, keeps_budgets: bool = False) -> None:
+        """Give everything back and leave the register. Idempotent.
+
+        ``keeps_budgets``: what is held of budgets stays until it expires, because the ledger does not have what was spent of it.
+        """
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for job in self._jobs:
-            if not job.answer.done():
-                job.answer.set_exception(SharedUnavailable("the gateway is stopping"))
-        self._jobs.clear()
+        if self._gathering is not None:
+            self._gathering.cancel()
+        self._questions.refuse("the gateway is stopping")
         if self._tasks:
             self._tasks = []
-            await self._beats.leave()
+            await self._beats.leave(self._spends, keeps_budgets=keeps_budgets)
 
     @property
-    def state(self) -> Literal["shared", "local_share", "fail_open", "fail_closed"]:
+    def state(self) -> Literal["shared"] | WhenGone:
         """How limits are kept now."""
         return "shared" if self._beats.is_up else self._alone.mode(now_ms())
 
@@ -122,58 +131,76 @@ class QuotaService:
         Never raises for outside reasons: without Redis the fallback answers.
         """
         self.figures.draws += 1
-        now = now_ms()
+        asked = now_ms()
         for ask in asks:
             if ask.kind in RATES:
                 rate = (ask.scope, ask.kind)
-                self._own.tried(rate, now)
-                self._demand.setdefault(rate, Demand(now)).add(ask.need, now)
-        if not self._beats.is_up:
-            return self._decide_alone(asks)
-        groups: dict[str, list[int]] = {}
-        for index, ask in enumerate(asks):
-            groups.setdefault(self._link.group(self._link.home(ask.scope, ask.tag)), []).append(index)
-        waited = 0
-        for _ in range(_TRIES):
-            began = now_ms()
-            grants = await self._draw_groups(asks, groups)
-            waited = now_ms() - began
-            # Where several groups are asked in turn, what the first gave must still be good when the last has answered.
-            if grants is None or len(groups) == 1 or waited < self.options.lease_ttl_ms // 2:
-                break
-            if not all(grant.granted for grant in grants):
-                break
-            self._roll_back(asks, dict(enumerate(grants)))
-        else:
-            grants = [Grant(granted=0, retry_after_ms=1_000, refused=True) for _ in asks]
-        if grants is None:
-            return self._decide_alone(asks)
+                self._own.tried(rate, asked)
+                self._demand.setdefault(rate, Demand(asked)).add(ask.need, asked)
+        grants: list[Grant] | None = None
+        while grants is None:
+            if not await self._beats.decided():
+                return self._decide_alone(asks, asked)
+            if self._credit.covers(asks, now_ms()):
+                return self._grant_ahead(asks, asked)
+            try:
+                grants = await self._draw_shared(asks, asked)
+            except SharedUnavailable:
+                if self._questions.is_over(asked, now_ms()):
+                    grants = [_undecided() for _ in asks]
         if all(grant.granted for grant in grants):
             self.figures.granted += 1
-            if len(groups) > 1:
-                ttl = max(0, self.options.lease_ttl_ms - waited)
-                grants = [msgspec.structs.replace(grant, ttl_ms=min(grant.ttl_ms, ttl)) for grant in grants]
         else:
             self.figures.refused += 1
         return grants
 
-    async def _draw_groups(self, asks: list[Ask], groups: dict[str, list[int]]) -> list[Grant] | None:
-        """One script for each group, in order; what earlier ones took goes back when a later one refuses. None: alone."""
+    async def _draw_shared(self, asks: list[Ask], asked: int) -> list[Grant]:
         grants: dict[int, Grant] = {}
-        for tag, indices in groups.items():
-            try:
-                drawn = await self._draw_group(tag, [asks[index] for index in indices])
-            except SharedUnavailable:
+        for attempt in range(_TRIES):
+            groups: dict[str, list[int]] = {}
+            for index, ask in enumerate(asks):
+                if index not in grants:
+                    groups.setdefault(self._link.group(self._link.home(ask.scope, ask.tag)), []).append(index)
+            refused = await self._draw_groups(asks, groups, asked, grants)
+            if refused:
                 self._roll_back(asks, grants)
-                return None
-            if any(not grant.granted for grant in drawn):
-                self._roll_back(asks, grants)
-                refused = dict(zip(indices, drawn, strict=True))
                 return [refused.get(index, Grant(granted=0)) for index in range(len(asks))]
-            grants.update(zip(indices, drawn, strict=True))
-        return [grants[index] for index in range(len(asks))]
+            # One group may have settled, or been read, while the rates of the others ran out. Slots and money do not.
+            late = self._ending(asks, grants, asked) if attempt or len(groups) > 1 else {}
+            if not late:
+                return [grants[index] for index in range(len(asks))]
+            self._roll_back(asks, late)
+            grants = {index: grant for index, grant in grants.items() if index not in late}
+        self._roll_back(asks, grants)
+        return [_undecided() for _ in asks]
 
-    def give_back(self, scope: str, kind: str, units: int, *, lease: int = 0, tag: str | None = None) -> None:
+    async def _draw_groups(
+        self, asks: list[Ask], groups: dict[str, list[int]], asked: int, grants: dict[int, Grant]
+    ) -> dict[int, Grant]:
+        """One script for each group, all at once. What was granted is added to ``grants``; returns the groups that were not."""
+        draws = [self._draw_group(tag, [asks[index] for index in indices], asked) for tag, indices in groups.items()]
+        answers = await asyncio.gather(*draws, return_exceptions=True)
+        refused: dict[int, Grant] = {}
+        failed: BaseException | None = None
+        for indices, drawn in zip(groups.values(), answers, strict=True):
+            if isinstance(drawn, BaseException):
+                failed = drawn
+            else:
+                known = grants if all(grant.granted for grant in drawn) else refused
+                known.update(zip(indices, drawn, strict=True))
+        if failed is not None:
+            self._roll_back(asks, grants)
+            raise failed
+        return refused
+
+    def _ending(self, asks: list[Ask], grants: dict[int, Grant], asked: int) -> dict[int, Grant]:
+        """Units of rates that can hardly be used any more."""
+        by = now_ms() + self.options.lease_ttl_ms // 10
+        return {
+            index: grant for index, grant in grants.items() if asks[index].kind in RATES and asked + grant.ttl_ms <= by
+        }
+
+    def give_back(self, scope: str, kind: str, units: int, *, lease: int = 0) -> None:
         """Units of a rate that were not used (``lease`` is the grant's), or of a hold that is needed no longer."""
         if units <= 0:
             return
@@ -181,9 +208,10 @@ class QuotaService:
             self._holds.give_back((scope, kind), units)
         else:
             rate = (scope, kind)
-            back = self._own.take_back(rate, units, lease)
-            if back and lease:
-                self._returns.append((self._link.home(scope, tag), rate, lease, back))
+            self._returns.add(rate, self._own.take_back(rate, units, lease))
+            if self._returns and self._gathering is None:
+                self._gathering = asyncio.get_running_loop().call_later(_GATHER_S, self._gathered)
+            return
         self._wake.set()
 
     def hold(self, scope: str, kind: str, amount: int, drawn: int) -> None:
@@ -191,21 +219,40 @@ class QuotaService:
         self._holds.restate((scope, kind), amount, drawn)
         self._wake.set()
 
-    async def set_spent(self, scope: str, spent: int, version: int, *, tag: str | None = None) -> bool:
-        """Tell everybody what the owner of a budget has spent as of a version of the ledger; older versions are ignored.
+    def overdrawn(self, scope: str, units: int, *, tag: str | None = None) -> None:
+        """More of a budget was spent than was granted: it is held all the same (shape of `quota.overdrawn`)."""
+        held = (scope, "budget")
+        home = self._holds.tag(held) or self._link.home(scope, tag)
+        self._holds.add(held, home, units, now_ms(), is_known=False)
+        self._wake.set()
 
-        Call it after the ledger's commit and before holds are lowered. False: Redis could not be told, or knew as much.
+    def holds_budget(self, scope: str) -> bool:
+        """Whether this process holds money of a budget."""
+        return self._holds.amount((scope, "budget")) > 0
+
+    def held_budgets(self) -> list[str]:
+        """Scopes of the budgets of which this process holds money."""
+        return self._holds.of_kind("budget")
+
+    def tell_spent(self, scope: str, figure: Figure, freed: int) -> None:
+        """The ledger has what was spent of a budget: everybody is told its figure, and in the same moment ``freed`` nano-dollars
+        less are held. What cannot be told stays held, and is told later."""
+        self._spends.add(scope, figure, freed)
+        self._wake.set()
+
+    async def release(self, incarnation: str) -> int:
+        """A gateway has ended and the ledger has all that it spent: what it held of budgets is everybody's again; returns of how
+        many.
+
+        Raises:
+            SharedUnavailable: Redis cannot be asked; what is left expires.
+            DatabaseUnavailable: the ledger cannot be; the same.
         """
-        outcome: list[bool] = []
-        op = self._spent_op(self._link.home(scope, tag), scope, spent, version, outcome.append)
-        try:
-            await self._link.call([op], self._deadline_s)
-        except SharedUnavailable:
-            return False
-        return outcome == [True]
+        return await self._spends.release(incarnation)
 
     async def bury(self, incarnation: str) -> None:
-        """A gateway is known to have ended: its share of the rates is everybody's again. Its holds expire by themselves.
+        """A gateway is known to have ended: its share of the rates is everybody's again. Its slots expire by themselves, for its
+        budgets see :meth:`release`.
 
         Raises:
             SharedUnavailable: Redis could not be told; it forgets the gateway later by itself.
@@ -214,92 +261,81 @@ class QuotaService:
 
     # ---- drawing ----------------------------------------------------------------------------
 
-    async def _draw_group(self, tag: str, asks: list[Ask]) -> list[Grant]:
+    async def _draw_group(self, tag: str, asks: list[Ask], asked: int) -> list[Grant]:
         for attempt in range(_TRIES):
-            answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-            self._jobs.append(_Job(tag, asks, answer))
+            question = self._questions.ask(tag, asks, asked)
             self._wake.set()
-            sent = now_ms()
             try:
-                settling, taken, *rows = await answer
+                answer = await question
             except SharedUnavailable:
-                # A single slow answer is no outage; it is one when the breaker says so.
+                # A single broken connection is no outage; it is one when the breaker says so.
                 if not self._beats.is_up or attempt == _TRIES - 1:
                     raise
                 continue
-            for ask, row in zip(asks, rows, strict=True):
-                if ask.kind in RATES and not settling:
-                    self._own.knew((ask.scope, ask.kind), sent, row[1])
+            if answer is None:
+                break
+            sent, settling, taken, rows = answer
             if taken:
-                return [self._grant(row, sent) for row in rows]
+                return [self._grant(ask, row, sent - asked) for ask, row in zip(asks, rows, strict=True)]
             reasons = {row[4] for row in rows}
             if settling:
                 await asyncio.sleep((settling + 5) / 1000)
             elif "unseeded" in reasons:
                 missing = [ask for ask, row in zip(asks, rows, strict=True) if row[4] == "unseeded"]
-                if not await self._seed(missing):
-                    return [Grant(granted=0, retry_after_ms=1_000, refused=ask in missing) for ask in asks]
+                if not await self._spends.seed(missing):
+                    return [_undecided() if ask in missing else Grant(granted=0) for ask in asks]
             elif "stale" not in reasons:
-                return [self._grant(row, sent) for row in rows]
-        return [Grant(granted=0, retry_after_ms=1_000, refused=True) for _ in asks]
+                return [self._grant(ask, row, sent - asked) for ask, row in zip(asks, rows, strict=True)]
+        return [_undecided() for _ in asks]
 
-    def _grant(self, row: list[Any], sent: int) -> Grant:
-        granted, remaining, retry, lease, reason = row
+    def _grant(self, ask: Ask, row: list[Any], waited: int) -> Grant:
+        granted, remaining, retry, lease, reason, until = row
+        ttl = self._holds_good_ms if ask.kind == "budget" else self.options.lease_ttl_ms
         return Grant(
             granted=granted,
-            # From when it was asked for: the units count from the moment Redis took them, which is later.
-            ttl_ms=max(0, self.options.lease_ttl_ms - (now_ms() - sent)) if granted else 0,
+            # From when Redis was asked: the units count from the moment it took them, which is later.
+            ttl_ms=ttl + waited if granted else 0,
             remaining=remaining,
             retry_after_ms=int(retry) if reason and retry >= 0 else None,
             refused=reason == "full",
             lease=lease,
+            until=until,
         )
-
-    async def _seed(self, asks: list[Ask]) -> bool:
-        """Look up in the ledger what Redis does not know."""
-        from penstock.persistence import DatabaseUnavailable
-
-        if self._spent is None:
-            logger.error("nobody told Redis what a budget's owner spent", extra={"event": "quota.unseeded"})
-            return False
-        ops = []
-        for ask in asks:
-            try:
-                figure = await self._spent(ask.scope)
-            except DatabaseUnavailable as error:
-                logger.error("a budget cannot be read", extra={"event": "quota.unseeded", "reason": str(error)})
-                return False
-            spent, version = figure or (0, 0)
-            ops.append(self._spent_op(self._link.home(ask.scope, ask.tag), ask.scope, spent, version, lambda _: None))
-        try:
-            await self._link.call(ops, self._deadline_s)
-        except SharedUnavailable:
-            return False
-        return True
-
-    def _spent_op(self, tag: str, scope: str, spent: int, version: int, done: Callable[[bool], None]) -> Op:
-        keys = [self._link.epoch_key(tag), self._link.key(tag, "spent", scope)]
-        request = {"amount": spent, "version": version, "ttl": self.options.spent_ttl_ms}
-        return Op(Command("spent", keys, request), tag, lambda answer: done(bool(answer[0])), _log_failure)
 
     def _roll_back(self, asks: list[Ask], grants: dict[int, Grant]) -> None:
         for index, grant in grants.items():
             ask = asks[index]
-            self.give_back(ask.scope, ask.kind, grant.granted, lease=grant.lease, tag=ask.tag)
+            self.give_back(ask.scope, ask.kind, grant.granted, lease=grant.lease)
 
-    def _decide_alone(self, asks: list[Ask]) -> list[Grant]:
+    def _decide_alone(self, asks: list[Ask], asked: int) -> list[Grant]:
         now = now_ms()
         grants = [self._alone.decide(ask, now, self._holds.amount((ask.scope, ask.kind))) for ask in asks]
         if not all(grant.granted for grant in grants):
             self.figures.refused_alone += 1
-            return [Grant(granted=0) if grant.granted else grant for grant in grants]
+            grants = [Grant(granted=0) if grant.granted else grant for grant in grants]
+            return [msgspec.structs.replace(grant, alone=True) for grant in grants]
         self.figures.granted_alone += 1
-        for ask in asks:
-            tag = self._link.home(ask.scope, ask.tag)
+        granted = []
+        for ask, grant in zip(asks, grants, strict=True):
+            tag, lease = self._link.home(ask.scope, ask.tag), 0
             if ask.kind in RATES:
-                self._own.add((ask.scope, ask.kind), tag, now, ask.need, is_known=False)
+                lease = self._own.add((ask.scope, ask.kind), tag, now, ask.need, is_known=False)
             else:
                 self._holds.add((ask.scope, ask.kind), tag, ask.need, now, is_known=False)
+            granted.append(msgspec.structs.replace(grant, ttl_ms=grant.ttl_ms + now - asked, lease=lease, alone=True))
+        return granted
+
+    def _grant_ahead(self, asks: list[Ask], asked: int) -> list[Grant]:
+        self.figures.granted_ahead += 1
+        now, grants = now_ms(), []
+        for ask in asks:
+            self._credit.use(ask)
+            rate, tag = (ask.scope, ask.kind), self._link.home(ask.scope, ask.tag)
+            lease = self._own.add(rate, tag, now, ask.need, is_known=False)
+            remaining = known.free if (known := self._own.known(rate)) is not None else 0
+            ttl = self.options.lease_ttl_ms + now - asked
+            grants.append(Grant(granted=ask.need, ttl_ms=ttl, remaining=remaining, lease=lease))
+        self._wake.set()
         return grants
 
     # ---- the pump ---------------------------------------------------------------------------
@@ -308,49 +344,40 @@ class QuotaService:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._jobs or self._returns or self._beats.has_reports():
+            while self._questions or self._returns or self._spends.are_waiting or self._beats.has_reports():
+                # Draws whose callers were just told something else go with this trip, and after what those gave back.
+                await asyncio.sleep(0)
                 if not self._beats.is_up:
-                    self._refuse_jobs()
-                    self._returns.clear()
+                    self._questions.refuse("Redis is gone")
                     break
-                jobs, self._jobs = self._jobs[:_BATCH], self._jobs[_BATCH:]
-                ops = [*self._beats.reports(_BATCH), *self._return_ops(), *(self._draw_op(job) for job in jobs)]
+                jobs = self._questions.cut(_BATCH, now_ms())
+                # Nobody waits for these, but others for the draws.
+                spends = self._spends.ops(_BATCH // 4 if jobs else _BATCH)
+                ops = [*self._beats.reports(_BATCH), *spends, *self._returns.ops()]
+                ops += [self._draw_op(job) for job in jobs]
+                if not ops:
+                    break
+                began = now_ms()
                 try:
-                    await self._link.call(ops, self._deadline_s)
+                    await self._link.call(ops)
                 except SharedUnavailable as error:
                     self._beats.check(error)
+                else:
+                    self._credit.answered(now_ms() - began, now_ms())
+
+    def _gathered(self) -> None:
+        self._gathering = None
+        self._wake.set()
 
     def _lost(self) -> None:
         self.figures.outages += 1
-        self._refuse_jobs()
+        self._questions.refuse("Redis is gone")
 
-    def _refuse_jobs(self) -> None:
-        jobs, self._jobs = self._jobs, []
-        for job in jobs:
-            if not job.answer.done():
-                job.answer.set_exception(SharedUnavailable("Redis is gone"))
-
-    def _return_ops(self) -> list[Op]:
-        returns, self._returns = self._returns[:_BATCH], self._returns[_BATCH:]
-        sizes = {"window": self.options.counted_ms, "length": self.options.length_ms}
-        return [
-            Op(
-                Command(
-                    "give_back",
-                    [self._link.epoch_key(tag), self._link.key(tag, rate[1], rate[0])],
-                    {**sizes, "lease": lease, "units": units},
-                ),
-                tag,
-                lambda _: None,
-                _log_failure,
-            )
-            for tag, rate, lease, units in returns
-        ]
-
-    def _draw_op(self, job: _Job) -> Op:
+    def _draw_op(self, job: Job) -> Op:
         link, options = self._link, self.options
         keys = [link.epoch_key(job.tag)]
         asks = []
+        sent, marks = now_ms(), [self._mark(ask) for ask in job.asks]
         for ask in job.asks:
             tag = link.home(ask.scope, ask.tag)
             need = max(1, ask.need)
@@ -369,6 +396,13 @@ class QuotaService:
                 keys.append(link.key(tag, "held", ask.kind, ask.scope))
                 if ask.kind == "budget":
                     keys.append(link.key(tag, "spent", ask.scope))
+                    packed |= {
+                        "spent": ask.spent,
+                        "version": ask.version,
+                        "end": ask.until,
+                        "ended": ask.ended,
+                        "spent_ttl": options.spent_ttl_ms,
+                    }
                 packed |= {
                     "kind": ask.kind,
                     "want": max(need, ask.want),
@@ -380,10 +414,13 @@ class QuotaService:
             asks.append(packed)
 
         def done(answer: list[Any]) -> None:
-            if answer[1]:
-                self._took(job, answer[2:])
+            settling, taken, *rows = answer
+            if taken:
+                self._took(job, rows)
+            if not settling:
+                self._learn(job.asks, rows, marks, sent)
             if not job.answer.done():
-                job.answer.set_result(answer)
+                job.answer.set_result(Answer(sent, settling, taken, rows))
 
         def failed(error: Exception) -> None:
             for ask in job.asks:
@@ -394,18 +431,30 @@ class QuotaService:
 
         return Op(Command("draw", keys, {"asks": asks}), job.tag, done, failed)
 
-    def _took(self, job: _Job, rows: list[list[Any]]) -> None:
+    def _took(self, job: Job, rows: list[list[Any]]) -> None:
         """Write down what Redis gave; when nobody waits for it any more it goes back."""
         # Later than Redis did: what is reported anew after a loss must not count for less time than it did.
         now = now_ms()
-        for ask, (granted, _, _, lease, _) in zip(job.asks, rows, strict=True):
+        for ask, (granted, _, _, lease, *_) in zip(job.asks, rows, strict=True):
             tag = self._link.home(ask.scope, ask.tag)
             if ask.kind in RATES:
                 self._own.add((ask.scope, ask.kind), tag, now, granted, lease=lease, is_known=True)
             else:
                 self._holds.add((ask.scope, ask.kind), tag, granted, now, is_known=True)
             if job.answer.done():
-                self.give_back(ask.scope, ask.kind, granted, lease=lease, tag=ask.tag)
+                self.give_back(ask.scope, ask.kind, granted, lease=lease)
+
+    def _mark(self, ask: Ask) -> Mark | None:
+        rate = (ask.scope, ask.kind)
+        if ask.kind not in RATES or self._own.is_unknown(rate):
+            return None
+        return self._credit.mark(rate, ask.limit, now_ms())
+
+    def _learn(self, asks: list[Ask], rows: list[list[Any]], marks: list[Mark | None], sent: int) -> None:
+        for ask, (_, remaining, _, _, reason, _), mark in zip(asks, rows, marks, strict=True):
+            if ask.kind in RATES and reason != "stale":
+                self._own.knew((ask.scope, ask.kind), sent, remaining)
+                self._credit.learn((ask.scope, ask.kind), ask.limit, mark, remaining)
 
     def _wanted(self, ask: Ask, need: int) -> int:
         sharing = self._beats.sharing
@@ -418,16 +467,18 @@ class QuotaService:
         logger.error("Redis lost its data; limits are reported anew", extra={"event": "quota.epoch", "tag": tag})
         self._own.forgotten(tag)
         self._holds.forgotten(tag)
+        self._returns.forgotten(tag)
+        self._credit.suspend(now_ms())
         self._wake.set()
 
     def _tidy(self, now: int) -> None:
         self._own.prune(now)
+        self._credit.prune(self._own)
         self._holds.prune()
         before = now - self.options.counted_ms
         for rate in [rate for rate, demand in self._demand.items() if demand.at < before]:
             del self._demand[rate]
 
 
-def _log_failure(error: Exception) -> None:
-    if not isinstance(error, SharedUnavailable):
-        logger.error("a quota command failed", extra={"event": "quota.command", "reason": str(error)})
+def _undecided() -> Grant:
+    return Grant(granted=0, retry_after_ms=1_000, refused=True, unknown=True)

@@ -7,6 +7,7 @@ fall into its budget window.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 
 from penstock import payers
 from penstock.durations import parse_duration
@@ -17,16 +18,22 @@ from penstock.scopes.models import Scope
 
 Shares = dict[str, list[UsageRecord]]
 """Records by the name of a scope that they concern, if it exists."""
+_payers = attrgetter("token", "team_id", "user_id", "org_id", "end_user", "tags")
+"""What :func:`penstock.scopes.names.charged` reads of a record."""
 
 
 def shares(records: Iterable[UsageRecord], present: Mapping[str, str]) -> Shares:
     """The records that cost something by the scopes above them; `present` has the tokens of regenerated keys."""
-    found: Shares = {}
+    # Most batches are of few callers, and names are put together once for each.
+    alike: dict[tuple[str, ...], list[UsageRecord]] = {}
     for record in records:
-        if not record.cost:
-            continue
-        for name in names.charged(record, present.get(record.token, record.token)):
-            found.setdefault(name, []).append(record)
+        if record.cost:
+            alike.setdefault(_payers(record), []).append(record)
+    found: Shares = {}
+    for same in alike.values():
+        token = same[0].token
+        for name in names.charged(same[0], present.get(token, token)):
+            found.setdefault(name, []).extend(same)
     return found
 
 
@@ -44,4 +51,4 @@ def addition(scope: Scope, records: list[UsageRecord], now: int) -> Addition:
     following = None
     if end is not None and end <= now and scope.budget_duration:
         following = parse_duration(scope.budget_duration, "budget_duration").window_after(end, now)
-    return payers.addition(scope.name, (start, end), following, records)
+    return payers.addition(scope.name, (start, end), following, records, now)

@@ -47,6 +47,17 @@ def checked_id(value: str | None, field: str) -> None:
         raise bad_request(f"`{field}` must have 1 to {_LONGEST_TEXT} characters", field)
 
 
+def checked_new_id(value: str | None, field: str) -> None:
+    """The same for what nobody has been called before: ids are put together with `/` for limits of members, and stand in paths.
+
+    Raises:
+        ApiError: 400 naming the field.
+    """
+    checked_id(value, field)
+    if value is not None and "/" in value:
+        raise bad_request(f"`{field}` must not have a `/` in it", field)
+
+
 def checked_depth(fields: msgspec.Struct) -> None:
     """Refuse values that could not be shown again.
 
@@ -56,6 +67,22 @@ def checked_depth(fields: msgspec.Struct) -> None:
     for name in fields.__struct_fields__:
         if is_too_deep(getattr(fields, name)):
             raise bad_request(f"`{name}` is nested more than {DEEPEST} levels deep", name)
+
+
+def limits_called(names: Mapping[str, str], request: msgspec.Struct) -> BudgetFields:
+    """Limits that a request has under other names: those of the request by those of a budget.
+
+    Raises:
+        ApiError: 400 naming the request's field.
+    """
+    found = {own: value for name, own in names.items() if (value := getattr(request, name)) is not UNSET}
+    for name, own in names.items():
+        if own in found:
+            try:
+                limits(BudgetFields(**{own: found[own]}))
+            except ApiError as error:
+                raise bad_request(error.message.replace(f"`{own}`", f"`{name}`", 1), name) from error
+    return BudgetFields(**found)
 
 
 def limits(fields: BudgetFields) -> dict[str, Any]:
@@ -178,6 +205,8 @@ def changes(fields: ScopeFields) -> dict[str, Any]:
     if fields.budget_id is not UNSET:
         checked_id(fields.budget_id, "budget_id")
         columns["budget_id"] = fields.budget_id
+    if fields.when_gone is not UNSET:
+        columns["when_gone"] = fields.when_gone
     return columns
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from penstock.engine.snapshot import WhenGone
+
 JsonObject = dict[str, Any]
 
 
@@ -30,6 +32,7 @@ class Scope(msgspec.Struct, kw_only=True):
     """It is there because the parent's budget has limits per model."""
     alias: str | None = None
     blocked: bool = False
+    when_gone: WhenGone | None = None
     models: list[str] = []
     rpm: int | None = None
     tpm: int | None = None
@@ -92,5 +95,8 @@ class ScopeFields(BudgetFields, kw_only=True):
     """Limits of a scope: its own, and the budget that gives what it has not."""
 
     budget_id: str | None | UnsetType = UNSET
+    when_gone: WhenGone | None | UnsetType = UNSET
+    """What becomes of rates and slots when Redis has been gone for a while: `fail_open`, `local_share` or `fail_closed`; the
+    strictest of those that a call stands under holds. Penstock's own field."""
     model_rpm_limit: dict[str, int] | None | UnsetType = UNSET
     model_tpm_limit: dict[str, int] | None | UnsetType = UNSET

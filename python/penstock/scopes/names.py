@@ -32,6 +32,12 @@ def member(team_id: str, user_id: str) -> str:
     return f"member:{team_id}/{user_id}"
 
 
+def splits(team_id: str, user_id: str) -> list[tuple[str, str]]:
+    """Every team and user whose :func:`member` has this name too, these two among them: ids of long ago may hold slashes."""
+    id = f"{team_id}/{user_id}"
+    return [(id[:at], id[at + 1 :]) for at, letter in enumerate(id) if letter == "/"]
+
+
 def user(user_id: str) -> str:
     """A user, over all teams."""
     return f"user:{user_id}"
@@ -53,8 +59,12 @@ def tag(name: str) -> str:
 
 
 def model(parent: str, name: str) -> str:
-    """A scope for the calls of one model."""
-    return f"model:{parent}/{name}"
+    """A new scope for the calls of one model. The names of models hold slashes, so those of the parent are written otherwise:
+    the name of one scope never is that of another. A member has one of its own, between team and user. Those of long ago do not
+    keep to that, and are found by their parent."""
+    quoted = parent.replace("%", "%25")
+    is_plain = quoted.count("/") == (1 if quoted.startswith("member:") else 0)
+    return f"model:{quoted if is_plain else quoted.replace('/', '%2F')}/{name}"
 
 
 def split(name: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Scopes: write limits, charge, reset, and tell the data plane.
+"""Scopes: read, charge, reset, and tell the data plane. Writing limits is in :mod:`penstock.scopes.changes`.
 
 Whoever changes a scope does so in a transaction of its own with :meth:`ScopeService.put` and :meth:`~ScopeService.remove`,
 and calls :meth:`~ScopeService.publish` when it is committed. What the data plane is told of a scope's spend is read together
@@ -9,28 +9,29 @@ among the others of this process, and a `revision` keeps what another process is
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import chain
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from penstock.alerts.service import AlertService
 from penstock.audit import AuditTrail
+from penstock.clock import now_ms
 from penstock.durations import parse_duration
 from penstock.engine.events import UsageRecord
 from penstock.engine.snapshot import ScopeRecord
-from penstock.errors import bad_request
-from penstock.keys.service import now_ms
-from penstock.payers import Charged, Follower
-from penstock.persistence import Transaction
+from penstock.lookups import Asked, Lookups, Resolve
+from penstock.payers import Charged, Figure, Follower
+from penstock.persistence import Transaction, begun_again
 from penstock.scopes import charging, names
-from penstock.scopes.models import ModelLimit, ReadScope, Scope
+from penstock.scopes.changes import ScopeChanges
+from penstock.scopes.models import ReadScope
 from penstock.scopes.store import ScopeStore
 
-_ACTOR = "scopes"
-"""In the audit trail: who asked for it stands in the row of the team, user or other object that was changed."""
 _NAMED = ("customer:", "tag:")
+_NOBODY = b"null"
+"""The answer about what does not exist."""
 """Scopes that requests name."""
 _SWEEP_BATCH = 500
 
@@ -67,6 +68,10 @@ Relist = Callable[[list[str]], Awaitable[None]]
 """Give the data plane the keys under these scopes again, because what is above them has changed."""
 
 
+Learn = Callable[[Sequence[tuple[str, Figure]]], None]
+"""Told what scopes have spent, whenever that was read."""
+
+
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):
     """Limits that the configuration gives where none are stored. Nano-dollars."""
 
@@ -87,7 +92,7 @@ class _Held(msgspec.Struct, frozen=True):
     parent: str | None
 
 
-class ScopeService:
+class ScopeService(ScopeChanges):
     """The scopes domain's public face."""
 
     def __init__(
@@ -100,22 +105,28 @@ class ScopeService:
         settlement: Settlement | None = None,
     ) -> None:
         """``table`` and ``settlement`` are of the data plane that is told of changes; without, there is none here."""
-        self._store = store
-        self._audit = audit
+        super().__init__(store, audit)
         self._alerts = alerts
         self._table = table
         self._settlement = settlement
         self._telling = asyncio.Lock()
         self._predecessors = predecessors
         self._relist: Relist | None = None
+        self._learn: Learn | None = None
         self.defaults = Defaults()
         self._held: dict[str, _Held] = {}
         """What the data plane has."""
+        self._lookups = Lookups(self._answer)
+        self._newcomers = Lookups(self._answer_new)
         self._follower = Follower(store.payers, self._pass_on)
 
     def attach(self, relist: Relist) -> None:
         """Name who knows the keys under a scope."""
         self._relist = relist
+
+    def report(self, learn: Learn) -> None:
+        """Name who is told what scopes have spent."""
+        self._learn = learn
 
     # Reading
 
@@ -127,17 +138,39 @@ class ScopeService:
         """The scopes of these names that exist."""
         return {scope.name: scope for scope in await self._current(list(wanted))}
 
-    async def models_of(self, parents: Iterable[str]) -> dict[str, dict[str, ReadScope]]:
-        """Scopes for one model by the scope that they are a part of and the model."""
+    async def stored(self, wanted: Iterable[str], tx: Transaction | None = None) -> dict[str, ReadScope]:
+        """These scopes with their budgets' limits, as the transaction sees them or as they are committed, whatever budget window
+        holds; nothing is written, so it may be asked within a transaction."""
+        return {scope.name: scope for scope in await self._store.among(tx or self._store.database, wanted)}
+
+    async def blocked_among(self, wanted: Iterable[str]) -> list[str]:
+        """Names of those of these scopes that are blocked, as they are committed; nothing is written, so it may be asked within
+        a transaction."""
+        return [scope.name for scope in await self._store.among(self._store.database, wanted) if scope.blocked]
+
+    async def models_of(self, parents: Iterable[str], tx: Transaction | None = None) -> dict[str, dict[str, ReadScope]]:
+        """Scopes for one model by the scope that they are a part of and the model; as a transaction sees them, if given."""
         found: dict[str, dict[str, ReadScope]] = {}
-        for scope in await self._store.below(self._store.database, parents):
+        for scope in await self._store.below(tx or self._store.database, parents):
             if scope.parent is not None and scope.only_model is not None:
                 found.setdefault(scope.parent, {})[scope.only_model] = scope
         return found
 
     async def records(self, wanted: Iterable[str]) -> list[ScopeRecord]:
         """These scopes and those for one model below them, for the data plane."""
-        return [self._record(scope) for scope in await self._with_models(wanted)]
+        scopes = await self._with_models(wanted)
+        return [self._record(scope, scopes) for scope in scopes]
+
+    async def figures(self, wanted: Iterable[str], ended: int = 0) -> list[tuple[str, Figure]]:
+        """What scopes have spent, of those that exist; ``ended``: a budget window that ended then is over, whatever the time."""
+        scopes = await self._rolled(await self._store.among(self._store.database, list(wanted)), ended)
+        return [(scope.name, self._figure(scope, ended)) for scope in scopes]
+
+    def _figure(self, scope: ReadScope, ended: int = 0) -> Figure:
+        until = scope.budget_reset_at or 0
+        seq = self._settlement.version_of(scope.charged) if self._settlement is not None else 0
+        # A window that nothing follows is none any more.
+        return Figure(max(0, scope.spend), scope.revision, until if until > ended else 0, seq)
 
     async def settle(self) -> None:
         """Have in the ledger what the data plane has settled: before a spend is shown, or set."""
@@ -148,88 +181,6 @@ class ScopeService:
         """Whether the data plane shall ask for customers, and for tags of requests."""
         customers = self.defaults.limits_customers or await self._store.any_limited("customer")
         return customers, await self._store.any_limited("tag")
-
-    # Changing
-
-    async def put(
-        self,
-        tx: Transaction,
-        name: str,
-        columns: Mapping[str, Any],
-        models: Mapping[str, ModelLimit] | None = None,
-    ) -> bool:
-        """Create a scope or change the given columns of one; True when it is new.
-
-        `models`: all of its own limits per model; None: as they are. `spend` among the columns sets what was spent.
-
-        Raises:
-            ApiError: 400, `budget_id` is not one.
-        """
-        now = now_ms()
-        kind, id = names.split(name)
-        found = await self._store.own(tx, name)
-        # Microseconds: one that is created again must not look older than its predecessor, however often that was changed.
-        scope = found or Scope(name=name, kind=kind, id=id, revision=time.time_ns() // 1_000)
-        before = scope.spend
-        changed = {column for column, value in columns.items() if found is None or getattr(scope, column) != value}
-        for column, value in columns.items():
-            setattr(scope, column, value)
-        scope.updated_at = now
-        if changed & {"budget_id", "budget_duration"}:
-            await self._begin_window(tx, scope, now)
-        if found is None:
-            scope.total_spend = scope.spend
-            await self._store.insert(tx, scope)
-        else:
-            await self._store.change(tx, scope)
-            if "spend" in changed:
-                await self._store.set_spend(tx, name, scope.spend, max(0, scope.spend - before))
-            if changed & {"budget_id", "budget_duration"}:
-                await self._store.set_window(tx, name, scope.budget_window_start, scope.budget_reset_at)
-        if models is not None:
-            await self._put_models(tx, scope, models, from_budget=False)
-        if "budget_id" in changed:
-            await self.put_budget_models(tx, scope)
-        await self._audit.append(tx, _ACTOR, "scope.put", "scope", name)
-        return found is None
-
-    async def put_budget_models(self, tx: Transaction, scope: Scope) -> None:
-        """Make the scopes for one model those of the budget that `scope` refers to."""
-        budget = await self._store.budget(tx, scope.budget_id) if scope.budget_id is not None else None
-        await self._put_models(tx, scope, budget.model_limits if budget is not None else {}, from_budget=True)
-
-    async def renew_windows(self, tx: Transaction, budget_id: str) -> list[str]:
-        """A budget has changed: every scope that refers to it follows; returns their names."""
-        now = now_ms()
-        touched: list[str] = []
-        for name in [scope.name for scope in await self._store.with_budget(tx, budget_id)]:
-            scope = await self._store.own(tx, name)
-            if scope is None:
-                continue
-            if scope.budget_duration is None:
-                await self._begin_window(tx, scope, now)
-                await self._store.set_window(tx, name, scope.budget_window_start, scope.budget_reset_at)
-            await self._store.change(tx, scope)
-            await self.put_budget_models(tx, scope)
-            await self._audit.append(tx, _ACTOR, "scope.put", "scope", name)
-            touched.append(name)
-        return touched
-
-    async def referring(self, tx: Transaction, budget_id: str) -> list[ReadScope]:
-        """The scopes that refer to a budget."""
-        return await self._store.with_budget(tx, budget_id)
-
-    async def remove(self, tx: Transaction, name: str) -> None:
-        """Remove a scope and those for one model below it."""
-        for gone in await self._store.delete(tx, name):
-            await self._audit.append(tx, _ACTOR, "scope.delete", "scope", gone)
-
-    async def rename_key(self, tx: Transaction, old: str, new: str) -> None:
-        """A key has a new token: its scopes keep their limits and spend."""
-        before, after = names.key(old), names.key(new)
-        for scope in await self._store.below(tx, [before]):
-            await self._store.rename(tx, scope.name, names.model(after, scope.only_model or ""), after)
-        await self._store.rename(tx, before, after, None)
 
     # The data plane
 
@@ -251,17 +202,22 @@ class ScopeService:
         for name in gone:
             self._held.pop(name, None)
 
-    async def publish_above(self, wanted: Sequence[str]) -> list[str]:
-        """Put these scopes and those for one model below them into the data plane, before the key that they are above of;
+    async def publish_above(self, wanted: Sequence[Sequence[str]]) -> list[list[str]]:
+        """Put these scopes and those for one model below them into the data plane, before the keys that they are above of;
         returns the names of all that exist, in the order of `wanted`."""
+        asked = dict.fromkeys(chain.from_iterable(wanted))
         async with self._telling:
-            scopes = await self._with_models(wanted)
+            scopes = await self._with_models(asked)
             if any(scope.name not in self._held for scope in scopes) and self._settlement is not None:
                 # The data plane does not count what it settled before it knew the scope: the figure must contain it.
                 await self._settlement.flush()
-                scopes = await self._with_models(wanted)
+                scopes = await self._with_models(asked)
             self._put(scopes)
-        return [scope.name for scope in scopes]
+        by_place: dict[str, list[str]] = {}
+        for scope in scopes:
+            place = scope.parent if scope.parent is not None and scope.parent in asked else scope.name
+            by_place.setdefault(place, []).append(scope.name)
+        return [list(chain.from_iterable(by_place.get(name, ()) for name in dict.fromkeys(one))) for one in wanted]
 
     async def refresh(self, changed: Iterable[str]) -> None:
         """Another process has changed these scopes: pass them on, and the keys that have others above them for it."""
@@ -283,29 +239,57 @@ class ScopeService:
         await self._follower.follow()
 
     async def _pass_on(self, charged: Sequence[Charged]) -> None:
-        stale = [one.name for one in charged if (held := self._held.get(one.name)) and held.revision < one.revision]
+        stale = [one.name for one in charged if (held := self._held.get(one.name)) and held.revision < one.version]
         if stale:
             async with self._telling:
                 await self._put_present(stale)
 
-    async def answer(self, name: str, resolve: Callable[[bytes], None]) -> None:
-        """Tell the data plane about a customer or a tag that a request names."""
-        kind, _ = names.split(name)
-        if kind == "customer" and self.defaults.limits_customers and await self.find(name) is None:
-            async with self._store.database.transaction() as tx:
-                budget_id = self.defaults.customer_budget_id
-                known = budget_id is not None and await self._store.budget(tx, budget_id) is not None
-                await self.put(tx, name, {"budget_id": budget_id} if known else {})
-        if await self.find(name) is not None:
+    async def answer(self, name: str, resolve: Resolve) -> None:
+        """Tell the data plane about a customer or a tag that a request names; the answer is given before any later change."""
+        if names.split(name)[0] != "customer" or not self.defaults.limits_customers:
+            await self._lookups.ask(name, resolve)
+            return
+        is_new = False
+
+        def unless_new(answer: bytes) -> None:
+            nonlocal is_new
+            is_new = answer == _NOBODY
+            if not is_new:
+                resolve(answer)
+
+        await self._lookups.ask(name, unless_new)
+        if is_new:
+            # Apart: whoever is known need not wait until nobody else changes anything.
+            await self._newcomers.ask(name, resolve)
+
+    async def _answer_new(self, together: Sequence[Asked]) -> None:
+        await self._put_customers(dict.fromkeys(asked.name for asked in together))
+        await self._answer(together)
+
+    async def _answer(self, together: Sequence[Asked]) -> None:
+        wanted = list(dict.fromkeys(asked.name for asked in together))
+        if await self.find_many(wanted):
             # The data plane may have had the scope before, and forgotten with it what the ledger does not have yet.
             await self.settle()
         async with self._telling:
-            scopes = await self._with_models([name])
-            own = next((scope for scope in scopes if scope.name == name), None)
-            self._put([scope for scope in scopes if scope is not own])
-            if own is not None:
-                self._held[name] = _Held(own.revision, own.parent)
-            resolve(b"null" if own is None else msgspec.json.encode(self._record(own)))
+            scopes = await self._with_models(wanted)
+            own = {scope.name: scope for scope in scopes if scope.name in wanted}
+            answers = {name: msgspec.json.encode(self._record(scope, scopes)) for name, scope in own.items()}
+            self._put([scope for scope in scopes if scope.name not in own])
+            self._held.update((name, _Held(scope.revision, scope.parent)) for name, scope in own.items())
+            self._report(list(own.values()))
+            for asked in together:
+                asked.tell(answers.get(asked.name, _NOBODY))
+
+    async def _put_customers(self, new: Iterable[str]) -> None:
+        """Make customers of whom nothing was stored, with the configuration's limits for all of them."""
+        async with self._store.database.transaction() as tx:
+            budget_id = self.defaults.customer_budget_id
+            known = budget_id is not None and await self._store.budget(tx, budget_id) is not None
+            for name in new:
+                # Somebody may have made it since it was looked for, and chosen otherwise.
+                if await self.own(tx, name) is None:
+                    await self.put(tx, name, {"budget_id": budget_id} if known else {})
 
     # Money
 
@@ -360,53 +344,26 @@ class ScopeService:
             await self.put(tx, names.PROXY, columns)
         await self.publish([names.PROXY])
 
-    async def _begin_window(self, tx: Transaction, scope: Scope, now: int) -> None:
-        duration = scope.budget_duration
-        if scope.budget_id is not None:
-            budget = await self._store.budget(tx, scope.budget_id)
-            if budget is None:
-                raise bad_request(
-                    f"`budget_id`: there is no budget `{scope.budget_id}`: create it with /budget/new", "budget_id"
-                )
-            duration = duration or budget.budget_duration
-        if duration is None:
-            scope.budget_window_start = scope.budget_reset_at = None
-            return
-        end = parse_duration(duration, "budget_duration").window_end(now)
-        if scope.budget_reset_at is None or scope.budget_window_start is None:
-            scope.budget_window_start = now
-        scope.budget_reset_at = end
-
-    async def _put_models(
-        self, tx: Transaction, parent: Scope, models: Mapping[str, ModelLimit], *, from_budget: bool
-    ) -> None:
-        existing = {scope.only_model: scope for scope in await self._store.below(tx, [parent.name])}
-        for model, scope in existing.items():
-            if model not in models and scope.from_budget == from_budget:
-                await self._store.delete(tx, scope.name)
-        for model, limit in models.items():
-            was = existing.get(model)
-            if was is not None and was.from_budget != from_budget and from_budget:
-                # What the scope says itself goes before what its budget says.
-                continue
-            columns = {**msgspec.structs.asdict(limit), "from_budget": from_budget, "alias": parent.alias}
-            await self.put(tx, names.model(parent.name, model), {**columns, "parent": parent.name, "only_model": model})
-
     async def _current(self, wanted: Sequence[str]) -> list[ReadScope]:
         return await self._rolled(await self._store.among(self._store.database, wanted))
 
-    async def _rolled(self, scopes: list[ReadScope]) -> list[ReadScope]:
-        """The scopes with every window that is over rolled forward, and the configuration's limits where none are stored."""
-        now = now_ms()
+    async def _rolled(self, scopes: list[ReadScope], ended: int = 0) -> list[ReadScope]:
+        """The scopes with every window that is over, now or at least at ``ended``, rolled forward, and the configuration's limits
+        where none are stored."""
+        now = max(now_ms(), ended)
         over = {scope.name for scope in scopes if scope.budget_reset_at is not None and scope.budget_reset_at <= now}
-        if over:
+
+        async def begin() -> None:
             async with self._store.database.transaction() as tx:
-                for scope in scopes:
+                for scope in sorted(scopes, key=lambda scope: scope.name):
                     if scope.name not in over or scope.budget_reset_at is None or scope.budget_duration is None:
                         continue
                     duration = parse_duration(scope.budget_duration, "budget_duration")
                     window = duration.window_after(scope.budget_reset_at, now)
                     await self._store.payers.roll(tx, scope.name, scope.budget_reset_at, window)
+
+        if over:
+            await begun_again(begin)
             fresh = {scope.name: scope for scope in await self._store.among(self._store.database, over)}
             scopes = [fresh.get(scope.name, scope) for scope in scopes]
         return [self._with_defaults(scope) for scope in scopes]
@@ -440,9 +397,15 @@ class ScopeService:
         for scope in scopes:
             self._held[scope.name] = _Held(scope.revision, scope.parent)
         if self._table is not None and scopes:
-            self._table.put_scopes(msgspec.json.encode([self._record(scope) for scope in scopes]))
+            self._table.put_scopes(msgspec.json.encode([self._record(scope, scopes) for scope in scopes]))
+        self._report(scopes)
 
-    def _record(self, scope: ReadScope) -> ScopeRecord:
+    def _report(self, scopes: list[ReadScope]) -> None:
+        if self._learn is not None:
+            self._learn([(scope.name, self._figure(scope)) for scope in scopes if scope.max_budget is not None])
+
+    def _record(self, scope: ReadScope, scopes: Iterable[ReadScope]) -> ScopeRecord:
+        """`scopes`: among them those for one model below it."""
         return ScopeRecord(
             name=scope.name,
             alias=scope.alias,
@@ -454,7 +417,12 @@ class ScopeService:
             max_budget=scope.max_budget,
             spend=scope.spend,
             spend_version=self._settlement.version_of(scope.charged) if self._settlement is not None else 0,
+            spend_at=scope.revision,
+            budget_window_start=scope.budget_window_start,
             budget_reset_at=scope.budget_reset_at,
             only_model=scope.only_model,
+            when_gone=scope.when_gone,
+            # A key names all that are above it.
+            below=[one.name for one in scopes if one.parent == scope.name] if scope.name.startswith(_NAMED) else [],
             revision=scope.revision,
         )

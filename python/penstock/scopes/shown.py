@@ -5,8 +5,11 @@ Apart from the routes of the domains because all of them show the same fields.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import msgspec
+from msgspec import UNSET
 
 from penstock.durations import iso
 from penstock.money import dollars, dollars_or_none
@@ -26,6 +29,7 @@ def limits(scope: Scope | None, models: Mapping[str, Scope] | None = None) -> di
         "tpm_limit": scope.tpm,
         "rpm_limit": scope.rpm,
         "max_parallel_requests": scope.max_parallel_requests,
+        "when_gone": scope.when_gone,
         "model_max_budget": {
             model: {"budget_limit": dollars(one.max_budget), "time_period": one.budget_duration}
             for model, one in by_model.items()
@@ -55,6 +59,14 @@ def budget_table(scope: Scope | None) -> dict[str, Any] | None:
     if all(value is None for value in shown.values()):
         return None
     return {**shown, "budget_reset_at": iso(scope.budget_reset_at)}
+
+
+def warnings(request: msgspec.Struct, fields: Iterable[str], *more: str) -> dict[str, Any]:
+    """`warnings` of an answer: those of the fields that the request asks something by and that nothing here acts upon, and more
+    words if there are some."""
+    asked = [name for name in fields if getattr(request, name, UNSET) not in (UNSET, None, [], {}, False)]
+    words = [*(f"`{name}` is stored but has no effect in this version" for name in asked), *more]
+    return {"warnings": words} if words else {}
 
 
 def stamps(row: Any) -> dict[str, Any]:

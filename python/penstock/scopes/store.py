@@ -103,12 +103,12 @@ class ScopeStore:
         return [self._effective(row) for row in rows]
 
     async def any_limited(self, kind: str) -> bool:
-        """Whether a scope of this kind exists that may refuse a call."""
+        """Whether a scope of this kind, or one for a single model below such a scope, exists that may refuse a call."""
         row = await self.database.fetch_one(
-            "SELECT name FROM scopes WHERE kind = ? AND (blocked = 1 OR budget_id IS NOT NULL OR rpm IS NOT NULL"
-            " OR tpm IS NOT NULL OR max_parallel_requests IS NOT NULL OR max_budget IS NOT NULL OR models <> '[]')"
-            " LIMIT 1",
-            (kind,),
+            "SELECT name FROM scopes WHERE (kind = ? AND (blocked = 1 OR budget_id IS NOT NULL OR rpm IS NOT NULL"
+            " OR when_gone IS NOT NULL OR tpm IS NOT NULL OR max_parallel_requests IS NOT NULL OR max_budget IS NOT NULL"
+            " OR models <> '[]')) OR (parent IS NOT NULL AND parent LIKE ?) LIMIT 1",
+            (kind, f"{kind}:%"),
         )
         return row is not None
 

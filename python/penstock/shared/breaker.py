@@ -29,11 +29,14 @@ class Breaker:
         failures: int = 3,
         pause_s: float = 0.25,
         longest_pause_s: float = 2.0,
+        final: type[SharedUnavailable] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open after ``failures`` in a row, for ``pause_s`` at first and twice as long after each failed probe."""
+        """Open after ``failures`` in a row, or one that is ``final``, for ``pause_s`` at first and twice as long after each failed
+        probe."""
         self._name = name
         self._threshold = failures
+        self._final = final
         self._first_pause, self._longest_pause = pause_s, longest_pause_s
         self._clock = clock
         self._failures = 0
@@ -82,7 +85,7 @@ class Breaker:
         self._failures += 1
         if self._is_open:
             self._pause = min(self._pause * 2, self._longest_pause)
-        elif self._failures < self._threshold:
+        elif self._failures < self._threshold and (self._final is None or not isinstance(error, self._final)):
             return
         else:
             self._is_open = True

@@ -27,6 +27,10 @@ class SharedUnavailable(Exception):
     """Redis cannot be asked now: unreachable, too slow, loading, read-only, out of memory or not letting us in."""
 
 
+class SharedTooSlow(SharedUnavailable):
+    """There was no answer within the deadline."""
+
+
 class SharedRedis:
     """A pool of connections. Create it with :func:`connect`."""
 
@@ -63,7 +67,7 @@ class SharedRedis:
             async with asyncio.timeout(deadline_s):
                 return await work
         except TimeoutError as error:
-            raise SharedUnavailable(f"no answer within {deadline_s * 1000:.0f} ms") from error
+            raise SharedTooSlow(f"no answer within {deadline_s * 1000:.0f} ms") from error
         except (RedisError, RedisClusterException, OSError) as error:
             reason = outside_reason(error)
             if reason is None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
+from penstock.ledger.rollups import DAY_MS
 from penstock.money import dollars
-from penstock.spend.models import DAY_MS, Days, Dimension, Sums
+from penstock.spend.models import Days, Dimension, Sums
 from penstock.spend.reports import date_of
 from penstock.spend.store import SpendStore
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import time
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from penstock.clock import now_ms
 from penstock.durations import from_iso
 from penstock.errors import bad_request
+from penstock.ledger.rollups import DAY_MS
 
-DAY_MS = 86_400_000
 _USUAL_DAYS = 30
 
 
@@ -115,6 +115,20 @@ class SpendCalculateRequest(msgspec.Struct, forbid_unknown_fields=True):
     completion_response: dict[str, Any] | None = None
 
 
+def names_in(text: str | None, field: str) -> list[str] | None:
+    """Names separated by commas, each once; None when the query does not have the field.
+
+    Raises:
+        ApiError: 400, there is none in it: everybody would be another question.
+    """
+    if text is None:
+        return None
+    found = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not found:
+        raise bad_request(f"`{field}` must name at least one, or be left out", field)
+    return found
+
+
 def moment(text: str | None, field: str, *, end_of_day: bool = False) -> int | None:
     """A date or time of a query, or None; 400 naming the field when it is neither."""
     if not text:
@@ -134,7 +148,7 @@ def days(start_date: str | None, end_date: str | None, *, usual: bool = True) ->
     for text, field in ((start_date, "start_date"), (end_date, "end_date")):
         if text and (moment(text, field) or 0) % DAY_MS:
             raise bad_request(f"`{field}`: sums are kept by whole days in UTC; write e.g. `2026-01-31`", field)
-    today = time.time_ns() // 1_000_000 // DAY_MS * DAY_MS
+    today = now_ms() // DAY_MS * DAY_MS
     end = moment(end_date, "end_date")
     end = (today if end is None else end) + DAY_MS
     start = moment(start_date, "start_date")

@@ -15,9 +15,9 @@ from penstock.engine.current import CurrentRuntime
 from penstock.engine.runtime import Runtime
 from penstock.errors import bad_request
 from penstock.keys.models import KeyFilter
-from penstock.keys.routes import shown
+from penstock.keys.routes import shown_to
 from penstock.money import dollars
-from penstock.spend.models import Days, Sums, days
+from penstock.spend.models import Days, Sums, days, names_in
 from penstock.spend.reports import ALL, GroupBy, date_of
 
 Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
@@ -31,15 +31,15 @@ async def _within(runtime: Runtime, start_date: str | None, end_date: str | None
     return within
 
 
-@get("/spend/keys", access=Access.ADMIN)
-async def keys(runtime: CurrentRuntime, limit: Limit = 100) -> list[dict[str, Any]]:
+@get("/spend/keys", access=Access.VIEWER)
+async def keys(request: Request[Any, Any, Any], runtime: CurrentRuntime, limit: Limit = 100) -> list[dict[str, Any]]:
     """Keys by what they spent in their budget windows, the most expensive first."""
     await runtime.usage.flush()
     found, _ = await runtime.keys.page(KeyFilter(), "spend", True, 1, limit)
-    return [shown(key) for key in found]
+    return [shown_to(request, runtime, key) for key in found]
 
 
-@get("/spend/users", access=Access.ADMIN)
+@get("/spend/users", access=Access.VIEWER)
 async def users(
     runtime: CurrentRuntime,
     user_id: FromQuery[str | None] = None,
@@ -54,7 +54,7 @@ async def users(
     return [{"user_id": name, **_sums(sums)} for name, sums in found]
 
 
-@get("/spend/tags", access=Access.ADMIN)
+@get("/spend/tags", access=Access.VIEWER)
 async def tags(runtime: CurrentRuntime, start_date: Date = None, end_date: Date = None) -> list[dict[str, Any]]:
     """Request tags by what their calls cost, the most expensive first."""
     found = await runtime.spend.reports.top("tag", await _within(runtime, start_date, end_date))
@@ -64,7 +64,7 @@ async def tags(runtime: CurrentRuntime, start_date: Date = None, end_date: Date 
     ]
 
 
-@get("/global/spend/tags", access=Access.ADMIN)
+@get("/global/spend/tags", access=Access.VIEWER)
 async def global_tags(
     runtime: CurrentRuntime,
     start_date: Date = None,
@@ -73,7 +73,7 @@ async def global_tags(
 ) -> dict[str, Any]:
     """The same for some tags (`tags=a,b`), or for all."""
     within = await _within(runtime, start_date, end_date)
-    chosen = _split(tags)
+    chosen = names_in(tags, "tags")
     reports = runtime.spend.reports
     found = await reports.of("tag", chosen, within) if chosen else await reports.top("tag", within)
     return {
@@ -81,13 +81,13 @@ async def global_tags(
     }
 
 
-@get("/global/spend/all_tag_names", access=Access.ADMIN)
+@get("/global/spend/all_tag_names", access=Access.VIEWER)
 async def tag_names(runtime: CurrentRuntime) -> dict[str, Any]:
     """Every tag that a call ever had."""
     return {"tag_names": await runtime.spend.reports.names("tag", await _within(runtime, None, None, usual=False))}
 
 
-@get("/global/spend/logs", access=Access.ADMIN)
+@get("/global/spend/logs", access=Access.VIEWER)
 async def global_logs(
     runtime: CurrentRuntime, api_key: FromQuery[str | None] = None, start_date: Date = None, end_date: Date = None
 ) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ async def global_logs(
     return [{"date": date_of(day), "spend": dollars(sums.cost), "api_key": tokens[0]} for day, sums in series]
 
 
-@get("/global/spend/keys", access=Access.ADMIN)
+@get("/global/spend/keys", access=Access.VIEWER)
 async def global_keys(
     runtime: CurrentRuntime, start_date: Date = None, end_date: Date = None, limit: Limit = 5
 ) -> list[dict[str, Any]]:
@@ -115,13 +115,13 @@ async def global_keys(
     return answer
 
 
-@get("/global/spend/teams", access=Access.ADMIN)
+@get("/global/spend/teams", access=Access.VIEWER)
 async def global_teams(runtime: CurrentRuntime, start_date: Date = None, end_date: Date = None) -> dict[str, Any]:
     """What each team's calls cost, by day and in all."""
     return await runtime.spend.reports.teams(await _within(runtime, start_date, end_date))
 
 
-@get("/global/spend/models", access=Access.ADMIN)
+@get("/global/spend/models", access=Access.VIEWER)
 async def global_models(
     runtime: CurrentRuntime, start_date: Date = None, end_date: Date = None, limit: Limit = 10
 ) -> list[dict[str, Any]]:
@@ -130,7 +130,7 @@ async def global_models(
     return [{"model": name, "total_spend": dollars(sums.cost)} for name, sums in found]
 
 
-@get("/global/spend/provider", access=Access.ADMIN)
+@get("/global/spend/provider", access=Access.VIEWER)
 async def global_providers(
     runtime: CurrentRuntime, start_date: Date = None, end_date: Date = None
 ) -> list[dict[str, Any]]:
@@ -139,7 +139,7 @@ async def global_providers(
     return [{"provider": name, "spend": dollars(sums.cost)} for name, sums in found]
 
 
-@get("/global/spend/report", access=Access.ADMIN)
+@get("/global/spend/report", access=Access.VIEWER)
 async def report(
     runtime: CurrentRuntime,
     start_date: Date = None,
@@ -182,22 +182,18 @@ async def reset(request: Request[Any, Any, Any], runtime: CurrentRuntime) -> dic
     return {"message": "Spend for all API Keys and Teams reset successfully", "status": "success"}
 
 
-@get("/global/activity", access=Access.ADMIN)
+@get("/global/activity", access=Access.VIEWER)
 async def activity(runtime: CurrentRuntime, start_date: Date = None, end_date: Date = None) -> dict[str, Any]:
     """Calls and tokens by day."""
     return await runtime.spend.reports.activity(await _within(runtime, start_date, end_date))
 
 
-@get("/global/activity/model", access=Access.ADMIN)
+@get("/global/activity/model", access=Access.VIEWER)
 async def activity_by_model(
     runtime: CurrentRuntime, start_date: Date = None, end_date: Date = None
 ) -> list[dict[str, Any]]:
     """Calls and tokens by model group and day."""
     return await runtime.spend.reports.activity_by_model(await _within(runtime, start_date, end_date))
-
-
-def _split(text: str | None) -> list[str]:
-    return list(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
 
 
 def _sums(sums: Sums) -> dict[str, Any]:

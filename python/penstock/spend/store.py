@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from penstock.errors import bad_request
+from penstock.ledger.rollups import BETWEEN
 from penstock.persistence import Database, Row, Value
 from penstock.spend.models import Cursor, Days, LogFilter, Point, Sums, Totals
 
@@ -23,8 +24,6 @@ _FIELDS: Final = Sums.__struct_fields__
 _ADDED: Final = ", ".join(f"CAST(SUM({name}) AS BIGINT) AS {name}" for name in _FIELDS)
 _LISTED: Final = ", ".join(_FIELDS)
 _WITHIN: Final = "period = 'day' AND dimension = ? AND start_at >= ? AND start_at < ?"
-_BETWEEN: Final = "\x1f"
-"""Between the two names of a dimension that is made of two."""
 
 
 def _all(rows: list[Row]) -> list[Row]:
@@ -77,6 +76,17 @@ class SpendStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+
+    async def count_within(self, tokens: Sequence[str], team_id: str, within: Days) -> int:
+        """How many calls of these days with one of these tokens were of the team."""
+        count = 0
+        for token in tokens:
+            sql = (
+                "SELECT COUNT(*) AS n FROM usage WHERE token = ? AND started_at >= ? AND started_at < ? AND team_id = ?"
+            )
+            row = await self.database.fetch_one(sql, (token, within.start, within.end, team_id))
+            count += int(row["n"] or 0) if row else 0
+        return count
 
     async def totals(self) -> Totals:
         """The sums over the whole ledger."""
@@ -158,7 +168,7 @@ class SpendStore:
     async def models_of(self, dimension: str, names: Iterable[str], within: Days) -> list[tuple[str, Point]]:
         """`(name, day and model)` of these names, the latest first."""
         models = await self.names("model", within)
-        pairs = [f"{name}{_BETWEEN}{model}" for name in names for model in models]
+        pairs = [f"{name}{BETWEEN}{model}" for name in names for model in models]
         return [_apart(point) for point in await self.points_of(f"{dimension}_model", pairs, within)]
 
     async def models_by_day(self, dimension: str, within: Days) -> list[tuple[str, Point]]:
@@ -167,5 +177,5 @@ class SpendStore:
 
 
 def _apart(point: Point) -> tuple[str, Point]:
-    name, _, model = point.name.rpartition(_BETWEEN)
+    name, _, model = point.name.rpartition(BETWEEN)
     return name, msgspec.structs.replace(point, name=model)

@@ -12,10 +12,12 @@ from penstock.engine.current import CurrentRuntime
 from penstock.engine.runtime import Runtime
 from penstock.errors import bad_request
 from penstock.scopes import names
-from penstock.scopes.shown import budget_table, limits, stamps
+from penstock.scopes.shown import budget_table, limits, stamps, warnings
 from penstock.tags.models import Tag, TagFields, TagIdentifier, TagsIdentifier
 
 AnyRequest = Request[Any, Any, Any]
+
+_WITHOUT_EFFECT = ("tpd_limit", "models")
 
 
 async def _shown(runtime: Runtime, tags: list[Tag]) -> list[dict[str, Any]]:
@@ -42,17 +44,19 @@ async def _shown(runtime: Runtime, tags: list[Tag]) -> list[dict[str, Any]]:
 async def new(request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[TagFields]) -> dict[str, Any]:
     """Give a tag limits and a description."""
     tag = await runtime.entities.tags.create(data, caller_of(request).actor)
-    return {"message": f"Tag {tag.name} created successfully", "tag": (await _shown(runtime, [tag]))[0]}
+    shown = (await _shown(runtime, [tag]))[0]
+    return {"message": f"Tag {tag.name} created successfully", "tag": shown, **warnings(data, _WITHOUT_EFFECT)}
 
 
 @post("/tag/update", access=Access.ADMIN, status_code=200)
 async def update(request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[TagFields]) -> dict[str, Any]:
     """Change the given fields of a tag, with effect on the next call."""
     tag = await runtime.entities.tags.update(data, caller_of(request).actor)
-    return {"message": f"Tag {tag.name} updated successfully", "tag": (await _shown(runtime, [tag]))[0]}
+    shown = (await _shown(runtime, [tag]))[0]
+    return {"message": f"Tag {tag.name} updated successfully", "tag": shown, **warnings(data, _WITHOUT_EFFECT)}
 
 
-@post("/tag/info", access=Access.ADMIN, status_code=200)
+@post("/tag/info", access=Access.VIEWER, status_code=200)
 async def info(runtime: CurrentRuntime, data: JSONBody[TagsIdentifier]) -> dict[str, Any]:
     """Several tags by name; 404 when none of them exists."""
     if not data.names:
@@ -64,7 +68,7 @@ async def info(runtime: CurrentRuntime, data: JSONBody[TagsIdentifier]) -> dict[
     return {tag["name"]: tag for tag in await _shown(runtime, found)}
 
 
-@get("/tag/list", access=Access.ADMIN)
+@get("/tag/list", access=Access.VIEWER)
 async def list_tags(runtime: CurrentRuntime) -> list[dict[str, Any]]:
     """Every tag that was created."""
     await runtime.entities.scopes.settle()

@@ -8,14 +8,18 @@ from typing import Any
 from msgspec import UNSET
 
 from penstock.audit import AuditTrail
+from penstock.clock import now_ms
 from penstock.errors import ApiError, bad_request
-from penstock.keys.service import now_ms
 from penstock.persistence import Conflict
 from penstock.scopes import names
 from penstock.scopes.fields import changes, checked_depth, checked_id, given, model_changes, stored
 from penstock.scopes.service import ScopeService
 from penstock.tags.models import Tag, TagFields
 from penstock.tags.store import TagStore
+
+
+def _not_found(name: str) -> ApiError:
+    return ApiError(404, f"Tag {name} not found", param="name")
 
 
 class TagService:
@@ -34,7 +38,7 @@ class TagService:
         """A tag, or 404."""
         tag = await self._store.rows.get(self._store.database, {"name": name})
         if tag is None:
-            raise ApiError(404, f"Tag {name} not found", param="name")
+            raise _not_found(name)
         return tag
 
     async def among(self, wanted: Sequence[str]) -> list[Tag]:
@@ -65,9 +69,14 @@ class TagService:
         """Change the given fields, with effect on the next call."""
         tag = await self.get(request.name)
         name = names.tag(tag.name)
-        columns = self._apply(request, tag, actor, now_ms())
-        models = model_changes(request, (await self._scopes.models_of([name])).get(name, {}))
         async with self._store.database.transaction() as tx:
+            # Read again where nobody else writes: what another has changed meanwhile must not be undone.
+            present = await self._store.rows.get(tx, {"name": tag.name})
+            if present is None:
+                raise _not_found(tag.name)
+            tag = present
+            columns = self._apply(request, tag, actor, now_ms())
+            models = model_changes(request, (await self._scopes.models_of([name], tx)).get(name, {}))
             await self._store.rows.replace(tx, tag)
             await self._scopes.put(tx, name, columns, models)
             await self._audit.append(tx, actor, "tag.update", "tag", tag.name, given(request))

@@ -5,7 +5,6 @@ Apart from the teams because a member is a scope of its own, and users come and 
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,18 +12,27 @@ import msgspec
 from msgspec import UNSET
 
 from penstock.audit import AuditTrail
+from penstock.checks import Check, unchecked
+from penstock.clock import now_ms
 from penstock.errors import ApiError, bad_request
-from penstock.keys.service import KeyService, now_ms
+from penstock.keys.service import KeyService
 from penstock.keys.under import KeysUnder
 from penstock.persistence import Transaction
 from penstock.scopes import names
-from penstock.scopes.fields import checked_id, limits
-from penstock.scopes.models import BudgetFields
+from penstock.scopes.fields import checked_new_id, limits, limits_called
 from penstock.scopes.service import ScopeService
 from penstock.teams.models import AddMembersRequest, Member, Team, TeamMember, UpdateMemberRequest
 from penstock.teams.service import TeamService
 from penstock.teams.store import TeamStore
+from penstock.users.models import address
 from penstock.users.service import UserService
+
+_LIMITS = {
+    "max_budget_in_team": "max_budget",
+    "budget_duration": "budget_duration",
+    "tpm_limit": "tpm_limit",
+    "rpm_limit": "rpm_limit",
+}
 
 
 class Added(msgspec.Struct, frozen=True):
@@ -64,29 +72,44 @@ class MemberService:
             members.sort(key=lambda member: (member.created_at, member.user_id))
         return found
 
+    async def of_users(self, ids: Sequence[str]) -> dict[str, list[TeamMember]]:
+        """Memberships by user."""
+        found: dict[str, list[TeamMember]] = {user_id: [] for user_id in ids}
+        for member in await self._store.members.among(self._store.database, "user_id", ids):
+            found[member.user_id].append(member)
+        return found
+
     async def teams_of(self, ids: Sequence[str]) -> dict[str, list[str]]:
         """Ids of the teams that these users belong to."""
-        found: dict[str, list[str]] = {user_id: [] for user_id in ids}
-        for member in await self._store.members.among(self._store.database, "user_id", ids):
-            found[member.user_id].append(member.team_id)
-        return {user_id: sorted(teams) for user_id, teams in found.items()}
+        return {
+            user_id: sorted(member.team_id for member in memberships)
+            for user_id, memberships in (await self.of_users(ids)).items()
+        }
 
     async def is_member(self, team_id: str, user_id: str | None) -> bool:
         """Whether the user belongs to the team."""
         where = {"team_id": team_id, "user_id": user_id}
         return user_id is not None and await self._store.members.get(self._store.database, where) is not None
 
-    async def add(self, request: AddMembersRequest, actor: str) -> list[Added]:
+    async def add(self, request: AddMembersRequest, actor: str, check: Check = unchecked) -> list[Added]:
         """Take users in; those that do not exist are created. Who is a member already gets role and limits."""
         team = await self._teams.get(request.team_id)
         members = request.member if isinstance(request.member, list) else [request.member]
         if not members:
             raise bad_request("`member` must name at least one user", "member")
-        columns = _limits(request)
-        ids = [await self._user_id(member.user_id, member.user_email, create=True) for member in members]
+        columns = limits_of_member(request)
+        ids: list[str] = []
+        new: dict[str, str] = {}
+        for member in members:
+            user_id = await self._users.id_of(member.user_id, member.user_email, create=True)
+            if member.user_id is None and member.user_email is not None:
+                # Somebody new who is named twice is one user.
+                user_id = new.setdefault(address(member.user_email), user_id)
+            ids.append(user_id)
         now = now_ms()
         added: list[Added] = []
         async with self._store.database.transaction() as tx:
+            await check()
             for member, user_id in zip(members, ids, strict=True):
                 added.append(await self._add_one(tx, team, member, user_id, columns, actor, now))
             await self._audit.append(tx, actor, "team.member_add", "team", team.team_id, ids)
@@ -99,41 +122,55 @@ class MemberService:
         users, _ = await self._users.page(None, None, 1, 100_000)
         return [Member(user_id=user.user_id) for user in users]
 
-    async def update(self, request: UpdateMemberRequest, actor: str) -> TeamMember:
+    async def update(self, request: UpdateMemberRequest, actor: str, check: Check = unchecked) -> TeamMember:
         """Change a member's role or limits, with effect on the next call."""
         team, member = await self._member(request.team_id, request.user_id, request.user_email)
         name = names.member(team.team_id, member.user_id)
-        columns = _limits(request)
-        if request.role is not UNSET and request.role is not None:
-            member.role = request.role
-        member.updated_at = now_ms()
+        columns = limits_of_member(request)
         async with self._store.database.transaction() as tx:
+            await check()
+            # Read again where nobody else writes: who did not see a demotion must not undo it.
+            present = await self._store.members.get(tx, {"team_id": team.team_id, "user_id": member.user_id})
+            if present is None:
+                raise _no_member(team.team_id, member.user_id)
+            member = present
+            if request.role is not UNSET and request.role is not None:
+                member.role = request.role
+            member.updated_at = now_ms()
             await self._store.members.replace(tx, member)
             await self._scopes.put(tx, name, columns)
             await self._audit.append(tx, actor, "team.member_update", "team", team.team_id, [member.user_id])
         await self._scopes.publish([name])
         return member
 
-    async def delete(self, team_id: str, user_id: str | None, email: str | None, actor: str) -> TeamMember:
-        """Remove a member and its keys within the team; the user stays."""
+    async def delete(
+        self, team_id: str, user_id: str | None, email: str | None, actor: str, check: Check = unchecked
+    ) -> TeamMember:
+        """Remove a member and its keys within the team, all at once; the user stays."""
         team, member = await self._member(team_id, user_id, email)
         name = names.member(team.team_id, member.user_id)
-        tokens = await self._under.tokens(name)
-        if tokens:
-            await self._keys.delete(tokens, actor)
-        async with self._store.database.transaction() as tx:
-            await self._store.members.delete(tx, {"team_id": team.team_id, "user_id": member.user_id})
-            await self._scopes.remove(tx, name)
+
+        async def remove(tx: Transaction) -> list[str]:
+            await check()
+            if not await self._store.members.delete(tx, {"team_id": team.team_id, "user_id": member.user_id}):
+                raise _no_member(team.team_id, member.user_id)
             await self._audit.append(tx, actor, "team.member_delete", "team", team.team_id, [member.user_id])
+            return await self._under.tokens_of_member(tx, team.team_id, member.user_id)
+
+        async def remove_scope(tx: Transaction) -> None:
+            await self._scopes.remove(tx, name)
+
+        await self._keys.delete_with(remove, actor, remove_scope)
         await self._scopes.publish([name])
         return member
 
-    async def reset_spend(self, team_id: str, user_id: str, actor: str) -> TeamMember:
+    async def reset_spend(self, team_id: str, user_id: str, actor: str, check: Check = unchecked) -> TeamMember:
         """Regard a member as having spent nothing in the present budget window."""
         team, member = await self._member(team_id, user_id, None)
         await self._scopes.settle()
         name = names.member(team.team_id, user_id)
         async with self._store.database.transaction() as tx:
+            await check()
             await self._scopes.put(tx, name, {"spend": 0})
             await self._audit.append(tx, actor, "team.member_reset_spend", "team", team.team_id, [user_id])
         await self._scopes.publish([name])
@@ -162,39 +199,58 @@ class MemberService:
         await self._users.ensure(tx, user_id, actor, email)
         row = TeamMember(team_id=team.team_id, user_id=user_id, role=member.role, created_at=now, updated_at=now)
         is_new = await self._store.members.insert(tx, row, keep=True)
+        scope = names.member(team.team_id, user_id)
         if not is_new:
             await self._store.members.replace(tx, row, frozenset({"created_at"}))
+        else:
+            checked_new_id(user_id, "user_id")
+            if scope.count("/") > 1 and await self._scopes.own(tx, scope) is not None:
+                raise bad_request(
+                    f"`user_id`: {user_id} of team {team.team_id} is called like a member of another", "user_id"
+                )
         # What a member has of its own goes before the team's budget for members.
         own = {**columns, "budget_id": team.member_budget_id}
-        await self._scopes.put(tx, names.member(team.team_id, user_id), own)
+        await self._scopes.put(tx, scope, own)
         return Added(row, is_new)
 
     async def _member(self, team_id: str, user_id: str | None, email: str | None) -> tuple[Team, TeamMember]:
         team = await self._teams.get(team_id)
-        wanted = await self._user_id(user_id, email, create=False)
+        wanted = await self._users.id_of(user_id, email, create=False)
         member = await self._store.members.get(self._store.database, {"team_id": team_id, "user_id": wanted})
         if member is None:
-            raise ApiError(404, f"User {wanted} is no member of team {team_id}", param="user_id")
+            raise _no_member(team_id, wanted)
         return team, member
 
-    async def _user_id(self, user_id: str | None, email: str | None, *, create: bool) -> str:
-        if user_id is not None:
-            checked_id(user_id, "user_id")
-            return user_id
-        if email is None:
+
+def check_members(members: Sequence[Member]) -> None:
+    """Refuse users of a new team who are not named, or named as two things.
+
+    Raises:
+        ApiError: 400 naming the field.
+    """
+    roles: dict[str, str] = {}
+    for member in members:
+        if member.user_id is None and member.user_email is None:
             raise bad_request("`user_id` or `user_email` must name the user", "user_id")
-        user = await self._users.by_email(email)
-        if user is None and not create:
-            raise ApiError(404, "There is no user with this email address.", param="user_email")
-        return user.user_id if user is not None else str(uuid.uuid4())
+        name = member.user_id if member.user_id is not None else address(member.user_email or "")
+        if member.user_id is not None:
+            checked_new_id(member.user_id, "user_id")
+        if roles.setdefault(name, member.role) != member.role:
+            raise bad_request(f"`members_with_roles`: {name} is named as admin and as user", "members_with_roles")
 
 
-def _limits(request: AddMembersRequest | UpdateMemberRequest) -> dict[str, Any]:
-    absent = UNSET if isinstance(request, UpdateMemberRequest) else None
-    asked: dict[str, Any] = {
-        "max_budget": request.max_budget_in_team,
-        "budget_duration": request.budget_duration,
-        "tpm_limit": request.tpm_limit,
-        "rpm_limit": request.rpm_limit,
-    }
-    return limits(BudgetFields(**{name: value for name, value in asked.items() if value is not absent}))
+def _no_member(team_id: str, user_id: str) -> ApiError:
+    return ApiError(404, f"User {user_id} is no member of team {team_id}", param="user_id")
+
+
+def limits_of_member(request: AddMembersRequest | UpdateMemberRequest) -> dict[str, Any]:
+    """What a request says of a member's limits, as columns of its scope.
+
+    Raises:
+        ApiError: 400 naming the field.
+    """
+    asked = limits_called(_LIMITS, request)
+    if isinstance(request, AddMembersRequest):
+        # What it does not say is not kept, either.
+        return {name: value for name, value in limits(asked).items() if value is not None}
+    return limits(asked)

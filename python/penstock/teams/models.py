@@ -65,11 +65,26 @@ class NewTeamRequest(TeamFields, kw_only=True, forbid_unknown_fields=True):
     admins: list[str] | None | UnsetType = UNSET
     members: list[str] | None | UnsetType = UNSET
 
+    def everybody(self) -> list[Member]:
+        """Whom the team has from the start, however they are named."""
+        roles = [] if self.members_with_roles is UNSET else self.members_with_roles or []
+        admins = [] if self.admins is UNSET else self.admins or []
+        others = [] if self.members is UNSET else self.members or []
+        return [
+            *roles,
+            *(Member(role="admin", user_id=user_id) for user_id in admins),
+            *(Member(user_id=user_id) for user_id in others),
+        ]
+
 
 class UpdateTeamRequest(TeamFields, kw_only=True, forbid_unknown_fields=True):
     """`POST /team/update`: fields that are absent stay as they are."""
 
     team_id: str
+
+
+class ChangeTeamRequest(TeamFields, kw_only=True, forbid_unknown_fields=True):
+    """`PATCH /team/{team_id}`: fields that are absent stay as they are."""
 
 
 class TeamIdentifier(msgspec.Struct, forbid_unknown_fields=True):
@@ -126,6 +141,21 @@ class DeleteMemberRequest(msgspec.Struct, forbid_unknown_fields=True):
     user_email: str | None = None
 
 
+class PermissionsRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """`POST /team/permissions_update`: all that the team's members may do from now on."""
+
+    team_id: str
+    team_member_permissions: list[str]
+
+
+class AddPermissionsRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """`POST /team/permissions_bulk_update`: more for the members of several teams."""
+
+    permissions: list[str]
+    team_ids: list[str] | None = None
+    apply_to_all_teams: bool = False
+
+
 class TeamModelsRequest(msgspec.Struct, forbid_unknown_fields=True):
     """`POST /team/model/add` and `/team/model/delete`."""
 
@@ -154,9 +184,10 @@ STORED_ONLY = (
     "rpm_limit_type",
     "tpm_limit_type",
 )
-"""Kept and shown, not acted upon; an answer names those that a caller might take for a protection."""
+"""Kept and shown as they came."""
 
-HARMLESS = frozenset({"tags", "prompts", "router_settings", "team_member_permissions", "disable_global_guardrails"})
+WITHOUT_EFFECT_YET = ("model_aliases", *(name for name in STORED_ONLY if name != "team_member_permissions"))
+"""What nothing acts upon; an answer warns of it."""
 
 
 class Team(msgspec.Struct, kw_only=True):
@@ -174,6 +205,39 @@ class Team(msgspec.Struct, kw_only=True):
     created_by: str = ""
     updated_at: int = 0
     updated_by: str = ""
+
+    @property
+    def member_permissions(self) -> list[str]:
+        """What every member may do with the team's keys."""
+        kept = self.extra.get("team_member_permissions") or []
+        return list(dict.fromkeys(SPELLINGS.get(permission, permission) for permission in kept))
+
+
+PERMISSIONS = (
+    "/key/generate",
+    "/key/service-account/generate",
+    "/key/update",
+    "/key/delete",
+    "/key/regenerate",
+    "/key/block",
+    "/key/unblock",
+    "/key/bulk_update",
+    "/key/{key_id}/reset_spend",
+    "/key/info",
+    "/key/list",
+    "/team/daily/activity",
+    "/spend/logs",
+)
+"""What a team can let its members do, by the path that it takes."""
+SPELLINGS = {
+    "/key/{key_id}/regenerate": "/key/regenerate",
+    "/team/key/bulk_update": "/key/bulk_update",
+    "/team/daily/activity/aggregated": "/team/daily/activity",
+    "/spend/logs/v2": "/spend/logs",
+}
+"""LiteLLM's other names of some of them."""
+WITHOUT_EFFECT = frozenset({"/key/health", "/key/aliases"})
+"""LiteLLM's that everybody has for its own, or nobody for a team."""
 
 
 class TeamMember(msgspec.Struct, kw_only=True):

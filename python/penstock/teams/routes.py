@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Annotated, Any
 
 from litestar import Request, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import UNSET
 
-from penstock.access import Access, Role, caller_of
+from penstock.access import Access, Authority, authority_of, caller_of
 from penstock.durations import iso
 from penstock.engine.current import CurrentRuntime
 from penstock.engine.runtime import Runtime
@@ -18,18 +19,16 @@ from penstock.keys.models import KeyFilter
 from penstock.keys.routes import shown as shown_key
 from penstock.money import dollars_or_none
 from penstock.scopes import names
-from penstock.scopes.shown import budget_table, limits, stamps
+from penstock.scopes.shown import budget_table, limits, stamps, warnings
+from penstock.teams.members import Added, check_members
 from penstock.teams.models import (
-    HARMLESS,
-    STORED_ONLY,
+    WITHOUT_EFFECT_YET,
     AddMembersRequest,
     BulkAddMembersRequest,
     DeleteMemberRequest,
     DeleteTeamsRequest,
-    Member,
     NewTeamRequest,
     Team,
-    TeamFields,
     TeamIdentifier,
     TeamMember,
     TeamModelsRequest,
@@ -40,16 +39,20 @@ from penstock.teams.models import (
 AnyRequest = Request[Any, Any, Any]
 
 _MOST_KEYS = 1_000
+_MOST_TEAMS = 10_000
 
 
-async def _shown(runtime: Runtime, teams: list[Team]) -> list[dict[str, Any]]:
+async def shown_teams(request: AnyRequest, runtime: Runtime, teams: list[Team]) -> list[dict[str, Any]]:
     entities = runtime.entities
     wanted = [names.team(team.team_id) for team in teams]
     found, models = await entities.scopes.find_many(wanted), await entities.scopes.models_of(wanted)
     members = await entities.members.of_teams([team.team_id for team in teams])
     people = {member.user_id for team in teams for member in members[team.team_id]}
-    emails = {user.user_id: user.user_email for user in await entities.users.among(sorted(people))}
-    return [
+    key = caller_of(request).key
+    # A key that is nobody's is in the hands of programs, which have no business with addresses.
+    known = [] if key is not None and key.user_id is None else sorted(people)
+    emails = {user.user_id: user.user_email for user in await entities.users.among(known)}
+    found_teams = [
         {
             **dict.fromkeys(("router_settings", "object_permission", "tpd_limit", "team_member_permissions")),
             **team.extra,
@@ -75,13 +78,24 @@ async def _shown(runtime: Runtime, teams: list[Team]) -> list[dict[str, Any]]:
         }
         for team, name in zip(teams, wanted, strict=True)
     ]
+    return authority_of(request, runtime).shown(found_teams)
 
 
-async def _one(runtime: Runtime, team: Team) -> dict[str, Any]:
-    return (await _shown(runtime, [team]))[0]
+async def _memberships_seen(request: AnyRequest, runtime: Runtime, members: list[TeamMember]) -> list[dict[str, Any]]:
+    """Limits and spend of members: of all for whoever may look at the team's spend, and else of the caller's user."""
+    authority, key = authority_of(request, runtime), caller_of(request).key
+    user_id = key.user_id if key is not None else None
+    seen = [
+        one for one in members if one.user_id == user_id or await authority.may("/team/daily/activity", one.team_id)
+    ]
+    return await memberships_shown(runtime, seen)
 
 
-async def _memberships(runtime: Runtime, members: list[TeamMember]) -> list[dict[str, Any]]:
+async def _one(request: AnyRequest, runtime: Runtime, team: Team) -> dict[str, Any]:
+    return (await shown_teams(request, runtime, [team]))[0]
+
+
+async def memberships_shown(runtime: Runtime, members: list[TeamMember]) -> list[dict[str, Any]]:
     wanted = [names.member(member.team_id, member.user_id) for member in members]
     found = await runtime.entities.scopes.find_many(wanted)
     return [
@@ -99,120 +113,130 @@ async def _memberships(runtime: Runtime, members: list[TeamMember]) -> list[dict
     ]
 
 
-def _warnings(request: TeamFields) -> dict[str, Any]:
-    named = [name for name in STORED_ONLY if name not in HARMLESS]
-    relied_on = [name for name in named if getattr(request, name, UNSET) not in (UNSET, None, [], {}, False)]
-    words = [f"`{name}` is stored but has no effect in this version" for name in relied_on]
-    return {"warnings": words} if words else {}
-
-
-def _initial(request: NewTeamRequest) -> list[Member]:
-    roles = [] if request.members_with_roles is UNSET else request.members_with_roles or []
-    admins = [] if request.admins is UNSET else request.admins or []
-    others = [] if request.members is UNSET else request.members or []
-    return [
-        *roles,
-        *(Member(role="admin", user_id=user_id) for user_id in admins),
-        *(Member(user_id=user_id) for user_id in others),
-    ]
-
-
-@post("/team/new", access=Access.ADMIN, status_code=200)
+@post("/team/new", access=Access.MANAGER, status_code=200)
 async def new(request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[NewTeamRequest]) -> dict[str, Any]:
     """Create a team, with members if some are named."""
+    initial = data.everybody()
+    # Before there is a team: who is told that nothing was made must be able to ask again.
+    check_members(initial)
+    check = await authority_of(request, runtime).sure(lambda caller: caller.new_team(data))
     actor = caller_of(request).actor
-    initial = _initial(data)
-    team = await runtime.entities.teams.create(data, actor)
+    team = await runtime.entities.teams.create(data, actor, check)
     if initial:
-        await runtime.entities.members.add(AddMembersRequest(team_id=team.team_id, member=initial), actor)
-    return {**await _one(runtime, team), **_warnings(data)}
+        await _add(request, runtime, AddMembersRequest(team_id=team.team_id, member=initial))
+    return {**await _one(request, runtime, team), **warnings(data, WITHOUT_EFFECT_YET)}
 
 
-@post("/team/update", access=Access.ADMIN, status_code=200)
+@post("/team/update", access=Access.MANAGER, status_code=200)
 async def update(request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[UpdateTeamRequest]) -> dict[str, Any]:
     """Change the given fields of a team, with effect on the next call of its keys."""
-    team = await runtime.entities.teams.update(data, caller_of(request).actor)
-    return {"team_id": team.team_id, "data": await _one(runtime, team), **_warnings(data)}
+    return await change_team(request, runtime, data)
 
 
-@post("/team/delete", access=Access.ADMIN, status_code=200)
+async def change_team(request: AnyRequest, runtime: Runtime, data: UpdateTeamRequest) -> dict[str, Any]:
+    """What `/team/update` does, for its other spelling too."""
+    check = await authority_of(request, runtime).sure(lambda caller: caller.change_of_team(data))
+    team = await runtime.entities.teams.update(data, caller_of(request).actor, check)
+    return {"team_id": team.team_id, "data": await _one(request, runtime, team), **warnings(data, WITHOUT_EFFECT_YET)}
+
+
+@post("/team/delete", access=Access.MANAGER, status_code=200)
 async def delete(request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[DeleteTeamsRequest]) -> dict[str, Any]:
     """Remove teams and their keys; what they spent stays in the ledger."""
-    return {"deleted_teams": await runtime.entities.teams.delete(data.team_ids, caller_of(request).actor)}
+    authority = authority_of(request, runtime)
+    checks = {}
+    for team_id in data.team_ids:
+        checks[team_id] = await authority.sure(partial(Authority.limits_of_team, team_id=team_id))
+    return {"deleted_teams": await runtime.entities.teams.delete(data.team_ids, caller_of(request).actor, checks)}
 
 
-@post("/team/block", access=Access.ADMIN, status_code=200)
+@post("/team/block", access=Access.MANAGER, status_code=200)
 async def block(request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[TeamIdentifier]) -> dict[str, Any]:
     """Refuse every call with a key of this team until it is unblocked."""
-    return await _one(runtime, await runtime.entities.teams.set_blocked(data.team_id, True, caller_of(request).actor))
+    check = await authority_of(request, runtime).sure(lambda caller: caller.limits_of_team(data.team_id))
+    actor = caller_of(request).actor
+    return await _one(request, runtime, await runtime.entities.teams.set_blocked(data.team_id, True, actor, check))
 
 
-@post("/team/unblock", access=Access.ADMIN, status_code=200)
+@post("/team/unblock", access=Access.MANAGER, status_code=200)
 async def unblock(request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[TeamIdentifier]) -> dict[str, Any]:
     """Undo a block."""
-    return await _one(runtime, await runtime.entities.teams.set_blocked(data.team_id, False, caller_of(request).actor))
+    check = await authority_of(request, runtime).sure(lambda caller: caller.limits_of_team(data.team_id))
+    actor = caller_of(request).actor
+    return await _one(request, runtime, await runtime.entities.teams.set_blocked(data.team_id, False, actor, check))
 
 
 @get("/team/info", access=Access.KEY, group="info_routes")
 async def info(request: AnyRequest, runtime: CurrentRuntime, team_id: FromQuery[str | None] = None) -> dict[str, Any]:
-    """One team with its keys and members; a virtual key may see its own team and those its user belongs to."""
-    caller = caller_of(request)
+    """One team with its keys and members; a virtual key may see its own team and those its user belongs to.
+
+    Of the keys it is shown those that it may look at: all, if it is in charge of the team or the team lets its members.
+    """
+    caller, authority = caller_of(request), authority_of(request, runtime)
     if team_id is None and caller.key is not None:
         team_id = caller.key.team_id
     if team_id is None:
         raise bad_request("`team_id` must name a team", "team_id")
-    if caller.role is not Role.MASTER and not (
-        caller.key is not None
-        and (caller.key.team_id == team_id or await runtime.entities.members.is_member(team_id, caller.key.user_id))
-    ):
+    found = await runtime.entities.teams.find(team_id)
+    if not authority.sees_everything and not (found and await authority.visible_teams([found])):
         raise ApiError(403, "This key may only see its own team.", param="team_id")
     team = await runtime.entities.teams.get(team_id)
     await runtime.entities.scopes.settle()
     members = (await runtime.entities.members.of_teams([team_id]))[team_id]
     keys, _ = await runtime.keys.page(KeyFilter(team_id=team_id), "created_at", True, 1, _MOST_KEYS)
-    if caller.role is not Role.MASTER:
-        keys = [key for key in keys if caller.key is not None and key.token == caller.key.token]
+    if not await authority.may("/key/list", team_id):
+        keys = [key for key in keys if await authority.sees_key(key)]
     return {
         "team_id": team_id,
-        "team_info": await _one(runtime, team),
-        "keys": [shown_key(key) for key in keys],
-        "team_memberships": await _memberships(runtime, members),
+        "team_info": await _one(request, runtime, team),
+        "keys": [authority.shown(shown_key(key)) for key in keys],
+        "team_memberships": await _memberships_seen(request, runtime, members),
     }
 
 
-@get("/team/list", access=Access.ADMIN)
+@get("/team/list", access=Access.KEY, group="info_routes")
 async def list_teams(
+    request: AnyRequest,
     runtime: CurrentRuntime,
     user_id: FromQuery[str | None] = None,
     organization_id: FromQuery[str | None] = None,
     team_alias: FromQuery[str | None] = None,
 ) -> list[dict[str, Any]]:
-    """Every team, or those of a user or an organization; at most 10,000."""
+    """Every team, or those of a user or an organization; at most 10,000. A virtual key sees its own, those of its user and
+    those that the user is in charge of."""
     await runtime.entities.scopes.settle()
-    teams, _ = await runtime.entities.teams.page(organization_id, team_alias, 1, 10_000)
+    teams, _ = await runtime.entities.teams.page(organization_id, team_alias, 1, _MOST_TEAMS)
     if user_id is not None:
         mine = set((await runtime.entities.members.teams_of([user_id]))[user_id])
         teams = [team for team in teams if team.team_id in mine]
+    teams = await authority_of(request, runtime).visible_teams(teams)
     members = await runtime.entities.members.of_teams([team.team_id for team in teams])
     return [
-        {**shown, "team_memberships": await _memberships(runtime, members[shown["team_id"]]), "keys": []}
-        for shown in await _shown(runtime, teams)
+        {**shown, "team_memberships": await _memberships_seen(request, runtime, members[shown["team_id"]]), "keys": []}
+        for shown in await shown_teams(request, runtime, teams)
     ]
 
 
-@get("/v2/team/list", access=Access.ADMIN)
+@get("/v2/team/list", access=Access.KEY, group="info_routes")
 async def page_of_teams(
+    request: AnyRequest,
     runtime: CurrentRuntime,
     page: Annotated[int, QueryParameter(ge=1, le=10_000_000)] = 1,
     page_size: Annotated[int, QueryParameter(ge=1, le=100)] = 10,
     organization_id: FromQuery[str | None] = None,
     team_alias: FromQuery[str | None] = None,
 ) -> dict[str, Any]:
-    """A page of teams, latest first."""
+    """A page of teams, latest first; of those that the caller sees."""
     await runtime.entities.scopes.settle()
-    teams, total = await runtime.entities.teams.page(organization_id, team_alias, page, page_size)
+    authority = authority_of(request, runtime)
+    if authority.sees_everything:
+        teams, total = await runtime.entities.teams.page(organization_id, team_alias, page, page_size)
+    else:
+        found, _ = await runtime.entities.teams.page(organization_id, team_alias, 1, _MOST_TEAMS)
+        mine = await authority.visible_teams(found)
+        teams, total = mine[(page - 1) * page_size : page * page_size], len(mine)
     return {
-        "teams": await _shown(runtime, teams),
+        "teams": await shown_teams(request, runtime, teams),
         "total": total,
         "page": page,
         "page_size": page_size,
@@ -220,30 +244,41 @@ async def page_of_teams(
     }
 
 
-@post("/team/member_add", access=Access.ADMIN, status_code=200)
+async def _add(request: AnyRequest, runtime: Runtime, data: AddMembersRequest) -> list[Added]:
+    check = await authority_of(request, runtime).sure(lambda caller: caller.new_members(data))
+    return await runtime.entities.members.add(data, caller_of(request).actor, check)
+
+
+@post("/team/member_add", access=Access.MANAGER, status_code=200)
 async def member_add(request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[AddMembersRequest]) -> dict[str, Any]:
     """Take users into a team; those that do not exist are created."""
-    added = await runtime.entities.members.add(data, caller_of(request).actor)
+    added = await _add(request, runtime, data)
     users = await runtime.entities.users.among([one.member.user_id for one in added])
     return {
-        **await _one(runtime, await runtime.entities.teams.get(data.team_id)),
+        **await _one(request, runtime, await runtime.entities.teams.get(data.team_id)),
         "updated_users": [
             {"user_id": user.user_id, "user_email": user.user_email, "user_role": user.user_role} for user in users
         ],
-        "updated_team_memberships": await _memberships(runtime, [one.member for one in added]),
+        "updated_team_memberships": await memberships_shown(runtime, [one.member for one in added]),
     }
 
 
-@post("/team/bulk_member_add", access=Access.ADMIN, status_code=200)
+@post("/team/bulk_member_add", access=Access.MANAGER, status_code=200)
 async def bulk_member_add(
     request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[BulkAddMembersRequest]
 ) -> dict[str, Any]:
     """Take many users into a team, all of them or none."""
+    authority = authority_of(request, runtime)
+    await authority.team(data.team_id)
+    if data.all_users and not authority.is_administrator:
+        raise ApiError(403, "`all_users` is for the proxy's administrators.", type="auth_error", param="all_users")
+    if data.all_users and data.members:
+        raise bad_request("Give either `members` or `all_users: true`", "members")
     members = await runtime.entities.members.everybody() if data.all_users else data.members or []
     if not members:
         raise bad_request("`members` must name at least one user, or `all_users` be true", "members")
     wanted = AddMembersRequest(team_id=data.team_id, member=members, max_budget_in_team=data.max_budget_in_team)
-    added = await runtime.entities.members.add(wanted, caller_of(request).actor)
+    added = await _add(request, runtime, wanted)
     return {
         "team_id": data.team_id,
         "results": [
@@ -253,16 +288,23 @@ async def bulk_member_add(
         "total_requested": len(members),
         "successful_additions": len(added),
         "failed_additions": 0,
-        "updated_team": await _one(runtime, await runtime.entities.teams.get(data.team_id)),
+        "updated_team": await _one(request, runtime, await runtime.entities.teams.get(data.team_id)),
     }
 
 
-@post("/team/member_update", access=Access.ADMIN, status_code=200)
+@post("/team/member_update", access=Access.MANAGER, status_code=200)
 async def member_update(
     request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[UpdateMemberRequest]
 ) -> dict[str, Any]:
     """Change a member's role or limits, with effect on the next call."""
-    member = await runtime.entities.members.update(data, caller_of(request).actor)
+    authority = authority_of(request, runtime)
+    await authority.team(data.team_id)
+    user_id = await runtime.entities.users.id_of(data.user_id, data.user_email, create=False)
+    limits_asked = (data.max_budget_in_team, data.budget_duration, data.tpm_limit, data.rpm_limit)
+    is_limited = any(limit is not UNSET for limit in limits_asked)
+    check = await authority.sure(lambda caller: caller.member(data.team_id, user_id, is_limited=is_limited))
+    data.user_id = user_id
+    member = await runtime.entities.members.update(data, caller_of(request).actor, check)
     name = names.member(member.team_id, member.user_id)
     scope = await runtime.entities.scopes.find(name)
     users = await runtime.entities.users.among([member.user_id])
@@ -278,39 +320,45 @@ async def member_update(
     }
 
 
-@post("/team/member_delete", access=Access.ADMIN, status_code=200)
+@post("/team/member_delete", access=Access.MANAGER, status_code=200)
 async def member_delete(
     request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[DeleteMemberRequest]
 ) -> dict[str, Any]:
     """Remove a member, and the keys that the user has within the team."""
-    actor = caller_of(request).actor
-    await runtime.entities.members.delete(data.team_id, data.user_id, data.user_email, actor)
-    return await _one(runtime, await runtime.entities.teams.get(data.team_id))
+    authority, actor = authority_of(request, runtime), caller_of(request).actor
+    await authority.team(data.team_id)
+    user_id = await runtime.entities.users.id_of(data.user_id, data.user_email, create=False)
+    check = await authority.sure(lambda caller: caller.member(data.team_id, user_id))
+    await runtime.entities.members.delete(data.team_id, user_id, None, actor, check)
+    return await _one(request, runtime, await runtime.entities.teams.get(data.team_id))
 
 
-@post("/team/{team_id:str}/member/{user_id:str}/reset_spend", access=Access.ADMIN, status_code=200)
+@post("/team/{team_id:str}/member/{user_id:str}/reset_spend", access=Access.MANAGER, status_code=200)
 async def member_reset_spend(
     request: AnyRequest, runtime: CurrentRuntime, team_id: FromPath[str], user_id: FromPath[str]
 ) -> dict[str, Any]:
     """Regard a member as having spent nothing in the present budget window."""
-    member = await runtime.entities.members.reset_spend(team_id, user_id, caller_of(request).actor)
-    return (await _memberships(runtime, [member]))[0]
+    check = await authority_of(request, runtime).sure(lambda caller: caller.member(team_id, user_id, is_limited=True))
+    member = await runtime.entities.members.reset_spend(team_id, user_id, caller_of(request).actor, check)
+    return (await memberships_shown(runtime, [member]))[0]
 
 
-@post("/team/model/add", access=Access.ADMIN, status_code=200)
+@post("/team/model/add", access=Access.MANAGER, status_code=200)
 async def model_add(request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[TeamModelsRequest]) -> dict[str, Any]:
     """Let a team call more models; a team without any in its list may call all, until the first is added."""
-    team = await runtime.entities.teams.change_models(data.team_id, data.models, [], caller_of(request).actor)
-    return await _one(runtime, team)
+    check = await authority_of(request, runtime).sure(lambda caller: caller.limits_of_team(data.team_id))
+    team = await runtime.entities.teams.change_models(data.team_id, data.models, [], caller_of(request).actor, check)
+    return await _one(request, runtime, team)
 
 
-@post("/team/model/delete", access=Access.ADMIN, status_code=200)
+@post("/team/model/delete", access=Access.MANAGER, status_code=200)
 async def model_delete(
     request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[TeamModelsRequest]
 ) -> dict[str, Any]:
     """Take models from a team; when none is left it may call none."""
-    team = await runtime.entities.teams.change_models(data.team_id, [], data.models, caller_of(request).actor)
-    return await _one(runtime, team)
+    check = await authority_of(request, runtime).sure(lambda caller: caller.limits_of_team(data.team_id))
+    team = await runtime.entities.teams.change_models(data.team_id, [], data.models, caller_of(request).actor, check)
+    return await _one(request, runtime, team)
 
 
 HANDLERS = [

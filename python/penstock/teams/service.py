@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -11,17 +12,37 @@ from msgspec import UNSET
 
 from penstock.audit import AuditTrail
 from penstock.budgets.service import BudgetService
+from penstock.checks import Check, unchecked
+from penstock.clock import now_ms
 from penstock.errors import ApiError, bad_request
-from penstock.keys.service import KeyService, now_ms
+from penstock.keys.service import KeyService
 from penstock.keys.under import KeysUnder
 from penstock.money import dollars, nanos_from_dollars
 from penstock.organizations.service import OrganizationService
 from penstock.persistence import Conflict, Transaction
 from penstock.scopes import names
-from penstock.scopes.fields import as_refusal, changes, checked_depth, checked_id, given, model_changes, stored
-from penstock.scopes.models import BudgetFields
+from penstock.scopes.fields import (
+    as_refusal,
+    changes,
+    checked_depth,
+    checked_id,
+    checked_new_id,
+    given,
+    limits_called,
+    model_changes,
+    stored,
+)
 from penstock.scopes.service import ScopeService
-from penstock.teams.models import STORED_ONLY, NewTeamRequest, Team, TeamFields, UpdateTeamRequest
+from penstock.teams.models import (
+    PERMISSIONS,
+    SPELLINGS,
+    STORED_ONLY,
+    WITHOUT_EFFECT,
+    NewTeamRequest,
+    Team,
+    TeamFields,
+    UpdateTeamRequest,
+)
 from penstock.teams.store import TeamStore
 
 _MEMBER_FIELDS = {
@@ -31,6 +52,23 @@ _MEMBER_FIELDS = {
     "team_member_tpm_limit": "tpm_limit",
 }
 ALL_MODELS = "all-proxy-models"
+
+
+def _not_found(team_id: str) -> ApiError:
+    return ApiError(404, f"Team not found, passed team id: {team_id}.", param="team_id")
+
+
+def checked_permissions(permissions: Sequence[str], field: str) -> list[str]:
+    """Permissions by the names that they are known by here, each once.
+
+    Raises:
+        ApiError: 400, one is not known.
+    """
+    found = [SPELLINGS.get(permission, permission) for permission in permissions]
+    for permission in found:
+        if permission not in PERMISSIONS and permission not in WITHOUT_EFFECT:
+            raise bad_request(f"`{field}`: `{permission}` is not one of {', '.join(PERMISSIONS)}", field)
+    return list(dict.fromkeys(found))
 
 
 class TeamService:
@@ -62,7 +100,7 @@ class TeamService:
         """A team, or 404."""
         team = await self.find(team_id)
         if team is None:
-            raise ApiError(404, f"Team not found, passed team id: {team_id}.", param="team_id")
+            raise _not_found(team_id)
         return team
 
     async def among(self, ids: Sequence[str]) -> list[Team]:
@@ -82,15 +120,17 @@ class TeamService:
         """The teams of an organization."""
         return await self._store.rows.find(self._store.database, {"organization_id": organization_id}, "team_id")
 
-    async def create(self, request: NewTeamRequest, actor: str) -> Team:
+    async def create(self, request: NewTeamRequest, actor: str, check: Check = unchecked) -> Team:
         """A new team without members; 400 when the id is taken."""
         team_id = request.team_id if isinstance(request.team_id, str) else str(uuid.uuid4())
-        checked_id(team_id, "team_id")
+        checked_new_id(team_id, "team_id")
         now = now_ms()
         team = Team(team_id=team_id, created_at=now, created_by=actor)
-        columns = await self._apply(request, team, actor, now)
+        columns = self._apply(request, team, actor, now)
         try:
             async with self._store.database.transaction() as tx:
+                await check()
+                await self._within_organization(tx, team, columns)
                 await self._member_budget(tx, request, team, actor)
                 await self._store.rows.insert(tx, team)
                 await self._scopes.put(tx, names.team(team_id), columns, model_changes(request, {}))
@@ -103,72 +143,116 @@ class TeamService:
         await self._scopes.publish([], relist=[names.team(team_id)])
         return team
 
-    async def update(self, request: UpdateTeamRequest, actor: str) -> Team:
+    async def update(self, request: UpdateTeamRequest, actor: str, check: Check = unchecked) -> Team:
         """Change the given fields, with effect on the next call of the team's keys."""
         team = await self.get(request.team_id)
-        organization_id = team.organization_id
         name = names.team(team.team_id)
-        columns = await self._apply(request, team, actor, now_ms())
-        models = model_changes(request, (await self._scopes.models_of([name])).get(name, {}))
+        # What is refused is refused before anything is settled.
+        columns = self._apply(request, team, actor, now_ms())
         if "spend" in columns:
             await self._scopes.settle()
-        is_moved = team.organization_id != organization_id
-        tokens = await self._under.tokens(name) if is_moved else []
+        tokens = await self._under.tokens(name) if request.organization_id is not UNSET else []
         async with self._store.database.transaction() as tx:
-            touched = await self._member_budget(tx, request, team, actor)
-            await self._store.rows.replace(tx, team)
-            await self._scopes.put(tx, name, columns, models)
+            await check()
+            # Read again where nobody else writes: what another has changed meanwhile must not be undone.
+            team = await self._present(tx, team.team_id)
+            organization_id = team.organization_id
+            columns = self._apply(request, team, actor, now_ms())
+            await self._within_organization(tx, team, columns)
+            models = model_changes(request, (await self._scopes.models_of([name], tx)).get(name, {}))
+            is_moved = team.organization_id != organization_id
             if is_moved:
+                # Keys before scopes, as whoever charges takes them.
                 await self._under.move_to_organization(tx, team.team_id, team.organization_id)
                 for token in tokens:
                     await self._audit.append(tx, actor, "key.move", "key", token, ["organization_id"])
+            touched = await self._member_budget(tx, request, team, actor)
+            await self._store.rows.replace(tx, team)
+            await self._scopes.put(tx, name, columns, models)
             await self._audit.append(tx, actor, "team.update", "team", team.team_id, given(request))
         is_relisted = models is not None or "budget_id" in columns or is_moved
         await self._scopes.publish([name, *touched], relist=[name] if is_relisted else [])
         return team
 
-    async def set_blocked(self, team_id: str, blocked: bool, actor: str) -> Team:
+    async def set_blocked(self, team_id: str, blocked: bool, actor: str, check: Check = unchecked) -> Team:
         """Block or unblock every key of the team."""
-        team = await self.get(team_id)
         async with self._store.database.transaction() as tx:
+            await check()
+            team = await self._present(tx, team_id)
             await self._scopes.put(tx, names.team(team_id), {"blocked": blocked})
             action = "team.block" if blocked else "team.unblock"
             await self._audit.append(tx, actor, action, "team", team_id, ["blocked"])
         await self._scopes.publish([names.team(team_id)])
         return team
 
-    async def change_models(self, team_id: str, add: Sequence[str], remove: Sequence[str], actor: str) -> Team:
+    async def change_models(
+        self, team_id: str, add: Sequence[str], remove: Sequence[str], actor: str, check: Check = unchecked
+    ) -> Team:
         """Add models to those that the team may call, or take some away."""
-        team = await self.get(team_id)
-        scope = await self._scopes.find(names.team(team_id))
-        models = list(scope.models) if scope is not None else []
-        if remove and not models:
-            raise bad_request("The team may call every model: give it a list with /team/update first.", "models")
-        changed = [model for model in dict.fromkeys([*models, *add]) if model not in set(remove)]
-        if remove and not changed:
-            # Nothing left would mean every model.
-            changed = ["no-default-models"]
-        elif add:
-            changed = [model for model in changed if model != "no-default-models"]
+        if not add and not remove:
+            raise bad_request("`models` must name at least one model", "models")
         async with self._store.database.transaction() as tx:
+            await check()
+            team = await self._present(tx, team_id)
+            # Read where nobody else writes: of two changes at once, each keeps the other's models.
+            scope = await self._scopes.own(tx, names.team(team_id))
+            models = list(scope.models) if scope is not None else []
+            if remove and not models:
+                raise bad_request("The team may call every model: give it a list with /team/update first.", "models")
+            changed = [model for model in dict.fromkeys([*models, *add]) if model not in set(remove)]
+            if remove and not changed:
+                # Nothing left would mean every model.
+                changed = ["no-default-models"]
+            elif add:
+                changed = [model for model in changed if model != "no-default-models"]
+                await self._within_organization(tx, team, {"models": changed})
             await self._scopes.put(tx, names.team(team_id), {"models": changed})
             await self._audit.append(tx, actor, "team.update", "team", team_id, ["models"])
         await self._scopes.publish([names.team(team_id)])
         return team
 
-    async def delete(self, ids: Sequence[str], actor: str) -> list[str]:
-        """Remove teams and their keys; 404 when one does not exist, and then none is removed."""
+    async def set_permissions(
+        self, teams: Sequence[str], permissions: Sequence[str], actor: str, *, add: bool, check: Check = unchecked
+    ) -> int:
+        """What members may do with the keys of these teams: this, or with ``add`` this too; returns how many have changed.
+
+        Raises:
+            ApiError: 400, a permission is not known.
+        """
+        wanted = checked_permissions(permissions, "team_member_permissions" if not add else "permissions")
+        changed = 0
+        async with self._store.database.transaction() as tx:
+            await check()
+            for team_id in teams:
+                team = await self._present(tx, team_id)
+                before = team.member_permissions
+                after = list(dict.fromkeys([*before, *wanted])) if add else wanted
+                if after == before:
+                    continue
+                changed += 1
+                team.extra = {**team.extra, "team_member_permissions": after}
+                team.updated_at, team.updated_by = now_ms(), actor
+                await self._store.rows.replace(tx, team)
+                await self._audit.append(tx, actor, "team.update", "team", team_id, ["team_member_permissions"])
+        return changed
+
+    async def delete(
+        self, ids: Sequence[str], actor: str, checks: Mapping[str, Check] = MappingProxyType({})
+    ) -> list[str]:
+        """Remove teams and their keys; 404 when one does not exist, and then none is removed. ``checks``: by team."""
         teams = list(dict.fromkeys(ids))
         if not teams:
             raise bad_request("`team_ids` must name at least one team", "team_ids")
         for team_id in teams:
             await self.get(team_id)
         for team_id in teams:
-            name = names.team(team_id)
-            await self._delete_keys(name, actor)
+            name, check = names.team(team_id), checks.get(team_id, unchecked)
+            await self._delete_keys(name, actor, check)
             members = await self._store.members.find(self._store.database, {"team_id": team_id}, "user_id")
             gone = [name, *(names.member(team_id, member.user_id) for member in members)]
             async with self._store.database.transaction() as tx:
+                # Of the caller's rights those within this team go with it, so what comes after is not asked again.
+                await check()
                 await self._store.members.delete(tx, {"team_id": team_id})
                 await self._store.rows.delete(tx, {"team_id": team_id})
                 for scope in gone:
@@ -179,21 +263,23 @@ class TeamService:
             await self._scopes.publish(gone)
         return teams
 
-    async def _delete_keys(self, scope: str, actor: str) -> None:
+    async def _present(self, tx: Transaction, team_id: str) -> Team:
+        """A team as the transaction sees it, or 404."""
+        team = await self._store.rows.get(tx, {"team_id": team_id})
+        if team is None:
+            raise _not_found(team_id)
+        return team
+
+    async def _delete_keys(self, scope: str, actor: str, check: Check = unchecked) -> None:
         tokens = await self._under.tokens(scope)
         if tokens:
-            await self._keys.delete(tokens, actor)
+            await self._keys.delete(tokens, actor, check)
 
     async def _member_budget(self, tx: Transaction, request: TeamFields, team: Team, actor: str) -> list[str]:
         """Write what the request says of every member's limits into the team's budget for members."""
-        asked = {
-            field: getattr(request, name)
-            for name, field in _MEMBER_FIELDS.items()
-            if getattr(request, name) is not UNSET
-        }
-        if not asked:
+        budget = limits_called(_MEMBER_FIELDS, request)
+        if not given(budget):
             return []
-        budget = BudgetFields(**asked)
         if team.member_budget_id is not None:
             return (await self._budgets.update_in(tx, team.member_budget_id, budget, actor))[1]
         team.member_budget_id = str(uuid.uuid4())
@@ -205,7 +291,8 @@ class TeamService:
             touched.append(name)
         return touched
 
-    async def _apply(self, request: TeamFields, team: Team, actor: str, now: int) -> dict[str, Any]:
+    @staticmethod
+    def _apply(request: TeamFields, team: Team, actor: str, now: int) -> dict[str, Any]:
         """Write the request into the row; returns what it says about the scope."""
         checked_depth(request)
         columns = changes(request)
@@ -231,32 +318,44 @@ class TeamService:
         columns["alias"] = team.team_alias
         if team.organization_id is not None:
             columns["above"] = names.organization(team.organization_id)
-            await self._within_organization(team.organization_id, columns)
         elif request.organization_id is not UNSET:
             columns["above"] = None
         team.extra = stored(request, STORED_ONLY, team.extra)
+        if isinstance(request.team_member_permissions, list):
+            field = "team_member_permissions"
+            team.extra = {**team.extra, field: checked_permissions(request.team_member_permissions, field)}
         team.updated_at, team.updated_by = now, actor
         return columns
 
-    async def _within_organization(self, organization_id: str, columns: Mapping[str, Any]) -> None:
-        """Refuse limits beyond those of the organization.
+    async def _within_organization(self, tx: Transaction, team: Team, columns: Mapping[str, Any]) -> None:
+        """Refuse limits beyond those of the team's organization, the team's own or those of the budget that it refers to.
 
         Raises:
             ApiError: 400 naming the field.
         """
+        organization_id = team.organization_id
+        if organization_id is None:
+            return
         if await self._organizations.find(organization_id) is None:
             raise bad_request(
                 f"`organization_id`: Organization not found for organization_id={organization_id}", "organization_id"
             )
-        scope = await self._scopes.find(names.organization(organization_id))
+        name = names.organization(organization_id)
+        scope = (await self._scopes.stored([name], tx)).get(name)
         if scope is None:
             return
-        bounds = msgspec.structs.asdict(scope)
+        before = await self._scopes.own(tx, names.team(team.team_id))
+        own = {**(msgspec.structs.asdict(before) if before is not None else {}), **columns}
+        budget_id = columns.get("budget_id")
+        budget = await self._budgets.find(budget_id) if budget_id is not None else None
         for field, column in (("max_budget", "max_budget"), ("tpm_limit", "tpm"), ("rpm_limit", "rpm")):
-            asked, bound = columns.get(column), bounds[column]
+            asked, bound, param = columns.get(column), getattr(scope, column), field
+            if budget is not None and own.get(column) is None:
+                asked, param = getattr(budget, column), "budget_id"
             if asked is not None and bound is not None and asked > bound:
                 shown = (dollars(asked), dollars(bound)) if column == "max_budget" else (asked, bound)
-                raise bad_request(f"`{field}` {shown[0]} is above the organization's, which is {shown[1]}", field)
+                what = f"`{field}` {shown[0]}" if param == field else f"`{param}`: the budget's `{field}` {shown[0]}"
+                raise bad_request(f"{what} is above the organization's, which is {shown[1]}", param)
         models = columns.get("models") or []
         beyond = [model for model in models if scope.models and model not in scope.models]
         if beyond:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -19,6 +19,11 @@ ROLES = {
 }
 DEFAULT_ROLE = "internal_user"
 ADMIN_ROLE = "proxy_admin"
+
+
+def address(email: str) -> str:
+    """An email address as it is stored: what tells one from another."""
+    return email.strip().lower()
 
 
 class UserFields(ScopeFields, kw_only=True, forbid_unknown_fields=True):
@@ -47,11 +52,19 @@ class UserFields(ScopeFields, kw_only=True, forbid_unknown_fields=True):
     allowed_cache_controls: list[str] | None | UnsetType = UNSET
 
 
+class TeamToJoin(msgspec.Struct, forbid_unknown_fields=True):
+    """A team that a new user belongs to from the start, and as what."""
+
+    team_id: str
+    user_role: Literal["admin", "user"] | None = None
+    max_budget_in_team: Decimal | None = None
+    """US dollars of the user in this team."""
+
+
 class NewUserRequest(UserFields, kw_only=True, forbid_unknown_fields=True):
     """`POST /user/new`."""
 
-    teams: list[Any] | None | UnsetType = UNSET
-    """Teams to join: ids, or `{"team_id": ..., "user_role": ..., "max_budget_in_team": ...}`."""
+    teams: list[TeamToJoin | str] | None | UnsetType = UNSET
     auto_create_key: bool = True
     """Make a key for the user; it is in the answer, shown this once."""
     duration: str | None | UnsetType = UNSET
@@ -63,6 +76,14 @@ class UpdateUserRequest(UserFields, kw_only=True, forbid_unknown_fields=True):
     """`POST /user/update`: by `user_id`, or by `user_email` when there is no id."""
 
     password: str | None | UnsetType = UNSET
+
+
+class BulkUpdateUsersRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """`POST /user/bulk_update`: users with their own changes each, or the same changes for everybody."""
+
+    users: list[UpdateUserRequest] | None = None
+    all_users: bool = False
+    user_updates: UpdateUserRequest | None = None
 
 
 class DeleteUserRequest(msgspec.Struct, forbid_unknown_fields=True):

@@ -9,14 +9,14 @@ from typing import Any
 from msgspec import UNSET
 
 from penstock.audit import AuditTrail
+from penstock.clock import now_ms
 from penstock.errors import ApiError, bad_request
-from penstock.keys.service import now_ms
 from penstock.money import nanos_from_dollars
 from penstock.persistence import Conflict, Transaction
 from penstock.scopes import names
 from penstock.scopes.fields import as_refusal, changes, checked_depth, checked_id, given, model_changes, stored
 from penstock.scopes.service import ScopeService
-from penstock.users.models import ADMIN_ROLE, ROLES, STORED_ONLY, User, UserFields
+from penstock.users.models import ADMIN_ROLE, ROLES, STORED_ONLY, User, UserFields, address
 from penstock.users.store import UserStore
 
 
@@ -44,7 +44,23 @@ class UserService:
 
     async def by_email(self, email: str) -> User | None:
         """The user with this address, if there is one."""
-        return await self._store.rows.get(self._store.database, {"user_email": email.strip().lower()})
+        return await self._store.rows.get(self._store.database, {"user_email": address(email)})
+
+    async def id_of(self, user_id: str | None, email: str | None, *, create: bool) -> str:
+        """The id of whom a request names by id or address; ``create``: an address that nobody has gets a new id.
+
+        Raises:
+            ApiError: 400, neither is given; 404, nobody has the address.
+        """
+        if user_id is not None:
+            checked_id(user_id, "user_id")
+            return user_id
+        if email is None:
+            raise bad_request("`user_id` or `user_email` must name the user", "user_id")
+        user = await self.by_email(email)
+        if user is None and not create:
+            raise ApiError(404, "There is no user with this email address.", param="user_email")
+        return user.user_id if user is not None else str(uuid.uuid4())
 
     async def among(self, ids: Sequence[str]) -> list[User]:
         """Those of these users that exist."""
@@ -92,7 +108,7 @@ class UserService:
         if email is not None:
             owner = await self._store.rows.get(tx, {"user_email": email})
             if owner is not None and owner.user_id != user_id:
-                raise bad_request(f"`user_email`: {email} is the address of user {owner.user_id}", "user_email")
+                raise bad_request(f"`user_email`: {email} is the address of another user", "user_email")
         if not await self._store.rows.insert(tx, user, keep=True):
             return False
         await self._scopes.put(tx, names.user(user_id), self._defaults({}))
@@ -107,7 +123,6 @@ class UserService:
         columns = self._apply(request, user, actor, now_ms())
         if "spend" in columns:
             await self._scopes.settle()
-        models = model_changes(request, (await self._scopes.models_of([name])).get(name, {}))
         try:
             async with self._store.database.transaction() as tx:
                 # Read again where nobody else writes: who did not see a demotion must not undo it.
@@ -116,6 +131,7 @@ class UserService:
                     raise ApiError(404, f"User {user.user_id} not found", param="user_id")
                 user = present
                 columns = self._apply(request, user, actor, now_ms())
+                models = model_changes(request, (await self._scopes.models_of([name], tx)).get(name, {}))
                 await self._store.rows.replace(tx, user)
                 await self._scopes.put(tx, name, columns, models)
                 await self._audit.append(tx, actor, "user.update", "user", user.user_id, given(request))
@@ -156,7 +172,7 @@ class UserService:
                 checked_id(value, field)
                 setattr(user, field, value)
         if request.user_email is not UNSET:
-            email = request.user_email.strip().lower() if request.user_email is not None else None
+            email = address(request.user_email) if request.user_email is not None else None
             checked_id(email, "user_email")
             user.user_email = email
         if request.user_role is not UNSET:

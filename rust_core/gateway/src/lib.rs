@@ -15,6 +15,7 @@ pub mod canonical;
 pub mod engine;
 pub mod errors;
 pub(crate) mod grpc;
+pub(crate) mod hex;
 pub mod hooks;
 pub mod idempotency;
 pub mod ledger;

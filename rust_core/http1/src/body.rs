@@ -129,7 +129,7 @@ impl BodyDecoder {
                     } else if memchr(b'\r', buf).is_none_or(|cr| cr + 1 != lf) {
                         return Err(FramingError::BareLineEnd);
                     } else {
-                        crate::head::field_line(buf.get(..lf - 1).unwrap_or_default())?;
+                        crate::head::check_field(buf.get(..lf - 1).unwrap_or_default())?;
                         self.state = State::Trailers(seen + lf + 1);
                     }
                     buf.advance(lf + 1);

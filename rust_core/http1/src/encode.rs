@@ -55,20 +55,8 @@ pub fn put_last_chunk(out: &mut BytesMut) {
 }
 
 /// A number in decimal digits.
-pub fn put_decimal(out: &mut BytesMut, mut n: u64) {
-    let mut digits = [b'0'; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        if let Some(d) = digits.get_mut(at) {
-            *d = b'0' + (n % 10) as u8;
-        }
-        n /= 10;
-        if n == 0 {
-            break;
-        }
-    }
-    out.put_slice(digits.get(at..).unwrap_or_default());
+pub fn put_decimal(out: &mut impl BufMut, n: u64) {
+    out.put_slice(itoa::Buffer::new().format(n).as_bytes());
 }
 
 /// The registered reason phrase, or `Unknown`.

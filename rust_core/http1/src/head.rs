@@ -1,10 +1,14 @@
 //! Request and response heads.
 
-use bytes::{Bytes, BytesMut};
-use memchr::{memchr, memchr_iter};
+use std::sync::LazyLock;
 
-use crate::headers::{Field, Headers, is_field_value, is_token, is_token_byte, tag};
+use bytes::{Bytes, BytesMut};
+use memchr::{memchr, memchr_iter, memchr2, memmem};
+
+use crate::headers::{Field, Headers, field_value_prefix, is_field_value, is_token, tag, token_prefix};
 use crate::{FramingError, body::Framing};
+
+static EMPTY_LINE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\r\n\r\n"));
 
 /// Bounds on a head.
 #[derive(Debug, Clone, Copy)]
@@ -76,17 +80,21 @@ pub fn parse_request(buf: &mut BytesMut, limits: &Limits) -> Result<Option<Reque
     }
     let Some(end) = head_end(buf, limits)? else { return Ok(None) };
     let raw = buf.split_to(end).freeze();
-    let line_end = first_line_end(&raw)?;
-    let (method, target, version) = request_line(&raw, line_end)?;
-    let headers = fields(&raw, line_end + 2, limits)?;
+    request(&raw, limits).map(Some).map_err(|fault| first_fault(&raw, fault))
+}
+
+fn request(raw: &Bytes, limits: &Limits) -> Result<RequestHead, FramingError> {
+    let line_end = first_line_end(raw)?;
+    let (method, target, version) = request_line(raw, line_end)?;
+    let headers = fields(raw, line_end + 2, limits)?;
     let host = single_host(&headers, version)?;
     let target = origin_form(&method, target, host)?;
     let framing = request_framing(&headers, version)?;
     let keep_alive = keep_alive(&headers, version);
     let expect_continue = version == Version::Http11 && headers.lists("expect", "100-continue");
     let upgrade =
-        version == Version::Http11 && headers.lists("connection", "upgrade") && headers.get("upgrade").is_some();
-    Ok(Some(RequestHead { method, target, version, headers, framing, keep_alive, expect_continue, upgrade }))
+        version == Version::Http11 && headers.get("upgrade").is_some() && headers.lists("connection", "upgrade");
+    Ok(RequestHead { method, target, version, headers, framing, keep_alive, expect_continue, upgrade })
 }
 
 /// Reads one response head from the front of `buf`; `None` when more bytes are needed.
@@ -98,7 +106,11 @@ pub fn parse_response(
 ) -> Result<Option<ResponseHead>, FramingError> {
     let Some(end) = head_end(buf, limits)? else { return Ok(None) };
     let raw = buf.split_to(end).freeze();
-    let line_end = first_line_end(&raw)?;
+    response(&raw, limits, head_request).map(Some).map_err(|fault| first_fault(&raw, fault))
+}
+
+fn response(raw: &Bytes, limits: &Limits, head_request: bool) -> Result<ResponseHead, FramingError> {
+    let line_end = first_line_end(raw)?;
     let line = raw.get(..line_end).unwrap_or_default();
     let version = match line.get(..9) {
         Some(b"HTTP/1.1 ") => Version::Http11,
@@ -113,7 +125,7 @@ pub fn parse_response(
     if !(100..=599).contains(&status) {
         return Err(FramingError::StartLine);
     }
-    let headers = fields(&raw, line_end + 2, limits)?;
+    let headers = fields(raw, line_end + 2, limits)?;
     let framing = if head_request || (100..200).contains(&status) || status == 204 || status == 304 {
         Framing::None
     } else {
@@ -123,29 +135,36 @@ pub fn parse_response(
         }
     };
     let keep_alive = framing != Framing::UntilClose && keep_alive(&headers, version);
-    Ok(Some(ResponseHead { status, version, headers, framing, keep_alive }))
+    Ok(ResponseHead { status, version, headers, framing, keep_alive })
 }
 
 /// The index after the empty line, or `None`; refuses bare LF and heads over the limit.
 fn head_end(buf: &[u8], limits: &Limits) -> Result<Option<usize>, FramingError> {
     let window = buf.get(..buf.len().min(limits.head_bytes)).unwrap_or_default();
-    let mut line_start = 0;
-    for lf in memchr_iter(b'\n', window) {
-        if lf == 0 || window.get(lf - 1) != Some(&b'\r') {
-            return Err(FramingError::BareLineEnd);
-        }
-        if lf == line_start + 1 && line_start > 0 {
-            return Ok(Some(lf + 1));
-        }
-        line_start = lf + 1;
+    // A bare LF before it is no part of any line that can be read.
+    if let Some(at) = EMPTY_LINE.find(window) {
+        return Ok(Some(at + 4));
+    }
+    if has_bare_lf(window) {
+        return Err(FramingError::BareLineEnd);
     }
     if buf.len() >= limits.head_bytes { Err(FramingError::HeadTooLarge) } else { Ok(None) }
 }
 
-/// Where the first line ends; a CR without LF ends nothing.
+fn has_bare_lf(bytes: &[u8]) -> bool {
+    memchr_iter(b'\n', bytes).any(|lf| lf == 0 || bytes.get(lf - 1) != Some(&b'\r'))
+}
+
+/// Of several faults of a head the one to name: what would have been told before the rest had arrived.
+#[cold]
+fn first_fault(head: &[u8], fault: FramingError) -> FramingError {
+    if has_bare_lf(head) { FramingError::BareLineEnd } else { fault }
+}
+
+/// Where the first line ends; a CR without LF ends nothing, nor does an LF without CR.
 fn first_line_end(raw: &[u8]) -> Result<usize, FramingError> {
-    let cr = memchr(b'\r', raw).ok_or(FramingError::StartLine)?;
-    if raw.get(cr + 1) == Some(&b'\n') { Ok(cr) } else { Err(FramingError::BareLineEnd) }
+    let end = memchr2(b'\r', b'\n', raw).ok_or(FramingError::StartLine)?;
+    if raw.get(end..end + 2) == Some(b"\r\n") { Ok(end) } else { Err(FramingError::BareLineEnd) }
 }
 
 fn request_line(raw: &Bytes, line_end: usize) -> Result<(Bytes, Bytes, Version), FramingError> {
@@ -170,51 +189,66 @@ fn request_line(raw: &Bytes, line_end: usize) -> Result<(Bytes, Bytes, Version),
     Ok((method, target, version))
 }
 
+/// The fields of a head whose first field line begins at `start`.
 fn fields(raw: &Bytes, start: usize, limits: &Limits) -> Result<Headers, FramingError> {
-    let mut fields = Vec::with_capacity(16);
+    let mut fields = Vec::with_capacity(24);
     let mut at = start;
-    for lf in memchr_iter(b'\n', raw.get(start..).ok_or(FramingError::StartLine)?) {
-        let end = start + lf;
-        let line = raw.get(at..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(FramingError::BareLineEnd)?;
-        if line.is_empty() {
+    loop {
+        let rest = raw.get(at..).unwrap_or_default();
+        if rest.starts_with(b"\r\n") {
             return Ok(Headers { raw: raw.clone(), fields });
         }
-        let (colon, value) = match field_line(line) {
-            // What ends no line is the fault to name.
-            Err(_) if line.contains(&b'\r') => return Err(FramingError::BareLineEnd),
-            checked => checked?,
-        };
+        let (colon, value) = field(rest).map_err(|fault| fault_of_line(rest, fault))?;
         if fields.len() >= limits.fields {
             return Err(FramingError::HeadTooLarge);
         }
+        let value_at = at + colon + 1;
         let trimmed = value.trim_ascii_start();
-        let from = at + line.len() - trimmed.len();
+        let from = value_at + value.len() - trimmed.len();
         let to = from + trimmed.trim_ascii_end().len();
         let place = |n: usize| u32::try_from(n).map_err(|_| FramingError::HeadTooLarge);
         fields.push(Field {
-            tag: tag(line.get(..colon).unwrap_or_default()),
+            tag: tag(rest.get(..colon).unwrap_or_default()),
             name: (place(at)?, place(at + colon)?),
             value: (place(from)?, place(to)?),
         });
-        at = end + 1;
+        at = value_at + value.len() + 2;
     }
-    Err(FramingError::BareLineEnd)
 }
 
-/// Checks one field line without its line end; gives the place of the colon and what follows it.
-pub(crate) fn field_line(line: &[u8]) -> Result<(usize, &[u8]), FramingError> {
+/// Of several faults of a line the one to name: what ends no line comes before all others.
+#[cold]
+fn fault_of_line(rest: &[u8], fault: FramingError) -> FramingError {
+    let line = rest.get(..memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
+    match line.strip_suffix(b"\r") {
+        Some(line) if !line.contains(&b'\r') => fault,
+        _ => FramingError::BareLineEnd,
+    }
+}
+
+/// The first field line of `rest`, up to its line end: the place of the colon and what follows it.
+fn field(rest: &[u8]) -> Result<(usize, &[u8]), FramingError> {
+    let colon = colon(rest)?;
+    let after = rest.get(colon + 1..).unwrap_or_default();
+    // What a value may not hold ends it: one look at each byte.
+    let (value, end) = after.split_at_checked(field_value_prefix(after)).unwrap_or((after, &[]));
+    if end.starts_with(b"\r\n") { Ok((colon, value)) } else { Err(FramingError::HeaderValue) }
+}
+
+/// Checks one field line without its line end.
+pub(crate) fn check_field(line: &[u8]) -> Result<(), FramingError> {
+    let value = line.get(colon(line)? + 1..).unwrap_or_default();
+    if is_field_value(value) { Ok(()) } else { Err(FramingError::HeaderValue) }
+}
+
+/// Where the name of a field line ends, which is checked.
+fn colon(line: &[u8]) -> Result<usize, FramingError> {
     if line.first().is_some_and(|b| *b == b' ' || *b == b'\t') {
         return Err(FramingError::ObsFold);
     }
-    // Names are short: one look at each letter finds the colon and what may not stand before it.
-    let colon = line.iter().position(|b| !is_token_byte(*b)).filter(|at| *at > 0).ok_or(FramingError::HeaderName)?;
-    let Some((b':', value)) = line.get(colon..).and_then(<[u8]>::split_first) else {
-        return Err(FramingError::HeaderName);
-    };
-    if !is_field_value(value) {
-        return Err(FramingError::HeaderValue);
-    }
-    Ok((colon, value))
+    // One look at each letter finds the colon and what may not stand before it.
+    let end = token_prefix(line);
+    if end > 0 && line.get(end) == Some(&b':') { Ok(end) } else { Err(FramingError::HeaderName) }
 }
 
 fn single_host(headers: &Headers, version: Version) -> Result<Option<&[u8]>, FramingError> {
@@ -232,7 +266,7 @@ fn single_host(headers: &Headers, version: Version) -> Result<Option<&[u8]>, Fra
 }
 
 /// `uri-host [":" port]`: a registered name, an IPv4 address or a bracketed IPv6 address.
-fn host_is_valid(host: &[u8]) -> bool {
+pub fn host_is_valid(host: &[u8]) -> bool {
     let (name, port) = match host.first() {
         Some(b'[') => match memchr(b']', host) {
             Some(end) => {

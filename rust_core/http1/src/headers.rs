@@ -66,7 +66,11 @@ impl Headers {
     }
 
     fn is(&self, field: &Field, tag: u32, name: &str) -> bool {
-        field.tag == tag && self.slice(field.name).eq_ignore_ascii_case(name.as_bytes())
+        field.tag == tag && {
+            let sent = self.slice(field.name);
+            // Most send names in lower case.
+            sent == name.as_bytes() || sent.eq_ignore_ascii_case(name.as_bytes())
+        }
     }
 
     fn slice(&self, (from, to): (u32, u32)) -> &[u8] {
@@ -103,6 +107,14 @@ impl HeadersBuilder {
         if !is_field_value(value) {
             return Err(crate::FramingError::HeaderValue);
         }
+        self.put(name, value)
+    }
+
+    /// Adds a field whose name and value were found fit for HTTP/1 by whoever read them.
+    ///
+    /// # Errors
+    /// The section has grown beyond all bounds.
+    pub fn put(&mut self, name: &[u8], value: &[u8]) -> Result<(), crate::FramingError> {
         let at = |n: usize| u32::try_from(n).map_err(|_| crate::FramingError::HeadTooLarge);
         let start = at(self.raw.len())?;
         self.raw.put_slice(name);
@@ -145,23 +157,63 @@ pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|b| is_token_byte(*b))
 }
 
+/// How many bytes at the start a `token` may hold.
+pub(crate) fn token_prefix(bytes: &[u8]) -> usize {
+    let done = word_prefix(bytes, |word| !letters_and_dashes(word) & HIGH);
+    let rest = bytes.get(done..).unwrap_or_default();
+    done + rest.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(rest.len())
+}
+
 /// Whether the bytes may be a field's value: visible characters, space, tab and obs-text (RFC 9110, section 5.5).
 #[must_use]
 pub fn is_field_value(bytes: &[u8]) -> bool {
-    let fine = |b: &u8| *b == b'\t' || (*b >= 0x20 && *b != 0x7f);
-    let (words, rest) = bytes.as_chunks::<8>();
-    words.iter().all(|word| !may_hold_control(u64::from_le_bytes(*word)) || word.iter().all(fine))
-        && rest.iter().all(fine)
+    field_value_prefix(bytes) == bytes.len()
 }
 
-/// Whether one of eight bytes is below 0x20 or 0x7f; rarely says so of others. (The well-known test for a zero byte,
-/// `(x - 0x01..) & !x & 0x80..`, and its kin for "less than".)
-fn may_hold_control(word: u64) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x80 * ONES;
+/// How many bytes at the start may be a field's value.
+pub(crate) fn field_value_prefix(bytes: &[u8]) -> usize {
+    let is_fine = |byte: &u8| *byte == b'\t' || (*byte >= 0x20 && *byte != 0x7f);
+    let done = word_prefix(bytes, controls);
+    let rest = bytes.get(done..).unwrap_or_default();
+    done + rest.iter().position(|byte| !is_fine(byte)).unwrap_or(rest.len())
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x80 * ONES;
+
+/// How many bytes at the start are fine by `faults`, which looks at eight at a time: in what it gives, the lowest bit that
+/// is set is the high one of the first byte that may not be fine. Bytes that fill no word are not looked at.
+fn word_prefix(bytes: &[u8], faults: impl Fn(u64) -> u64) -> usize {
+    let (words, _) = bytes.as_chunks::<8>();
+    let mut done = 0;
+    for word in words {
+        // 64 when there is none.
+        let first = faults(u64::from_le_bytes(*word)).trailing_zeros() / 8;
+        done += first as usize;
+        if first < 8 {
+            break;
+        }
+    }
+    done
+}
+
+/// The high bits of bytes that are letters or dashes, which most names are made of. (Seven bits and a constant never carry
+/// into the next byte.)
+const fn letters_and_dashes(word: u64) -> u64 {
+    let ascii = word & !HIGH;
+    let small = ascii | (0x20 * ONES);
+    let from_a = small + (0x80 - b'a' as u64) * ONES;
+    let past_z = small + (0x7f - b'z' as u64) * ONES;
+    let not_dash = (ascii ^ (b'-' as u64 * ONES)) + 0x7f * ONES;
+    ((from_a & !past_z) | !not_dash) & !word & HIGH
+}
+
+/// The high bits of bytes below 0x20 and of 0x7f; above the lowest one also those of others. (The well-known test for a zero
+/// byte, `(x - 0x01..) & !x & 0x80..`, and its kin for "less than".)
+const fn controls(word: u64) -> u64 {
     let below = word.wrapping_sub(0x20 * ONES) & !word;
     let deleted = word ^ (0x7f * ONES);
-    (below | (deleted.wrapping_sub(ONES) & !deleted)) & HIGH != 0
+    (below | (deleted.wrapping_sub(ONES) & !deleted)) & HIGH
 }
 
 #[cfg(test)]
@@ -181,5 +233,20 @@ mod tests {
             }
         }
         assert!(is_field_value(b""));
+    }
+
+    #[test]
+    fn a_token_ends_at_the_first_byte_that_it_may_not_hold() {
+        for byte in 0..=255_u8 {
+            for length in 1..20 {
+                for place in 0..length {
+                    let mut name = b"Content-Type-Or-Any-Other"[..length].to_vec();
+                    name[place] = byte;
+                    let end = if is_token_byte(byte) { length } else { place };
+                    assert_eq!(token_prefix(&name), end, "{byte:#x} at {place} of {length}");
+                }
+            }
+        }
+        assert_eq!(token_prefix(b""), 0);
     }
 }

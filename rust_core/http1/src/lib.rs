@@ -19,5 +19,5 @@ pub use body::{BodyDecoder, Decoded, Framing};
 pub use conn::Conn;
 pub use encode::{put_chunk, put_decimal, put_header, put_last_chunk, put_request_line, put_status_line, reason};
 pub use error::FramingError;
-pub use head::{Limits, RequestHead, ResponseHead, Version, parse_request, parse_response};
+pub use head::{Limits, RequestHead, ResponseHead, Version, host_is_valid, parse_request, parse_response};
 pub use headers::{Headers, HeadersBuilder, is_field_value, is_token};

@@ -50,8 +50,9 @@ pub(crate) const fn room(payload: usize) -> usize {
 
 fn checksum<'a>(generation: u64, word: u32, id: u64, parts: impl Iterator<Item = &'a [u8]>) -> u32 {
     let mut head = [0u8; 20];
-    let fields = generation.to_le_bytes().into_iter().chain(word.to_le_bytes()).chain(id.to_le_bytes());
-    head.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
+    head[..8].copy_from_slice(&generation.to_le_bytes());
+    head[8..12].copy_from_slice(&word.to_le_bytes());
+    head[12..].copy_from_slice(&id.to_le_bytes());
     let mut crc = crc32fast::Hasher::new();
     crc.update(&head);
     parts.for_each(|part| crc.update(part));

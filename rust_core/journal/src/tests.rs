@@ -160,6 +160,42 @@ fn a_backlog_is_kept_and_its_files_are_given_back() {
 }
 
 #[test]
+fn what_a_burst_has_left_is_given_back_when_nothing_comes() {
+    let root = Scratch::new();
+    let (journal, mut writer) = one(&root.0, 4096);
+    let long = writer.open(&[b"long"]).unwrap();
+    for n in 1..=400 {
+        assert!(writer.close(None, n, &[2; 100]));
+    }
+    journal.acknowledge(350);
+    let burst = writer.bytes();
+    // What is open since the beginning keeps all that came after it.
+    (0..20).for_each(|_| writer.rest());
+    assert_eq!(writer.bytes(), burst);
+    assert!(writer.close(Some(long), 401, b"long"));
+    (0..20).for_each(|_| writer.rest());
+    let left = writer.bytes();
+    assert!(left < burst / 2, "{left} of {burst}");
+    let found = recover::read(&root.0.join("a")).unwrap();
+    assert!(found.closed.iter().map(|(n, _)| *n).eq(351..=401));
+    journal.acknowledge(401);
+    // Not while more comes: it would be made again at once.
+    while writer.bytes() <= left {
+        assert!(writer.close(None, 402, &[2; 100]));
+    }
+    writer.rest();
+    assert!(writer.bytes() > left);
+    journal.acknowledge(402);
+    (0..20).for_each(|_| writer.rest());
+    // One that is written to and one in reserve, and no other file than these and the two that every journal has.
+    assert_eq!(writer.bytes(), 2 * 4096);
+    assert_eq!(files(&root.0.join("a")).len(), 2 + 2);
+    let ticket = writer.open(&[b"again"]).unwrap();
+    assert_eq!(recover::read(&root.0.join("a")).unwrap().open.len(), 1);
+    assert!(writer.close(Some(ticket), 403, b"again"));
+}
+
+#[test]
 fn without_room_nothing_is_opened_and_what_is_open_can_end() {
     let root = Scratch::new();
     let (journal, mut writer) = one(&root.0, 4096);
@@ -307,6 +343,7 @@ enum Step {
     Close(usize, u8),
     Record(u8),
     Acknowledge(u8),
+    Rest,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -317,6 +354,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (any::<usize>(), any::<u8>()).prop_map(|(n, size)| Step::Close(n, size)),
         1 => any::<u8>().prop_map(Step::Record),
         2 => any::<u8>().prop_map(Step::Acknowledge),
+        2 => Just(Step::Rest),
     ];
     prop::collection::vec(step, 1..250)
 }
@@ -367,6 +405,7 @@ impl Model {
                 self.acknowledged = self.acknowledged.max(self.ordinal.saturating_sub(u64::from(behind) / 16));
                 journal.acknowledge(self.acknowledged);
             }
+            Step::Rest => writer.rest(),
             _ => {}
         }
     }
@@ -480,5 +519,32 @@ proptest! {
             prop_assert!(missing <= hits.len());
         }
         prop_assert_eq!(&found, &recover::read(&torn).unwrap());
+    }
+    #[test]
+    fn what_is_no_journal_says_nothing_and_harms_nobody(
+        steps in steps(),
+        junk in prop::collection::vec(any::<u8>(), 0..6_000),
+        behind_a_header in any::<bool>(),
+    ) {
+        let root = Scratch::new();
+        let (journal, mut writer) = one(&root.0, 4096);
+        let mut model = Model::default();
+        for step in steps {
+            model.take(step, &journal, &mut writer);
+        }
+        let torn = root.0.join("torn");
+        copy(&root.0.join("a"), &torn);
+        // A file that somebody else wrote, or a segment of this very writer with anything behind its header.
+        let mut bytes = Vec::new();
+        if behind_a_header {
+            let own = files(&torn).into_iter().find(|file| file.to_str().unwrap().contains("/0-")).unwrap();
+            bytes.extend_from_slice(&fs::read(own).unwrap()[..crate::segment::FIRST]);
+        }
+        bytes.extend_from_slice(&junk);
+        fs::write(torn.join("0-999"), bytes).unwrap();
+        let found = recover::read(&torn).unwrap();
+        prop_assert!(invents_nothing(&found, &model.said));
+        let expected = model.expected();
+        prop_assert!(expected.closed.iter().all(|closed| found.closed.contains(closed)));
     }
 }

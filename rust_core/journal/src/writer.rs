@@ -78,6 +78,8 @@ pub struct Writer {
     failed: Option<Instant>,
     /// Files made so far.
     made: u64,
+    /// What was written to when nothing was done the last time.
+    rested: u64,
     held: Vec<Option<Held>>,
     free: Vec<usize>,
     next_id: u64,
@@ -98,6 +100,7 @@ impl Writer {
             spare: None,
             failed: None,
             made: 0,
+            rested: 0,
             held: Vec::new(),
             free: Vec::new(),
             next_id: 1,
@@ -107,6 +110,20 @@ impl Writer {
         writer.segments.push_back(first);
         writer.spare = Some(writer.make()?);
         Ok(writer)
+    }
+
+    /// Gives segments back that a burst has left, once none was begun since this was last called: without this they would
+    /// stay until as many entries come again, and their pages count as memory of the process. To be called now and then.
+    pub fn rest(&mut self) {
+        let newest = self.segments.back().map_or(0, |newest| newest.generation);
+        if std::mem::replace(&mut self.rested, newest) != newest {
+            return;
+        }
+        for _ in 0..GIVEN_BACK {
+            if self.is_vacant() {
+                self.segments.pop_front().into_iter().for_each(Segment::remove);
+            }
+        }
     }
 
     fn make(&mut self) -> io::Result<Segment> {

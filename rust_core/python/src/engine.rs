@@ -94,6 +94,10 @@ impl Engine {
         self.0.shared.keys.scopes.usage(name).unwrap_or_default()
     }
 
+    fn lower_holds(&self, py: Python<'_>, spends: &[u8]) -> PyResult<Vec<u64>> {
+        py.detach(|| self.0.lower_holds(spends)).map_err(value_error)
+    }
+
     fn event_fd(&self) -> i32 {
         self.0.shared.events.fd()
     }

@@ -13,6 +13,7 @@ import msgspec
 
 from tests.conformance.replay.accounting import Tokens
 from tests.conftest import Gateway
+from tests.rig import NO_TLS
 
 UPSTREAM_MODEL = "upstream-claude-sonnet-4-5"
 """The name that every deployment has at its provider. Claude's, as capabilities are told by the name."""
@@ -92,7 +93,7 @@ class Replayer:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.client = gateway.client()
-        self.simulator = httpx.Client(base_url=gateway.simulator_url, timeout=30, trust_env=False)
+        self.simulator = httpx.Client(base_url=gateway.simulator_url, timeout=30, trust_env=False, verify=NO_TLS)
         self._names = (f"replay-{number}" for number in itertools.count())
 
     def put(

@@ -10,7 +10,8 @@ import anthropic
 import openai
 import pytest
 
-from tests.conftest import NO_TLS, Gateway
+from tests.conftest import Gateway
+from tests.rig import NO_TLS
 
 # The machine's proxy settings are no part of what is tested.
 _OPTIONS: dict[str, Any] = {"max_retries": 0, "timeout": 20.0}

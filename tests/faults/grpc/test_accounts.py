@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import pytest
 
 from penstock.client import _calls as methods
 from penstock.client import _messages as pb
@@ -15,6 +16,8 @@ from tests.conftest import Gateway
 from tests.faults.accounts import Row, differences, idle, note, rows_of, settled, usage
 from tests.faults.grpc.callers import Seen, channels, request, streamed, unary
 from tests.rig import Sim, until
+
+pytestmark = pytest.mark.alone
 
 PROMPTLY_S = 1.0
 
@@ -131,3 +134,17 @@ async def test_sessions_whose_calls_end_in_every_way(patient: Gateway, sim: Sim)
     assert [len(one) for one in ends] == [25] * 8
     assert {kind for one in ends for kind in one} == {"done", "error"}
     assert 150 < len(rows) <= 200
+
+
+async def test_calls_that_are_waited_for_in_vain_cost_no_other_call_its_connection(patient: Gateway) -> None:
+    """A provider that hangs: hundreds of calls are given up, or out of time, on a connection that carries a healthy answer."""
+    key, hangs = patient.new_key(), {"tokens": 5, "ttft": 10_000}
+    async with channels(patient, 1) as (channel,):
+        healthy = asyncio.create_task(streamed(channel, key, request(), {"tokens": 150, "tps": 50}))
+        for _ in range(2):
+            late = [unary(channel, key, request(), hangs, deadline=0.4) for _ in range(40)]
+            left = [streamed(channel, key, request(), hangs, leave_after=0.4) for _ in range(120)]
+            ended = await asyncio.gather(*late, *left)
+            assert {call.code for call in ended} == {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
+        answer = await healthy
+    assert (answer.code, answer.words) == (grpc.StatusCode.OK, 150), answer.message

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import grpc
@@ -14,12 +16,15 @@ import pytest
 
 from penstock.client import CallError, Client
 from penstock.client import _calls as methods
-from tests.conftest import Gateway
+from tests.conftest import Gateway, at_once
 from tests.faults.accounts import gauge, note
 from tests.faults.conftest import CONFIG
 from tests.faults.grpc.callers import request
 from tests.integration.grpc.calls import Ended, Rpc, address, ended, words
 from tests.rig import until
+from tests.servers.proxy import Proxy
+
+pytestmark = pytest.mark.alone
 
 ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "time"}], "max_tokens": 8, "model": "sim"}
 PATIENT = CONFIG % (2, "60s", "60s")
@@ -56,10 +61,8 @@ def test_what_is_in_flight_is_served(start_gateway: Callable[..., Gateway]) -> N
 @pytest.mark.slow
 def test_a_rolling_restart_fails_no_call(start_gateway: Callable[..., Gateway]) -> None:
     """Three gateways behind one name, of which two end one after the other while sixteen threads call."""
-    first = start_gateway(config=PATIENT)
-    key = first.admin_key
-    same = {"PENSTOCK_MASTER_KEY": key}
-    gateways = [first, *(start_gateway(config=PATIENT, environment=same) for _ in range(2))]
+    key = f"sk-{secrets.token_hex(24)}"
+    gateways = at_once(*[partial(start_gateway, config=PATIENT, environment={"PENSTOCK_MASTER_KEY": key})] * 3)
     target = "ipv4:" + ",".join(address(gateway) for gateway in gateways)
     failures: list[str] = []
     made = [0]
@@ -99,6 +102,27 @@ def test_a_rolling_restart_fails_no_call(start_gateway: Callable[..., Gateway]) 
             thread.join()
     note(f"{made[0]} calls over two shutdowns")
     assert failures == []
+
+
+def test_a_connection_that_breaks_under_many_calls_fails_none_of_them(
+    start_gateway: Callable[..., Gateway], start_proxy: Callable[[int], Proxy]
+) -> None:
+    """Far more than a client may try again of what gateways refuse."""
+    gateway = start_gateway(config=PATIENT)
+    way = start_proxy(int(address(gateway).rpartition(":")[2]))
+    with Client(f"127.0.0.1:{way.port}", api_key=gateway.admin_key, timeout=20) as client:
+
+        def one(number: int) -> str:
+            tell = {"x-sim-tokens": "5", "x-sim-ttft": "1000"}
+            if number % 2:
+                return words(client.chat.stream(**ASKED, metadata=tell))
+            return client.chat.create(**ASKED, metadata=tell).choices[0].message.content
+
+        with ThreadPoolExecutor(60) as pool:
+            answers = [pool.submit(one, number) for number in range(60)]
+            until(lambda: gauge(gateway, "penstock_in_flight_requests") == 60, "all are in flight")
+            way.cut()
+            assert {len(answer.result().split()) for answer in answers} == {5}
 
 
 @pytest.mark.slow

@@ -20,6 +20,8 @@ from tests.faults.accounts import idle, note, resident_mb
 from tests.integration.grpc.frames import Raw, frame
 from tests.integration.listener.wire import Broken
 
+pytestmark = pytest.mark.alone
+
 CREATE = "/penstock.v1.Chat/Create"
 STREAM = "/penstock.v1.Chat/Stream"
 GZIP = [("grpc-encoding", "gzip")]

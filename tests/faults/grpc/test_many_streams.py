@@ -24,6 +24,8 @@ from tests.faults.accounts import (
 from tests.faults.grpc.callers import Seen, channels, request, streamed
 from tests.rig import Sim, until
 
+pytestmark = pytest.mark.alone
+
 STREAMS = 2_000
 CONNECTIONS = 20
 WORDS = 12

@@ -13,6 +13,8 @@ from tests.faults.accounts import descriptors, gauge, idle, note, resident_mb, r
 from tests.faults.grpc.callers import channels, request, streamed, unary
 from tests.rig import until
 
+pytestmark = pytest.mark.alone
+
 CALLS = 10_000
 WORKERS = 16
 

@@ -1,4 +1,4 @@
-"""Sites of gateways, and servers that a test may stop."""
+"""Sites of gateways."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.faults.ledger.gateways import Site
-from tests.servers.postgres import Postgres
-from tests.servers.redis import Redis
 
 
 @pytest.fixture
@@ -26,19 +24,3 @@ def start_site(tmp_path: Path, simulator_url: str) -> Iterator[Callable[..., Sit
     yield start
     for site in made:
         site.close()
-
-
-@pytest.fixture
-def own_postgres() -> Iterator[Postgres]:
-    """A PostgreSQL that the test may stop."""
-    node = Postgres.create()
-    yield node
-    node.close()
-
-
-@pytest.fixture
-def own_redis() -> Iterator[Redis]:
-    """A Redis that the test may stop."""
-    node = Redis()
-    yield node
-    node.close()

@@ -50,13 +50,21 @@ class Crowd:
     """
 
     def __init__(
-        self, gateway: Gateway, key: str, *, streams: int = 0, unary: int = 0, tokens: tuple[int, int] = (5, 35)
+        self,
+        gateway: Gateway,
+        key: str,
+        *,
+        streams: int = 0,
+        unary: int = 0,
+        tokens: tuple[int, int] = (5, 35),
+        model: str = "sim",
     ) -> None:
+        """``model``: of calls that are not streamed; ``tokens``: the shortest and the longest stream."""
         self.gateway = gateway
         self.key = key
         self.seen: list[Seen] = []
         """Calls that are over."""
-        self._streams, self._unary, self._tokens = streams, unary, tokens
+        self._streams, self._unary, self._tokens, self._model = streams, unary, tokens, model
         self._over = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="crowd")
         self._error: BaseException | None = None
@@ -112,14 +120,17 @@ class Crowd:
             await self._call(ask(path, self.key, body(model, stream=True), control), stream=True)
 
     async def _asking(self) -> None:
-        path, model = SURFACES["chat"]
+        path, _ = SURFACES["chat"]
         while not self._over.is_set():
-            await self._call(ask(path, self.key, body(model, max_tokens=3), {"x-sim-ttft": "30"}), stream=False)
+            await self._call(ask(path, self.key, body(self._model, max_tokens=3), {"x-sim-ttft": "30"}), stream=False)
+
+    async def _connect(self) -> Client:
+        return await Client.connect(self.gateway)
 
     async def _call(self, request: bytes, *, stream: bool) -> None:
         began = time.monotonic()
         try:
-            client = await Client.connect(self.gateway)
+            client = await self._connect()
         except OSError:
             await asyncio.sleep(_AGAIN_S)
             return

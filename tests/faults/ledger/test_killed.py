@@ -15,6 +15,8 @@ from tests.faults.ledger.gateways import Site, balanced, kill
 from tests.rig import Sim, until
 from tests.servers.redis import Redis
 
+pytestmark = pytest.mark.alone
+
 Start = Callable[..., Site]
 STREAMS, UNARY = 500, 6
 LONG = [pytest.mark.slow, pytest.mark.long]
@@ -63,7 +65,7 @@ def test_a_killed_gateway_does_not_concern_the_other(
     database_url: str, redis_url: str, start_site: Start, sim: Sim, half: int
 ) -> None:
     site = start_site(database_url, redis_url)
-    victim, other = site.gateway("victim"), site.gateway("other")
+    victim, other = site.gateways("victim", "other")
     key, since = victim.new_key(), sim.mark()
     with (
         Crowd(victim, key, streams=half, unary=UNARY // 2) as cut,

@@ -15,6 +15,8 @@ from tests.faults.raw import Client, ask
 from tests.faults.streams import SURFACES, body
 from tests.rig import Sim
 
+pytestmark = pytest.mark.alone
+
 AT_ONCE = 150
 
 
@@ -48,11 +50,6 @@ def test_clients_that_leave_are_each_one_row(
     with Crowd(gateway, key) as nobody:
         rows = balanced(site, sim, since, gateway, nobody)
     note(f"{clients} clients, {begun} saw the answer begin, {len(rows)} rows")
-    odd = [row for row in rows if verdict(row)[0] != "client_disconnect"]
-    # Whoever leaves before the answer's head comes makes the gateway turn to the upstream, which may then seem to have
-    # ended by itself. The figures are right all the same.
-    assert {verdict(row)[0] for row in odd} <= {"upstream_cut"}
-    assert len(odd) <= clients * 0.03, [(verdict(row), usage(row)) for row in odd]
-    note(f"{len(odd)} called cut by the upstream, with {sorted({usage(row) for row in odd})} tokens")
+    assert [(verdict(row), usage(row)) for row in rows if verdict(row)[0] != "client_disconnect"] == []
     # Those that left before the gateway had their request are not calls.
     assert max(begun, clients * 0.9) <= len(rows) <= clients

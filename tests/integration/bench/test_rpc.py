@@ -141,13 +141,13 @@ def test_a_body_of_ones_own_and_its_size(bench: Bench, port: Gateway, tmp_path: 
 
 
 def test_every_call_is_in_the_ledger(bench: Bench, start_gateway: Callable[..., Gateway]) -> None:
-    from benchmarks.ledger import Ledger
+    from benchmarks.ledger import FileLedger
 
     gateway = start_gateway(config=CONFIG)
     arguments = ["--model", "quick", "--key", gateway.new_key(), "--connections", "2", "--calls-per-connection", "16"]
     ended = bench(target(gateway), *arguments, "--requests", "500", "--warmup", "20")
     assert (ended.metric("requests"), ended.metric("errors")) == (500, 0)
-    ledger = Ledger(gateway.data_dir)
+    ledger = FileLedger(gateway.data_dir)
     # With the tool's first look.
     assert ledger.wait_for(521)
     assert ledger.rows() == 521

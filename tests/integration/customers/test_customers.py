@@ -57,6 +57,14 @@ def test_spend_is_that_of_the_requests_user(managed: Managed) -> None:
     assert 0 < spend == pytest.approx(managed.info(key)["spend"] / 2)
 
 
+def test_a_name_that_no_store_keeps_is_one_customer_all_the_same(managed: Managed) -> None:
+    """U+0000: what is charged is what is asked for, whichever database it is."""
+    customer = _id()
+    managed.post("/customer/new", user_id=f"{customer}\ufffd")
+    assert managed.chat(managed.key(), user=f"{customer}\0").status_code == 200
+    assert managed.get("/customer/info", end_user_id=f"{customer}\ufffd").json()["spend"] > 0
+
+
 @pytest.mark.parametrize(
     "path,body,param",
     [

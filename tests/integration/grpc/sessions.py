@@ -128,6 +128,10 @@ class Dialog:
         """Deltas of a call so far."""
         return sum(frame.WhichOneof("frame") == "delta" for frame in self.seen.get(id, []))
 
+    def kinds(self, id: int) -> list[str]:
+        """Frames of a call so far."""
+        return [kind for kind, of in self.order if of == id]
+
     def call_id(self, id: int) -> str:
         """In the gateway's records."""
         found: dict[str, str] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -32,6 +32,24 @@ LONG = pb.ChatCreateRequest(model="sim", max_tokens=200, messages=[{"role": "use
 
 def _aged(start: Callable[..., Gateway], age: str, grace: str) -> Gateway:
     return start(config=configured(grpc=f"{{max_connection_age: {age}, max_connection_age_grace: {grace}}}"))
+
+
+@pytest.fixture(scope="module")
+def aged(simulator_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """Its connections are asked to go after 400 ms, and have ten seconds for it."""
+    config = configured(grpc="{max_connection_age: 400ms, max_connection_age_grace: 10s}")
+    running = Gateway(tmp_path_factory.mktemp("aged"), simulator_url, config=config)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def pinging(simulator_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """It asks its clients whether they are there."""
+    config = configured(grpc="{keepalive: 200ms, keepalive_timeout: 400ms}")
+    running = Gateway(tmp_path_factory.mktemp("pinging"), simulator_url, config=config)
+    yield running
+    running.close()
 
 
 @pytest.mark.parametrize("calls", [True, False])
@@ -65,9 +83,8 @@ def test_grpcio_s_keepalive_is_put_up_with(port: Gateway) -> None:
         assert rpc.call(methods.CHAT_CREATE, REQUEST).ok
 
 
-def test_an_old_connection_is_asked_to_go_and_its_calls_are_served(start: Callable[..., Gateway]) -> None:
-    gateway = _aged(start, "400ms", "10s")
-    with Raw(gateway) as raw:
+def test_an_old_connection_is_asked_to_go_and_its_calls_are_served(aged: Gateway) -> None:
+    with Raw(aged) as raw:
         begun = time.monotonic()
         number = raw.begin(STREAM, frame(LONG), more=[("x-sim-tps", "60"), ("x-sim-tokens", "100")])
         raw.wait(lambda: raw.goaways)
@@ -79,11 +96,10 @@ def test_an_old_connection_is_asked_to_go_and_its_calls_are_served(start: Callab
         assert time.monotonic() - begun < 6, "and then the connection is closed"
 
 
-def test_calls_that_cross_the_goaway_are_served(start: Callable[..., Gateway]) -> None:
+def test_calls_that_cross_the_goaway_are_served(aged: Gateway) -> None:
     """What a client began before it could know is not lost: the last GOAWAY names all of it."""
-    gateway = _aged(start, "300ms", "10s")
     for _ in range(5):
-        with Raw(gateway) as raw:
+        with Raw(aged) as raw:
             numbers: list[int] = []
             while not raw.goaways:
                 numbers.append(raw.begin(CREATE, frame(REQUEST), more=[("x-sim-ttft", "20")]))
@@ -96,10 +112,11 @@ def test_calls_that_cross_the_goaway_are_served(start: Callable[..., Gateway]) -
 
 
 @pytest.mark.parametrize("ended", ["age", "drain"])
-def test_a_call_too_late_and_its_window_update_harm_no_other(start: Callable[..., Gateway], ended: str) -> None:
+def test_a_call_too_late_and_its_window_update_harm_no_other(
+    aged: Gateway, start: Callable[..., Gateway], ended: str
+) -> None:
     """grpcio answers the shutdown's ping and then still sends what was queued: a call's head, and a window update."""
-    age = "{max_connection_age: 300ms, max_connection_age_grace: 10s}" if ended == "age" else "{}"
-    gateway = start(config=configured(grpc=age))
+    gateway = aged if ended == "age" else start(config=configured(grpc="{}"))
     with Raw(gateway) as raw:
         served = raw.begin(STREAM, frame(LONG), more=[("x-sim-tps", "60"), ("x-sim-tokens", "90")])
         raw.wait(lambda: raw.streams[served].headers)
@@ -119,9 +136,8 @@ def test_a_call_too_late_and_its_window_update_harm_no_other(start: Callable[...
         assert {raw.streams[number].ended for number in late if number <= last} <= {True}, "what it took it served"
 
 
-def test_an_old_connection_without_calls_is_closed(start: Callable[..., Gateway]) -> None:
-    gateway = _aged(start, "300ms", "10s")
-    with Raw(gateway) as raw:
+def test_an_old_connection_without_calls_is_closed(aged: Gateway) -> None:
+    with Raw(aged) as raw:
         assert raw.ask(CREATE, frame(REQUEST)).status == 0
         begun = time.monotonic()
         assert raw.closed_with() == 0
@@ -166,9 +182,8 @@ def test_ages_differ_so_that_clients_do_not_return_together(start: Callable[...,
     assert max(ends) - min(ends) > 0.03, "there is some jitter"
 
 
-def test_a_session_on_an_old_connection_is_told_and_its_calls_go_on(start: Callable[..., Gateway]) -> None:
-    gateway = _aged(start, "500ms", "10s")
-    with dialled(gateway) as rpc, Dialog(rpc) as session:
+def test_a_session_on_an_old_connection_is_told_and_its_calls_go_on(aged: Gateway) -> None:
+    with dialled(aged) as rpc, Dialog(rpc) as session:
         session.start(1, tokens=80, tps=50)
         draining = session.until("draining").draining
         assert 0 < draining.grace.ToSeconds() <= 10
@@ -222,40 +237,36 @@ def test_idle_connections_live_as_long_as_rest_s(start: Callable[..., Gateway]) 
         assert raw.ask(CREATE, frame(REQUEST), more=[("x-sim-ttft", "1200")]).status == 0
 
 
-def test_a_client_that_does_not_answer_pings_is_gone(start: Callable[..., Gateway], sim: Sim) -> None:
+def test_a_client_that_does_not_answer_pings_is_gone(pinging: Gateway, sim: Sim) -> None:
     """A peer that vanished without a word holds neither its calls nor the provider."""
-    gateway = start(config=configured(grpc="{keepalive: 200ms, keepalive_timeout: 300ms}"))
     since = sim.mark()
-    with Raw(gateway) as raw:
+    with Raw(pinging) as raw:
         raw.begin(CREATE, frame(LONG), more=[("x-sim-ttft", "20000")])
         begun = time.monotonic()
         # Nothing is read meanwhile, so nothing is acknowledged.
         until(lambda: [e for e in sim.ledger(since) if e["outcome"] == "cut"], "the provider was told", 5)
         assert 0.3 < time.monotonic() - begun < 3
-    idle(gateway)
+    idle(pinging)
 
 
-def test_a_client_that_answers_pings_stays(start: Callable[..., Gateway]) -> None:
-    gateway = start(config=configured(grpc="{keepalive: 100ms, keepalive_timeout: 500ms}"))
-    with Raw(gateway) as raw:
+def test_a_client_that_answers_pings_stays(pinging: Gateway) -> None:
+    with Raw(pinging) as raw:
         assert raw.ask(CREATE, frame(REQUEST), more=[("x-sim-ttft", "1500")]).status == 0
-    with dialled(gateway) as rpc:
+    with dialled(pinging) as rpc:
         call = rpc.call(methods.CHAT_CREATE, REQUEST, sim={"ttft": 1_500})
         assert call.ok
 
 
-def test_reflection_can_be_switched_off(start: Callable[..., Gateway]) -> None:
-    gateway = start(config=configured(grpc="{reflection: false}"))
+def test_reflection_can_be_switched_off_and_what_is_configured_is_told(start: Callable[..., Gateway]) -> None:
+    gateway = start(
+        config=configured(grpc="{reflection: false, max_connection_age: 90s, max_connection_age_grace: 5s}")
+    )
     with Raw(gateway) as raw:
         for version in ("v1", "v1alpha"):
             reply = raw.ask(f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo", frame(b"\x3a\0"))
             assert reply.status == grpc.StatusCode.UNIMPLEMENTED.value[0]
         info = pb.GatewayInfoResponse.FromString(raw.ask("/penstock.v1.Gateway/Info", frame(b"")).messages[0][1])
     assert not [name for name in info.services if "reflection" in name]
-
-
-def test_what_is_configured_is_told(start: Callable[..., Gateway]) -> None:
-    gateway = start(config=configured(grpc="{max_connection_age: 90s, max_connection_age_grace: 5s}"))
     with dialled(gateway) as rpc:
         info = rpc.call(methods.GATEWAY_INFO, pb.GatewayInfoRequest()).answer
     assert (info.max_connection_age.ToSeconds(), info.max_connection_age_grace.ToSeconds()) == (90, 5)

@@ -347,6 +347,36 @@ def test_parallel_calls_over_the_limit_are_refused_until_one_ends(port: Gateway)
         until(lambda: rpc.call(methods.CHAT_CREATE, request).code is grpc.StatusCode.OK, "the slot is free")
 
 
+def test_whose_limit_it_is_stands_in_the_details(port: Gateway) -> None:
+    request = pb.ChatCreateRequest(model="sim", messages=[{"role": "user", "text": "a"}])
+    with port.client() as client:
+        team = client.post("/team/new", headers=port.admin, json={"rpm_limit": 1}).json()["team_id"]
+        poor = client.post("/user/new", headers=port.admin, json={"max_budget": 0, "auto_create_key": False}).json()
+    whose = {
+        port.new_key(rpm_limit=1): "key",
+        port.new_key(team_id=team): f"team:{team}",
+        port.new_key(user_id=poor["user_id"]): f"user:{poor['user_id']}",
+    }
+    for key, subject in whose.items():
+        with dialled(port, key) as rpc:
+            # The first may be within the limit.
+            answers = [rpc.call(methods.CHAT_CREATE, request) for _ in range(2)]
+        assert [said for said, _ in answers[1].details.quota] == [subject]
+
+
+def test_metrics_tell_the_protocols_apart(port: Gateway) -> None:
+    key = port.new_key()
+    request = pb.ChatCreateRequest(model="sim", messages=[{"role": "user", "text": "a"}])
+    with dialled(port, key) as rpc:
+        assert rpc.call(methods.CHAT_CREATE, request).code is grpc.StatusCode.OK
+    with port.client() as client:
+        client.post("/v1/chat/completions", headers={"authorization": f"Bearer {key}"}, json=_BODY)
+        lines = client.get("/metrics", headers=port.admin).text.splitlines()
+    counted = [line for line in lines if line.startswith("penstock_requests_total{")]
+    for protocol in ("grpc", "rest"):
+        assert any(f'surface="chat",protocol="{protocol}",status="200"' in line for line in counted), protocol
+
+
 def test_no_secret_and_no_prompt_is_in_an_error(port: Gateway) -> None:
     key = port.new_key(max_budget=0)
     request = pb.ChatCreateRequest(model="sim", messages=[{"role": "user", "text": "a secret prompt"}])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -16,22 +14,18 @@ from tests.conftest import Gateway
 from tests.faults.accounts import differences, gauge, idle, rows_of, settled, usage
 from tests.integration.grpc.calls import Rpc, dialled
 from tests.integration.grpc.frames import Raw, frame
-from tests.integration.grpc.serving import configured, record_of
+from tests.integration.grpc.serving import record_of
 from tests.integration.grpc.sessions import Dialog
 from tests.rig import Sim, until
 
 PROMPT_TOKENS = 10
 
 
-def _kinds(dialog: Dialog, id: int) -> list[str]:
-    return [kind for kind, of in dialog.order if of == id]
-
-
 def test_a_call_is_opened_answered_and_done(port: Gateway, rpc: Rpc) -> None:
     with Dialog(rpc) as session:
         session.start(1, tokens=5, usage=True)
         frames = session.finish(1)
-        assert _kinds(session, 1) == ["opened", *["delta"] * (len(frames) - 2), "done"]
+        assert session.kinds(1) == ["opened", *["delta"] * (len(frames) - 2), "done"]
         assert session.words(1) == [" time", " river", " that", " this", " with"]
         opened, done = frames[0].opened.metadata, frames[-1].done.metadata
         assert {"x-penstock-call-id", "x-penstock-model", "x-penstock-deployment"} <= opened.keys()
@@ -61,8 +55,8 @@ def test_calls_are_interleaved_and_each_is_whole(port: Gateway, rpc: Rpc, sim: S
         for id in range(1, 41):
             session.finish(id)
             assert len(session.words(id)) == 10 + id % 5
-            assert _kinds(session, id)[0] == "opened"
-            assert _kinds(session, id)[-1] == "done"
+            assert session.kinds(id)[0] == "opened"
+            assert session.kinds(id)[-1] == "done"
         first_done = session.order.index(("done", next(id for kind, id in session.order if kind == "done")))
         assert len({id for _, id in session.order[:first_done]}) == 40, "no call waited for another"
     idle(port)
@@ -78,7 +72,7 @@ def test_half_a_session_is_served_to_its_end(rpc: Rpc) -> None:
         session.half_close()
         assert session.ended().code is grpc.StatusCode.OK
         assert [len(session.words(id)) for id in range(1, 6)] == [20] * 5
-        assert all(_kinds(session, id)[-1] == "done" for id in range(1, 6))
+        assert all(session.kinds(id)[-1] == "done" for id in range(1, 6))
 
 
 def test_a_session_without_calls_ends_well(rpc: Rpc) -> None:
@@ -93,193 +87,6 @@ def test_a_session_s_head_does_not_wait_for_a_call(rpc: Rpc) -> None:
         begun = time.monotonic()
         assert session.call.initial_metadata() is not None
         assert time.monotonic() - begun < 2
-
-
-# ---- credits ----------------------------------------------------------------------------------
-
-
-def test_credits_are_counted_to_the_chunk(rpc: Rpc) -> None:
-    with Dialog(rpc) as session:
-        session.start(1, tokens=20, credit=3)
-        for _ in range(4):
-            session.next()
-        assert _kinds(session, 1) == ["opened", "delta", "delta", "delta"]
-        session.quiet()
-        session.credit(1, 2)
-        for _ in range(2):
-            session.next()
-        assert session.count(1) == 5
-        session.quiet()
-        session.credit(1, 4_000_000_000)
-        session.credit(1, 4_000_000_000)
-        assert session.finish(1)[-1].WhichOneof("frame") == "done"
-        assert len(session.words(1)) == 20
-
-
-def test_no_credit_at_all_opens_the_call_and_sends_nothing(rpc: Rpc) -> None:
-    with Dialog(rpc) as session:
-        session.start(1, tokens=3, credit=0)
-        session.until("opened", 1)
-        session.quiet()
-        session.credit(1, 100)
-        session.finish(1)
-        assert len(session.words(1)) == 3
-
-
-def test_the_end_costs_no_credit(rpc: Rpc) -> None:
-    """As many chunks as credits: the last frame comes without another one."""
-    with Dialog(rpc) as session:
-        session.start(1, tokens=3)
-        count = sum(frame.WhichOneof("frame") == "delta" for frame in session.finish(1))
-        session.start(2, tokens=3, credit=count)
-        assert session.finish(2)[-1].WhichOneof("frame") == "done"
-        assert session.count(2) == count
-
-
-def test_an_error_costs_no_credit(rpc: Rpc) -> None:
-    with Dialog(rpc) as session:
-        session.start(1, model="nowhere", credit=0)
-        assert session.error(1).code == grpc.StatusCode.NOT_FOUND.value[0]
-
-
-def test_a_call_that_waits_for_credit_holds_its_provider_back(rpc: Rpc, sim: Sim) -> None:
-    """What is not read is not made: buffers fill, and then the provider waits."""
-    since = sim.mark()
-    with Dialog(rpc) as session:
-        session.start(1, tokens=2_000, bytes=20_000, credit=1)
-        session.until("delta", 1)
-        session.quiet(1)
-        entry = next(e for e in sim.ledger(since) if e["call_id"])
-        assert entry["outcome"] == "open"
-        session.credit(1, 10_000)
-        assert session.finish(1)[-1].WhichOneof("frame") == "done"
-        assert sum(len(word) for word in session.words(1)) > 30_000_000
-
-
-def test_a_call_that_waits_for_credit_does_not_hold_others_back(rpc: Rpc) -> None:
-    with Dialog(rpc) as session:
-        session.start(1, tokens=500, bytes=20_000, credit=2)
-        session.until("delta", 1)
-        for id in range(2, 12):
-            session.start(id, tokens=30, credit=100)
-        for id in range(2, 12):
-            assert len(session.finish(id)) >= 30
-        assert session.count(1) == 2
-        session.cancel(1)
-        assert session.error(1).code == grpc.StatusCode.CANCELLED.value[0]
-
-
-def test_credit_for_a_call_that_is_over_or_unknown_is_ignored(rpc: Rpc) -> None:
-    with Dialog(rpc) as session:
-        session.start(1, tokens=2, credit=50)
-        session.finish(1)
-        session.credit(1, 5)
-        session.credit(77, 5)
-        session.cancel(1)
-        session.cancel(78)
-        session.start(2, tokens=2)
-        session.finish(2)
-        assert {id for _, id in session.order} == {1, 2}
-
-
-# ---- cancels and deadlines --------------------------------------------------------------------
-
-
-def test_a_cancelled_call_ends_alone_and_is_settled(port: Gateway, rpc: Rpc, sim: Sim) -> None:
-    since = sim.mark()
-    with Dialog(rpc) as session:
-        for id in (1, 2, 3):
-            session.start(id, tokens=200, tps=100, flush=1)
-        while session.count(2) < 10:
-            session.next()
-        session.cancel(2)
-        details = session.error(2)
-        assert details.code == grpc.StatusCode.CANCELLED.value[0]
-        assert session.finish(1)[-1].WhichOneof("frame") == "done"
-        assert session.finish(3)[-1].WhichOneof("frame") == "done"
-        assert _kinds(session, 2).count("error") == 1
-    idle(port)
-    rows = {row["request_id"]: row for row in rows_of(port, rpc.key)}
-    entries = settled(sim, since, set(rows))
-    assert differences(list(rows.values()), entries) == []
-    assert rows[session.call_id(2)]["metadata"]["outcome"] == "client_disconnect"
-    assert sorted(entry["outcome"] for entry in entries) == ["completed", "completed", "cut"]
-
-
-def test_a_call_can_be_cancelled_before_it_was_opened(rpc: Rpc, sim: Sim) -> None:
-    since = sim.mark()
-    with Dialog(rpc) as session:
-        session.start(1, ttft=20_000)
-        until(lambda: sim.mark() > since, "the call is upstream")
-        session.cancel(1)
-        assert session.error(1).code == grpc.StatusCode.CANCELLED.value[0]
-        session.start(2, ttft=20_000)
-        session.cancel(2)
-        assert session.error(2).code == grpc.StatusCode.CANCELLED.value[0]
-        until(lambda: all(e["outcome"] == "cut" for e in sim.ledger(since) if e["call_id"]), "the provider was told")
-
-
-def test_a_call_has_a_deadline_of_its_own(port: Gateway, rpc: Rpc, sim: Sim) -> None:
-    since = sim.mark()
-    with Dialog(rpc) as session:
-        session.start(1, tokens=1_000, tps=50, timeout=0.5, flush=1)
-        session.start(2, tokens=60, tps=50)
-        begun = time.monotonic()
-        details = session.error(1)
-        assert 0.3 < time.monotonic() - begun < 1.5
-        assert details.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
-        assert len(session.words(1)) > 5
-        late = session.call_id(1)
-        session.finish(2)
-        assert len(session.words(2)) == 60
-    idle(port)
-    told = record_of(port, late)["metadata"]
-    assert (told["http_status"], told["error_code"]) == (504, "deadline_exceeded")
-    assert told["route"] == "/penstock.v1.Chat/Session"
-    rows = rows_of(port, rpc.key)
-    assert differences(rows, settled(sim, since, {row["request_id"] for row in rows})) == []
-
-
-def test_a_deadline_runs_while_a_call_waits_for_credit(rpc: Rpc) -> None:
-    with Dialog(rpc) as session:
-        session.start(1, tokens=1_000, bytes=5_000, timeout=0.5, credit=1)
-        assert session.error(1).code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
-        assert session.count(1) == 1
-
-
-def test_the_session_s_deadline_is_that_of_its_calls(port: Gateway, rpc: Rpc, sim: Sim) -> None:
-    since = sim.mark()
-    with Dialog(rpc, timeout=0.7) as session:
-        session.start(1, tokens=1_000, tps=50)
-        session.start(2, ttft=20_000)
-        assert session.ended().code is grpc.StatusCode.DEADLINE_EXCEEDED
-    until(lambda: all(e["outcome"] == "cut" for e in sim.ledger(since) if e["call_id"]), "both were cut")
-    idle(port)
-    rows = rows_of(port, rpc.key)
-    assert len(rows) == 2
-    assert differences(rows, settled(sim, since, {row["request_id"] for row in rows})) == []
-
-
-@pytest.mark.parametrize("how", ["cancel", "disconnect"])
-def test_the_end_of_a_session_settles_all_its_calls(port: Gateway, sim: Sim, how: str) -> None:
-    since, key = sim.mark(), port.new_key()
-    with dialled(port, key) as rpc:
-        session = Dialog(rpc)
-        for id in range(1, 11):
-            session.start(id, tokens=1_000, tps=50, flush=1)
-        while min(session.count(id) for id in range(1, 11)) < 3:
-            session.next()
-        if how == "cancel":
-            session.call.cancel()
-        else:
-            rpc.channel.close()
-        session.close()
-    until(lambda: all(e["outcome"] == "cut" for e in sim.ledger(since) if e["call_id"]), "all were cut", 3)
-    idle(port)
-    rows = rows_of(port, key)
-    assert len(rows) == 10
-    assert differences(rows, settled(sim, since, {row["request_id"] for row in rows})) == []
-    assert {row["metadata"]["outcome"] for row in rows} == {"client_disconnect"}
 
 
 # ---- errors -----------------------------------------------------------------------------------
@@ -352,8 +159,8 @@ def test_calls_fail_one_by_one(port: Gateway, rpc: Rpc) -> None:
     ]
     assert failures[3].info["status"] == "503"
     assert all(found.domain == "penstock" and found.message for found in failures.values())
-    assert _kinds(session, 2) == ["error"]
-    assert _kinds(session, 4)[0] == "opened"
+    assert session.kinds(2) == ["error"]
+    assert session.kinds(4)[0] == "opened"
     assert record_of(port, session.call_id(4))["metadata"]["outcome"] == "upstream_cut"
 
 
@@ -364,7 +171,7 @@ def test_limits_hold_for_each_call(port: Gateway) -> None:
             session.start(id, tokens=1)
         for id in range(1, 6):
             session.finish(id)
-        refused = [id for id in range(1, 6) if _kinds(session, id)[-1] == "error"]
+        refused = [id for id in range(1, 6) if session.kinds(id)[-1] == "error"]
         assert refused == [4, 5]
         details = session.error(4)
         assert details.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
@@ -424,7 +231,7 @@ def test_frames_may_be_compressed(port: Gateway, rpc: Rpc) -> None:
     assert kinds.count("done") == 2
 
 
-# ---- under load and at the end ----------------------------------------------------------------
+# ---- under load -------------------------------------------------------------------------------
 
 
 def test_hundreds_of_calls_on_one_session(port: Gateway, rpc: Rpc, sim: Sim) -> None:
@@ -449,49 +256,6 @@ def test_hundreds_of_calls_on_one_session(port: Gateway, rpc: Rpc, sim: Sim) -> 
     idle(port)
     rows = rows_of(port, rpc.key)
     assert differences(rows, settled(sim, since, {row["request_id"] for row in rows})) == []
-
-
-def test_a_draining_gateway_serves_the_session_s_calls_and_begins_no_more(start: Callable[..., Gateway]) -> None:
-    gateway = start(config=configured("{grace: 20s}"))
-    with dialled(gateway) as rpc, Dialog(rpc) as session:
-        session.start(1, tokens=60, tps=50)
-        session.until("delta", 1)
-        gateway.process.process.send_signal(signal.SIGTERM)
-        draining = session.until("draining").draining
-        assert 0 < draining.grace.seconds <= 20
-        session.start(2, tokens=1)
-        assert session.error(2).code == grpc.StatusCode.UNAVAILABLE.value[0]
-        assert session.finish(1)[-1].WhichOneof("frame") == "done"
-        assert len(session.words(1)) == 60
-        assert session.ended().code in (grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE)
-    assert gateway.process.wait() == 0
-
-
-def test_an_idle_session_does_not_hold_up_a_drain(start: Callable[..., Gateway]) -> None:
-    gateway = start(config=configured("{grace: 20s}"))
-    with dialled(gateway) as rpc, Dialog(rpc) as session:
-        session.start(1, tokens=1)
-        session.finish(1)
-        begun = time.monotonic()
-        gateway.process.process.send_signal(signal.SIGTERM)
-        session.ended()
-        assert gateway.process.wait() == 0
-        assert time.monotonic() - begun < 6
-
-
-def test_calls_of_a_session_that_outlive_the_grace_are_ended(start: Callable[..., Gateway]) -> None:
-    gateway = start(config=configured("{grace: 500ms}"))
-    with dialled(gateway) as rpc, Dialog(rpc) as session:
-        session.start(1, tokens=1_000, tps=20)
-        session.until("delta", 1)
-        gateway.process.process.send_signal(signal.SIGTERM)
-        over = session.ended()
-        last = session.seen[1][-1]
-        if last.WhichOneof("frame") == "error":
-            assert session.error(1).info["code"] == "shutting_down"
-        else:
-            assert over.code is grpc.StatusCode.UNAVAILABLE
-    assert gateway.process.wait() == 0
 
 
 def test_sessions_are_counted_like_the_calls_they_carry(port: Gateway, rpc: Rpc) -> None:

@@ -11,16 +11,11 @@ import httpx
 import pytest
 
 from penstock.engine.routes import HOT_ROUTES
+from tests import access
 from tests.integration.managed import Managed, until
 
-PUBLIC = {
-    *("/", "/_health/live", "/_health/ready", "/health/liveliness", "/health/liveness", "/health/readiness"),
-    *("/schema", "/schema/openapi.json", "/schema/{path}"),
-}
-OPEN_TO_KEYS = {
-    *("/key/info", "/utils/token_counter", "/team/info", "/user/info", "/v2/user/info", "/user/available_roles")
-}
-"""Where a virtual key sees what is its own."""
+PUBLIC = access.PUBLIC | {"/schema", "/schema/openapi.json", "/schema/{path}"}
+OPEN_TO_KEYS = access.OPEN_TO_KEYS | access.ANSWERED_AFTER_A_LOOK
 
 
 def operations(managed: Managed) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -138,6 +139,35 @@ def test_a_budget_begins_again_with_its_window(managed: Managed) -> None:
     assert nanos(after["total_spend"]) % COST == 0
     assert nanos(after["total_spend"]) >= 2 * COST, "what was ever spent is not forgotten"
     until(lambda: managed.info(key)["spend"] == 0, what="an unspent window")
+
+
+def test_a_call_is_charged_to_the_window_that_let_it_in(managed: Managed) -> None:
+    key = managed.key(max_budget=dollars(2 * COST + worst_case()), budget_duration="5s")
+    first = datetime.fromisoformat(managed.info(key)["budget_reset_at"])
+    body = msgspec.json.encode(question())
+    calls = []
+    for _ in range(6):
+        # It begins in the first window, and asks in the next one.
+        call = http.client.HTTPConnection(managed.gateway.url.removeprefix("http://"), timeout=30)
+        call.putrequest("POST", "/v1/chat/completions")
+        for name, value in (("authorization", f"Bearer {key}"), ("content-length", str(len(body)))):
+            call.putheader(name, value)
+        call.endheaders()
+        call.send(body[:10])
+        calls.append(call)
+    assert time.time() < first.timestamp() - 1, "all of them began in time"
+    until(lambda: time.time() >= first.timestamp() and managed.info(key)["spend"] == 0, 10, "the next window")
+    statuses = []
+    for call in calls:
+        call.send(body[10:])
+        statuses.append(call.getresponse().status)
+        call.close()
+    assert statuses == [200] * 3 + [422] * 3
+    assert nanos(managed.info(key)["spend"]) == 3 * COST
+    # Nor when the ledger has told what it knows of them.
+    while time.time() < first.timestamp() + 3:
+        assert managed.chat(key).status_code == 422
+    assert nanos(managed.info(key)["spend"]) == 3 * COST
 
 
 def _in_later_window(managed: Managed, key: str, first: datetime) -> dict[str, object] | None:

@@ -167,6 +167,38 @@ def test_a_team_has_limits_for_single_models(managed: Managed) -> None:
     assert managed.chat(keys[0], model="other").status_code == 200
 
 
+@pytest.mark.parametrize("level", ["customer", "tag"])
+def test_whom_a_request_names_has_limits_for_single_models(managed: Managed, level: str) -> None:
+    name = _name()
+    call: dict[str, Any] = {"user": name} if level == "customer" else {"metadata": {"tags": [name]}}
+    made: dict[str, Any] = {"user_id": name} if level == "customer" else {"name": name}
+    limits = {"model_rpm_limit": {"priced": 1}, "model_max_budget": {"bounded": {"budget_limit": 0}}}
+    _made(managed, f"/{level}/new", **made, **limits)
+    keys = [managed.key(), managed.key()]
+    assert [managed.chat(key, **call).status_code for key in keys] == [200, 429]
+    assert managed.chat(keys[0], model="other", **call).status_code == 200
+    refused = managed.chat(keys[0], model="bounded", **call)
+    assert refused.status_code == 422
+    assert name in refused.text
+    assert "bounded" in refused.text
+    assert managed.chat(keys[0]).status_code == 200, "who does not name it is not under it"
+    _made(managed, f"/{level}/update", **made, model_rpm_limit={"priced": 3})
+    assert [managed.chat(keys[0], **call).status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_a_name_that_a_key_gives_a_model_evades_nothing(managed: Managed) -> None:
+    team = _made(managed, "/team/new", model_rpm_limit={"wild/x": 2}, model_max_budget={"other": {"budget_limit": 0}})
+    renamed = managed.key(team_id=team["team_id"], aliases={"mine": "wild/x", "priced": "other"})
+    plain = managed.key(team_id=team["team_id"])
+    asked = [(renamed, "mine"), (plain, "wild/x"), (renamed, "mine")]
+    assert [managed.chat(key, model=model).status_code for key, model in asked] == [200, 200, 429]
+    assert managed.chat(renamed, model="priced").status_code == 422, "what is meant has a budget"
+    customer = _name()
+    _made(managed, "/customer/new", user_id=customer, models=["priced"])
+    other = managed.key(aliases={"priced": "other"})
+    assert managed.chat(other, model="priced", user=customer).status_code == 403
+
+
 def test_parallel_calls_of_many_keys_never_overspend_a_team(managed: Managed) -> None:
     body = {"max_tokens": 40}
     cost, worst = cost_of_priced(ASKED, 40), worst_case(**body)

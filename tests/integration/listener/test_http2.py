@@ -185,6 +185,8 @@ HEADERS: dict[str, tuple[str, list[tuple[str, str]], int | None]] = {
     "host differs": ("gateway", [("host", "other")], 400),
     "two hosts": ("", [("host", "a"), ("host", "b")], 400),
     "host alone": ("", [("host", "gateway")], 200),
+    "host alone with a space": ("", [("host", "gate way")], 400),
+    "host alone with user info": ("", [("host", "u@gateway")], 400),
     "no authority": ("", [], 400),
     "user info": ("u@gateway", [], 400),
     "authority with a space": ("gate way", [], None),
@@ -212,6 +214,11 @@ def test_authority_and_headers_are_checked(port: Gateway, name: str) -> None:
         assert stream.reset is not None or stream.status == 400, stream
     else:
         assert stream.status == expected
+
+
+def test_only_options_asks_for_the_server_itself(client: H2Client) -> None:
+    assert client.answer(client.open("GET", "*")).status == 400
+    assert client.answer(client.open("OPTIONS", "*")).status != 400
 
 
 @pytest.mark.parametrize("count", [1, 200], ids=["one", "many"])

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import h2.errors
 import pytest
 
 from tests.conftest import Gateway
@@ -93,6 +94,17 @@ def test_headers_that_never_end_are_cut_off(port: Gateway) -> None:
         return _frame(_CONTINUATION, 1, b"\x40\x01a\x7f\x81\x01" + b"b" * 256)
 
     assert _flood(port, frames, 20_000)
+    assert _status_of(port) == 200
+
+
+def test_headers_that_are_not_ended_in_time_end_the_connection(port: Gateway) -> None:
+    with H2Client(wire.connect(port.url).sock) as client:
+        # The settings are settled: their acknowledgement would be in the middle of the block.
+        assert client.answer(client.open("GET", "/_health/live")).status == 200
+        client.sock.sendall(_frame(_HEADERS, 3, b"\x82\x86\x84\x41\x07gateway"))
+        started = time.monotonic()
+        assert client.closed_with() == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
+        assert 0.5 < time.monotonic() - started < 3
     assert _status_of(port) == 200
 
 

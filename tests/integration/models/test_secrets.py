@@ -112,6 +112,23 @@ def test_a_stored_key_does_not_follow_to_another_address(models: Models, upstrea
     assert upstream.last.get("authorization") == "Bearer sk-given-again"
 
 
+def test_a_stored_key_does_not_follow_to_another_providers_server(models: Models) -> None:
+    """Without an address it is the provider that says where the key goes."""
+    params = {"model": "openai/x", "api_key": "sk-for-openai-alone"}
+    made = models.managed.post("/model/new", model_name=models.name(), litellm_params=params)
+    assert made.status_code == 200, made.text
+    path = f"/model/{made.json()['model_id']}/update"
+
+    def change(**params: Any) -> Any:
+        return models.managed.client.patch(path, headers=models.managed.admin, json={"litellm_params": params})
+
+    for moved in ({"model": "groq/x"}, {"custom_llm_provider": "groq"}):
+        refused = change(**moved)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "litellm_params.api_key"), moved
+    assert change(model="openai/y").status_code == 200
+    assert change(model="groq/x", api_key="sk-for-groq").status_code == 200
+
+
 def test_the_files_defaults_stay_with_the_files_addresses(
     tmp_path_factory: pytest.TempPathFactory, simulator_url: str, upstream: Upstream
 ) -> None:

@@ -288,6 +288,8 @@ async def test_connections_to_a_node_that_became_read_only_are_dropped(
     assert before.isdisjoint(own_postgres.connections("postgres"))
     # The whole node, told by the server; and every connection to it is of no use.
     own_postgres.sql("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
+    # The reload is only asked for; a new backend has it when the ones before it have been told.
+    await comes_about(lambda: own_postgres.sql("SHOW default_transaction_read_only") == [["on"]])
     with pytest.raises(DatabaseUnavailable, match=r"read-only transaction|takes no writes"):
         await put(database, "never")
     await fails_in_time(database)

@@ -186,3 +186,13 @@ async def test_a_changed_file_is_refused(database_url: str, open_postgres: Open,
     postgres.sql("UPDATE schema_migrations SET checksum = 'x' WHERE number = 1", database=name)
     with pytest.raises(MigrationError, match=r"0001_initial\.sql was changed"):
         await open_postgres(database_url)
+
+
+async def test_texts_are_ordered_by_their_bytes_as_in_sqlite(database_url: str, open_postgres: Open) -> None:
+    """Whatever locale the server has: a list begins with the same row on either database."""
+    database = await open_postgres(database_url)
+    rows = await database.fetch_all(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+        " AND data_type = 'text' AND table_name <> 'schema_migrations' AND collation_name IS DISTINCT FROM 'C'"
+    )
+    assert [(row["table_name"], row["column_name"]) for row in rows] == []

@@ -12,7 +12,8 @@ from typing import Any
 from penstock.config.redis import RedisSettings
 from penstock.config.secret import Secret
 from penstock.quota.models import Ask, Grant, QuotaOptions
-from penstock.quota.service import QuotaService, SpentReader
+from penstock.quota.service import QuotaService
+from penstock.quota.spends import SpentReader
 from penstock.shared.redis import SharedRedis, connect
 
 FAST = QuotaOptions(
@@ -20,7 +21,9 @@ FAST = QuotaOptions(
     lease_ttl_ms=20,
     beat_ms=50,
     missing_after_ms=300,
-    settle_ms=400,
+    patience_ms=150,
+    # Longer than the pause between two tries to come back.
+    settle_ms=700,
     slot_hold_ms=800,
     budget_hold_ms=800,
 )
@@ -49,11 +52,13 @@ async def gateway(
     *,
     spent: SpentReader | None = None,
     incarnation: str | None = None,
+    waits_ms: int | None = None,
     **fields: Any,
 ) -> AsyncIterator[QuotaService]:
     """A started service with a connection of its own, as one gateway has it."""
     async with connected(url, **fields) as shared:
-        service = QuotaService(shared, incarnation or secrets.token_hex(8), options=options, spent=spent)
+        name = incarnation or secrets.token_hex(8)
+        service = QuotaService(shared, name, options=options, spent=spent, waits_ms=waits_ms)
         await service.start()
         try:
             yield service

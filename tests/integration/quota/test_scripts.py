@@ -56,7 +56,10 @@ class Server:
         return await self.call("draw", [self.key("rpm", name) for name, *_ in asks], asks=packed, **request)
 
     async def holds(self, *asks: tuple[str, str, int, int, int], **request: Any) -> Any:
-        """Draw of (kind, name, limit, need, ordinal) of holds."""
+        """Draw of (kind, name, limit, need, ordinal) of holds, with what the asker says of budgets."""
+        terms = {
+            name: request.pop(name) for name in ("spent", "version", "end", "ended", "spent_ttl") if name in request
+        }
         keys = []
         for kind, name, *_ in asks:
             keys.append(self.key("held", kind, name))
@@ -72,6 +75,7 @@ class Server:
                 "have": 0,
                 "ordinal": ordinal,
                 "ttl": 500,
+                **terms,
             }
             for kind, _, limit, need, ordinal in asks
         ]
@@ -121,7 +125,7 @@ def test_a_window_is_the_brute_force_window(redis_url: str, steps: list[Any], li
                 server.now += pause
                 if step[0] == "draw":
                     want, need = max(step[1:]), min(step[1:])
-                    now, _, _, taken, (granted, remaining, retry, lease, reason) = await server.rates(
+                    now, _, _, taken, (granted, remaining, retry, lease, reason, end) = await server.rates(
                         (name, limit, want, need)
                     )
                     free = model.free(now)
@@ -131,7 +135,7 @@ def test_a_window_is_the_brute_force_window(redis_url: str, steps: list[Any], li
                     if taken:
                         model.units.append([now, granted, lease])
                     elif need <= limit:
-                        assert reason == "full"
+                        assert (reason, end) == ("full", 0)
                         assert model.free(now + retry) >= need > model.free(now + retry - 1)
                 elif model.units:
                     entry = model.units[step[1] % len(model.units)]
@@ -187,6 +191,19 @@ async def test_what_is_reported_counts_even_above_the_limit(redis_url: str) -> N
         assert (await server.rates(("a", 5, 1, 1)))[-1][0] == 0, "4 drawn and 4 reported are left"
 
 
+async def test_what_is_reported_says_where_it_counts_and_goes_back_there(redis_url: str) -> None:
+    async with connected(redis_url) as shared:
+        server, sizes = Server(shared), {"window": _WINDOW, "length": _LENGTH}
+        now, epoch, is_counted, total, segments = await server.call(
+            "carry", [server.key("rpm", "a")], **sizes, used=[500, 2, 0, 3]
+        )
+        assert (is_counted, total, segments) == (True, 5, [(now - 500) // _LENGTH, now // _LENGTH])
+        back = {**sizes, "lease": segments[1], "units": 9}
+        assert (await server.call("give_back", [server.key("rpm", "a")], **back, of="another"))[2] == 0, "others'"
+        assert (await server.call("give_back", [server.key("rpm", "a")], **back, of=epoch))[2] == 3
+        assert (await server.rates(("a", 5, 3, 3)))[-1][0] == 3
+
+
 async def test_a_command_that_comes_too_late_changes_nothing(redis_url: str) -> None:
     async with connected(redis_url) as shared:
         server = Server(shared)
@@ -199,8 +216,12 @@ async def test_a_command_that_comes_too_late_changes_nothing(redis_url: str) -> 
         assert late[2] is False
         assert (await server.rates(("a", 5, 4, 4)))[-1][0] == 4
         beat = {"missing_after": 100, "forget_after": 1_000}
-        await server.call("beat", [server.key("live")], **beat, not_after=now - 20)
-        assert (await server.call("beat", [server.key("live")], incarnation="b", **beat))[3:6] == [1, 1, []]
+        await server.call("beat", [server.key("live"), server.key("slow")], **beat, not_after=now - 20)
+        assert (await server.call("beat", [server.key("live"), server.key("slow")], incarnation="b", **beat))[3:6] == [
+            1,
+            1,
+            [],
+        ]
 
 
 async def test_holds_are_absolute_and_late_ones_are_ignored(redis_url: str) -> None:
@@ -233,6 +254,59 @@ async def test_budgets_wait_for_the_ledgers_figure_and_take_only_newer_ones(redi
         assert (await server.holds(("budget", "a", 100, 50, 1), incarnation="b"))[-1][0] == 50
 
 
+async def test_a_limit_comes_with_the_figure_that_it_was_read_with(redis_url: str) -> None:
+    async with connected(redis_url) as shared:
+        server = Server(shared)
+        spent = server.key("spent", "a")
+        heard = {"spent": 0, "version": 9, "end": 0, "ended": 0, "spent_ttl": 60_000}
+        # What an asker has heard is no answer to what was spent since the epoch began.
+        assert (await server.holds(("budget", "a", 100, 10, 1), **heard))[-1][4] == "unseeded"
+        await server.call("spent", [spent], amount=100, version=8, ttl=60_000)
+        assert (await server.holds(("budget", "a", 100, 10, 2), **{**heard, "version": 8}))[-1][4] == "full"
+        assert (await server.holds(("budget", "a", 100, 10, 3), **heard))[-1][0] == 10
+        # From then on it holds for everybody.
+        assert (await server.holds(("budget", "a", 100, 90, 1), incarnation="b"))[-1][0] == 90
+        assert (await server.call("spent", [spent], amount=100, version=8, ttl=60_000))[2] is False
+
+
+async def test_a_window_that_is_over_for_the_asker_is_over(redis_url: str) -> None:
+    async with connected(redis_url) as shared:
+        server = Server(shared)
+        spent, old, new = server.key("spent", "a"), 5_000, 6_000
+        await server.call("spent", [spent], amount=100, version=3, end=old, ttl=60_000)
+        assert (await server.holds(("budget", "a", 100, 1, 1), ended=old - 1_000))[-1][4] == "full"
+        assert (await server.holds(("budget", "a", 100, 1, 2), ended=old))[-1][4] == "unseeded"
+        # The ledger has begun the next one; what was charged to the old one before that comes late.
+        await server.call("spent", [spent], amount=0, version=5, end=new, ttl=60_000)
+        assert (await server.call("spent", [spent], amount=120, version=4, end=old, ttl=60_000))[2] is False
+        assert (await server.holds(("budget", "a", 100, 60, 3), ended=old))[-1][0] == 60
+        # Who has not noticed yet stands in the new one all the same, and is told.
+        assert (await server.holds(("budget", "a", 100, 41, 1), incarnation="b"))[-1][4] == "full"
+        row = (await server.holds(("budget", "a", 100, 40, 2), incarnation="b"))[-1]
+        assert (row[0], row[5]) == (40, new)
+        await server.call("hold", [server.key("held", "budget", "a")], incarnation="b", amount=0, ordinal=3, ttl=500)
+        assert (await server.holds(("budget", "a", 100, 1, 4), ended=new))[-1][4] == "unseeded"
+        # The budget has no windows any more.
+        assert (await server.call("spent", [spent], amount=0, version=5, end=0, ttl=60_000))[2] is True
+        assert (await server.holds(("budget", "a", 100, 40, 5), ended=new))[-1][0] == 40
+
+
+async def test_what_was_spent_and_what_is_held_for_it_change_together(redis_url: str) -> None:
+    async with connected(redis_url) as shared:
+        server = Server(shared)
+        keys = [server.key("spent", "a"), server.key("held", "budget", "a")]
+        await server.call("spent", keys[:1], amount=0, version=1, ttl=60_000)
+        assert (await server.holds(("budget", "a", 100, 100, 5)))[-1][0] == 100
+        told = {"amount": 30, "version": 2, "ttl": 60_000}
+        await server.call("spent", keys, **told, hold={"amount": 60, "ordinal": 7, "ttl": 500})
+        assert (await server.holds(("budget", "a", 100, 11, 1), incarnation="b"))[-1][4] == "full"
+        assert (await server.holds(("budget", "a", 100, 10, 2), incarnation="b"))[-1][0] == 10
+        # Late: neither the figure nor the hold goes back.
+        old = {"amount": 10, "version": 1, "ttl": 60_000}
+        await server.call("spent", keys, **old, hold={"amount": 0, "ordinal": 6, "ttl": 500})
+        assert (await server.holds(("budget", "a", 100, 1, 3), incarnation="b"))[-1][4] == "full"
+
+
 async def test_after_a_flush_nothing_is_given_until_the_epoch_has_settled(redis_url: str) -> None:
     async with connected(redis_url) as shared:
         server = Server(shared)
@@ -263,7 +337,7 @@ async def test_the_register_tells_who_shares_and_keeps_the_share_of_the_missing(
 
         async def beat(who: str, **more: Any) -> Any:
             request = {"incarnation": who, "missing_after": 100, "forget_after": 1_000, **more}
-            return (await server.call("beat", [server.key("live")], **request))[3:6]
+            return (await server.call("beat", [server.key("live"), server.key("slow")], **request))[3:6]
 
         assert await beat("a") == [1, 1, []]
         assert await beat("b") == [2, 2, []]
@@ -278,6 +352,27 @@ async def test_the_register_tells_who_shares_and_keeps_the_share_of_the_missing(
         await beat("d")
         await beat("d", is_leaving=True)
         assert await beat("a") == [1, 1, []]
+
+
+async def test_the_register_tells_who_is_slow_to_hear(redis_url: str) -> None:
+    async with connected(redis_url) as shared:
+        server = Server(shared)
+
+        async def beat(who: str, **more: Any) -> Any:
+            request = {"incarnation": who, "missing_after": 100, "forget_after": 1_000, **more}
+            return (await server.call("beat", [server.key("live"), server.key("slow")], **request))[-1]
+
+        assert await beat("a") == []
+        assert await beat("b", is_slow=True) == [2]
+        assert await beat("a") == [2]
+        assert await beat("b", is_quiet=True) == [], "who looks quietly changes nothing"
+        assert await beat("a", is_slow=True) == [2, 2]
+        assert await beat("b") == [2], "b is slow no longer"
+        server.now += 150
+        assert await beat("b") == [], "of the missing the whole share is kept back"
+        await beat("a", is_slow=True)
+        await beat("a", is_leaving=True)
+        assert await beat("b") == []
 
 
 @pytest.mark.parametrize("units", [2**31, 2**52])

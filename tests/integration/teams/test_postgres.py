@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import asyncpg
 import pytest
 
 from tests.integration.managed import Managed
@@ -53,3 +55,57 @@ def test_everything_works_on_postgresql_too(start_managed: Callable[..., Managed
     ok("/organization/delete", "DELETE", organization_ids=[organization])
     assert managed.chat(new_key).status_code == 401
     ok("/budget/delete", id=budget)
+
+
+async def test_deleting_a_member_stands_in_no_charge_s_way(
+    start_managed: Callable[..., Managed], database_url: str
+) -> None:
+    """Whoever charges takes the key first and then its scopes; an order of one's own would be a deadlock."""
+    managed = start_managed(environment={"DATABASE_URL": database_url})
+    team = managed.post("/team/new", max_budget=5).json()["team_id"]
+    member = {"user_id": "leaving", "role": "user"}
+    assert managed.post("/team/member_add", team_id=team, member=member, max_budget_in_team=1).status_code == 200
+    token = managed.post("/key/generate", team_id=team, user_id="leaving").json()["token"]
+    connection = await asyncpg.connect(database_url)
+    try:
+        async with connection.transaction():
+            assert await connection.execute("UPDATE keys SET spend = spend WHERE token = $1", token) == "UPDATE 1"
+            deleting = asyncio.ensure_future(
+                asyncio.to_thread(managed.post, "/team/member_delete", team_id=team, user_id="leaving")
+            )
+            for _ in range(500):
+                if await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                    break
+                await asyncio.sleep(0.02)
+            name = f"member:{team}/leaving"
+            assert await connection.execute("UPDATE scopes SET spend = spend WHERE name = $1", name) == "UPDATE 1"
+        answer = await deleting
+    finally:
+        await connection.close()
+    assert answer.status_code == 200, answer.text
+    assert managed.get("/key/info", key=token).status_code == 404
+
+
+async def test_a_reset_of_everybody_s_spend_gives_way_and_is_made_again(
+    start_managed: Callable[..., Managed], database_url: str
+) -> None:
+    """Who takes many rows may meet a charge that took them in another order; the server then ends one of the two."""
+    managed = start_managed(environment={"DATABASE_URL": database_url})
+    first, second = (managed.post("/key/generate").json()["token"] for _ in range(2))
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("UPDATE keys SET spend = 5")
+        async with connection.transaction():
+            # The reset takes rows as they lie, and waits for this one when it has the other.
+            await connection.execute("UPDATE keys SET spend = spend WHERE token = $1", second)
+            resetting = asyncio.ensure_future(asyncio.to_thread(managed.post, "/global/spend/reset"))
+            for _ in range(500):
+                if await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                    break
+                await asyncio.sleep(0.02)
+            await connection.execute("UPDATE keys SET spend = spend WHERE token = $1", first)
+        answer = await resetting
+        assert answer.status_code == 200, answer.text
+        assert await connection.fetchval("SELECT sum(spend) FROM keys") == 0
+    finally:
+        await connection.close()

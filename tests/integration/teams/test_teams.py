@@ -75,7 +75,7 @@ def test_a_deleted_team_takes_its_keys_along(managed: Managed) -> None:
     "path,body,status,param",
     [
         ("/team/new", {"max_budget": -1}, 400, "max_budget"),
-        ("/team/new", {"team_member_budget": -1}, 400, "max_budget"),
+        ("/team/new", {"team_member_budget": -1}, 400, "team_member_budget"),
         ("/team/new", {"budget_duration": "1 year"}, 400, "budget_duration"),
         ("/team/new", {"organization_id": "none"}, 400, "organization_id"),
         ("/team/new", {"model_rpm_limit": {"m": -1}}, 400, "model_rpm_limit"),

@@ -16,6 +16,9 @@ GATEWAY = Target(
     "penstock", "u", "s", pid=2, listener="native", features="on", rpc_url="grpc://127.0.0.1:1", models={"m": UNARY}
 )
 PLAIN = Target("penstock", "u", "s", pid=3, listener="native", features="off", models={"m": UNARY})
+SHARED = Target(
+    "penstock", "u", "s", pid=5, listener="native, PostgreSQL and Redis", features="on", models={"m": UNARY}
+)
 PEER = Target("smg", "u", "s", pid=4, features="off", version="1.0")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.experiments.coworker import Written
 from benchmarks.experiments.many_streams import ManyStreams
 from benchmarks.experiments.starts import Starts
 from benchmarks.experiments.state_growth import Grown, StateGrowth
@@ -12,7 +13,7 @@ from benchmarks.findings import Findings
 from benchmarks.goals import ROUNDS, Goal, judge
 from benchmarks.measure import Sample
 from benchmarks.targets import Target
-from tests.unit.benchmarks.samples import DIRECT, GATEWAY, NGINX, PEER, PLAIN, results, sample
+from tests.unit.benchmarks.samples import DIRECT, GATEWAY, NGINX, PEER, PLAIN, SHARED, results, sample
 
 
 def goal(found: Findings, beginning: str) -> Goal:
@@ -28,7 +29,7 @@ def costs(*microseconds: float) -> list[Sample]:
 
 def test_nothing_measured_is_nothing_judged() -> None:
     goals = judge(results({("unary_c1", DIRECT): [sample()]}))
-    assert len(goals) == 29
+    assert len(goals) == 33
     assert {(g.met, g.measured, g.verdict) for g in goals} == {(None, "", "not measured")}
 
 
@@ -135,6 +136,14 @@ def test_large_bodies() -> None:
     assert goal(linear, "added time per MB, 1 MB").met is True
     linear.token_count = counts(megabyte_us=1_800)
     assert goal(linear, "added time per MB of prompt").met is False
+    # What was measured of nginx is less than nothing: a limit made of that would be one of chance.
+    noisy = results(bodies(DIRECT, 10, 10, 10) | bodies(NGINX, 50, 60, 55) | bodies(GATEWAY, 60, 260, 2_060))
+    noisy.token_count = counts(megabyte_us=1_900)
+    undecided = goal(noisy, "added time per MB of prompt")
+    assert (undecided.met, undecided.verdict) == (
+        None,
+        "not judged: nginx added -5.56 us, so this run cannot tell",
+    )
     bent = results(floor | bodies(GATEWAY, 60, 260, 2_600))
     assert goal(bent, "added time per MB, 1 MB").met is False
     assert goal(bent, "CPU per MB").met is False
@@ -274,3 +283,26 @@ def test_few_starts_and_few_rounds_of_growth_do_not_decide() -> None:
     run.state_growth = StateGrowth(1_000_000, 100_000, 1_000, 1.0, 1.0, [Grown("hot", [10.0] * 4, [10.0] * 4)])
     undecided = [g for g in judge(run) if g.measured]
     assert [(g.met, g.reason) for g in undecided] == [(None, "4 of 5 rounds")] * 3
+
+
+def test_postgres_and_redis_beside_sqlite() -> None:
+    found = results(
+        {
+            ("unary_c32", GATEWAY): costs(*[30] * 5),
+            ("unary_c32", SHARED): costs(32, 32, 32, 60, 60),
+            ("unary_c1", GATEWAY): [sample(75, 190)] * 5,
+            ("unary_c1", SHARED): [sample(75, 221)] * 5,
+        }
+    )
+    assert goal(found, "CPU per unary request with PostgreSQL").met is True
+    assert goal(found, "latency at 1 connection with PostgreSQL").met is False
+
+
+def test_records_of_a_coworker() -> None:
+    found = results({("unary_c1", DIRECT): [sample()]})
+    found.coworker = [Written(10, 150_000, 13_000.0, 40.0), Written(20_000, 150_000, 4_000.0, 110.0)]
+    few, many = (goal(found, f"usage records/s of one coworker, {keys}keys") for keys in ("10 ", "20,000 "))
+    assert (few.met, few.measured) == (True, "13,000/s (40.0 us of CPU each)")
+    assert many.met is False
+    found.coworker = [Written(10, 4_000, 13_000.0, 40.0)]
+    assert goal(found, "usage records/s of one coworker, 10 keys").met is None, "too few to be sustained"

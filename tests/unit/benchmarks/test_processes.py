@@ -74,6 +74,35 @@ def test_memory_of_the_tree(start: Start, tmp_path: Path) -> None:
     assert 80 <= processes.rss_mb(process.pid) <= 200
 
 
+MAP = """
+import mmap, pathlib, sys, time
+
+here = pathlib.Path(sys.argv[1])
+(here / "ready").touch()
+while not (here / "go").exists():
+    time.sleep(0.005)
+(here / "file").write_bytes(bytes(40_000_000))
+with (here / "file").open("r+b") as file:
+    mapped = mmap.mmap(file.fileno(), 0)
+for at in range(0, 40_000_000, 4096):
+    mapped[at] = 1
+(here / "done").touch()
+time.sleep(60)
+"""
+
+
+def test_pages_of_mapped_files_are_told_from_the_rest(start: Start, tmp_path: Path) -> None:
+    process = start(MAP)
+    process.wait_until((tmp_path / "ready").exists, 30)
+    peak, before = processes.Peak(process.pid), processes.files_mb(process.pid)
+    assert 0 < before < processes.rss_mb(process.pid)
+    (tmp_path / "go").touch()
+    process.wait_until((tmp_path / "done").exists, 30)
+    peak.look()
+    assert before + 39 < processes.files_mb(process.pid) < before + 45
+    assert before + 39 < peak.files_mb < before + 45
+
+
 def test_stopping_reaches_the_children_of_the_child(start: Start, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"

@@ -6,6 +6,7 @@ integration tests.
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -88,6 +89,13 @@ class Gateway(grpc.GenericRpcHandler):
         self.remaining.append(context.time_remaining())
         context.add_callback(lambda: self.cancelled.set() if not context.is_active() else None)
         return self.behaviours[path](request, context)
+
+
+async def until(met: Callable[[], object]) -> None:
+    """Waits for what only the client or the gateway knows."""
+    async with asyncio.timeout(8):
+        while not met():  # noqa: ASYNC110 - they tell nobody else
+            await asyncio.sleep(0.01)
 
 
 class SessionScript:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from penstock.client import AsyncClient, Client
+from penstock.client import AnswerMetadata, AsyncClient, Client
 from penstock.client import _calls as calls
 from penstock.client import _messages as pb
 from tests.unit.client.gateway import Gateway, answer, chunk
@@ -207,3 +207,25 @@ def test_text_of_a_response(gateway: Gateway, client: Client, output: str, text:
     got = client.as_openai().responses.create(model="r", input="x")
     assert got.output_text == text
     assert "output_text" not in got.model_dump()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_metadata_of_a_response(gateway: Gateway, client: Client, stream: bool) -> None:
+    def told(context: Any) -> None:
+        context.send_initial_metadata((("x-penstock-call-id", "c1"),))
+
+    def create(request: Any, context: Any) -> Any:
+        told(context)
+        return pb.ResponsesCreateResponse(body_json="{}")
+
+    def events(request: Any, context: Any) -> Any:
+        told(context)
+        yield pb.ResponsesStreamResponse(data_json="{}")
+
+    gateway.behaviours[calls.RESPONSES_CREATE.path] = create
+    gateway.behaviours[calls.RESPONSES_STREAM.path] = events
+    metadata = AnswerMetadata()
+    got = client.as_openai().responses.create(model="r", input="x", stream=stream, on_metadata=metadata)
+    assert not stream or len(list(got)) == 1
+    assert metadata.call_id == "c1"
+    assert gateway.requests[0].body_json == '{"model":"r","input":"x"}'

@@ -140,6 +140,7 @@ def test_unknown_penstock_keys_are_errors_with_a_suggestion(text: str, fix: str)
         ("litellm_settings: {budget_exceeded_status_code: 200}", "400 to 599"),
         ("penstock: {listener: {max_body_mb: 99999999}}", "1 to 65536"),
         ("penstock: {listener: {idle_timeout: 0.0001}}", "at least 1ms"),
+        ("penstock: {idempotency: {claim: 900ms}}", "at least 1s"),
         ("penstock: {listener: {trusted_proxies: [everyone]}}", "10.0.0.0/8"),
         ("penstock: {log_level: loud}", "debug, info, warning, error"),
         ("penstock: {prices: {m: {input: -1}}}", "negative"),
@@ -189,8 +190,8 @@ def test_known_keys_without_effect_say_so(text: str, path: str) -> None:
         ("general_settings: {custom_auth: my.module}", "general_settings.custom_auth"),
         ("general_settings: {admin_only_routes: [/key/list]}", "general_settings.admin_only_routes"),
         (
-            "litellm_settings: {upperbound_key_generate_params: {max_budget: 1}}",
-            "litellm_settings.upperbound_key_generate_params",
+            "litellm_settings: {default_key_generate_params: {max_budget: 1}}",
+            "litellm_settings.default_key_generate_params",
         ),
         ("router_settings: {provider_budget_config: {openai: 1}}", "router_settings.provider_budget_config"),
     ],

@@ -384,7 +384,7 @@ penstock:
     {reflection: false, web_origins: [https://App.example/], max_connection_age: 30m, max_connection_age_grace: 12,
      keepalive: 13, keepalive_timeout: 14}
   limits: {key_table_capacity: 7, negative_ttl: 8, hook_timeout: 9}
-  idempotency: {keep: 1m, answer_kb: 1, memory_mb: 1}
+  idempotency: {keep: 1m, answer_kb: 1, memory_mb: 1, claim: 2s}
   ledger: {queue_capacity: 10, checkpoint: 1s}
   upstream: {ca_file: ca.pem}
 """,
@@ -401,6 +401,7 @@ penstock:
         incarnation="i",
         journal_dir="j",
         shared_limits=True,
+        shared_answers=True,
     )
     assert (options.host, options.port, options.threads) == ("0.0.0.0", 2, 4)
     assert (options.max_body_bytes, options.max_header_bytes) == (3 << 20, 8 << 10)
@@ -414,7 +415,9 @@ penstock:
         field for field in GrpcOptions.__struct_fields__ if getattr(options.grpc, field) == getattr(default.grpc, field)
     ]
     assert same == []
-    assert options.idempotency == IdempotencyOptions(keep_ms=60_000, answer_bytes=1024, memory_bytes=1 << 20)
+    assert options.idempotency == IdempotencyOptions(
+        keep_ms=60_000, answer_bytes=1024, memory_bytes=1 << 20, shared=True, claim_ms=2_000
+    )
     same = [field for field in EngineOptions.__struct_fields__ if getattr(options, field) == getattr(default, field)]
     # Every option is reachable from the file, the environment or the caller.
     assert same == []

@@ -30,7 +30,7 @@ async def test_a_snapshot_that_cannot_be_made_does_not_end_the_following(
         raise ConfigError([Problem(severity="error", path="x", message="a credential is gone")])
 
     monkeypatch.setattr(runtime.entities.scopes, "wanted", limited)
-    monkeypatch.setattr(runtime, "recompile", refuse)
+    monkeypatch.setattr(runtime.in_force, "recompile", refuse)
     await _elsewhere(fake_app, "scope", "customer:c", "scope.put")
     await runtime._follow()
     assert made

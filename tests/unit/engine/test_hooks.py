@@ -50,13 +50,35 @@ class Limits:
         self.heard.append((kind, payload))
 
 
+class Answers:
+    """Answers with what it was asked; fails when told to."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+
+    async def claim(self, payload: bytes) -> bytes:
+        await asyncio.sleep(0)
+        if payload == b"fail":
+            raise ValueError("no claim")
+        return b"verdict on " + payload
+
+    async def answered(self, payload: bytes) -> bytes:
+        self.heard.append(payload)
+        return b""
+
+    def released(self, payload: bytes) -> None:
+        self.heard.append(payload)
+
+
 async def nobody(_: object, __: object) -> None:
     raise AssertionError("this was not a look-up")
 
 
-async def pump(source: Source, limits: Limits | None, *events: tuple[int, str, bytes]) -> None:
+async def pump(
+    source: Source, limits: Limits | None, *events: tuple[int, str, bytes], answers: Answers | None = None
+) -> None:
     """Let the events through."""
-    pump = EventPump(source, lambda *_: None, nobody, nobody, limits)
+    pump = EventPump(source, lambda *_: None, nobody, nobody, limits, answers)
     source.events += events
     await pump.stop()
 
@@ -85,3 +107,19 @@ async def test_nobody_is_asked_where_limits_are_not_shared(source: Source, caplo
     await pump(source, None, (7, "hook.quota", b"asks"))
     assert source.answers == []
     assert [record.getMessage() for record in caplog.records] == ["unknown event"]
+
+
+async def test_claims_and_answers_under_idempotency_keys_reach_those_who_share_them(
+    source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = Answers()
+    events = (
+        (7, "hook.claim", b"c"),
+        (8, "hook.answered", b"a"),
+        (0, "claim.release", b"r"),
+        (9, "hook.claim", b"fail"),
+    )
+    await pump(source, None, *events, answers=answers)
+    assert sorted(source.answers) == [(7, b"verdict on c"), (8, b""), (9, b"")]
+    assert sorted(answers.heard) == [b"a", b"r"]
+    assert [record.getMessage() for record in caplog.records] == ["hook failed"]

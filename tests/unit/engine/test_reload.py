@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.config import Environment
+from penstock.config import ConfigError, Environment, Problem
 from penstock.engine.runtime import Runtime
 from penstock.persistence import DatabaseUnavailable
 from penstock.settings import Flags, prepare
@@ -58,6 +58,53 @@ async def test_one_that_cannot_be_used_leaves_the_former_in_force(
     assert not await runtime.reload()
     assert names(runtime) == ["first"]
     assert "the former one stays in force" in caplog.text
+
+
+BUDGETS = CONFIG + "litellm_settings: {{max_budget: {budget}, max_end_user_budget: {budget}}}\n"
+
+
+async def test_budgets_of_the_file_are_asked_about_from_the_first_snapshot_on(runtime: Runtime, write: Write) -> None:
+    assert [runtime.snapshot.settings.customers] == [False]
+    write(BUDGETS.format(name="first", capacity=100, budget=5))
+    assert await runtime.reload()
+    assert [runtime.snapshot.settings.customers] == [True]
+    stored = await runtime.entities.scopes.find("global:proxy")
+    assert stored is not None
+    assert stored.max_budget == 5_000_000_000
+
+
+async def test_without_a_database_all_of_the_former_stays_in_force(
+    runtime: Runtime, write: Write, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(BUDGETS.format(name="second", capacity=100, budget=5))
+
+    async def fail() -> None:
+        raise DatabaseUnavailable("gone")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(runtime.entities.scopes, "put_proxy", fail)
+        assert not await runtime.reload()
+    assert names(runtime) == ["first"]
+    assert runtime.status().snapshot_version == 1
+    assert runtime.entities.scopes.defaults.proxy_budget is None
+    assert not runtime.config.litellm_settings.max_budget
+    assert "the former one stays in force" in caplog.text
+    assert await runtime.reload()
+    assert names(runtime) == ["second"]
+
+
+async def test_a_file_that_cannot_be_compiled_changes_no_budget(
+    runtime: Runtime, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(BUDGETS.format(name="second", capacity=100, budget=5))
+
+    def fail(*_: object, **__: object) -> None:
+        raise ConfigError([Problem(severity="error", path="model_list", message="no")])
+
+    monkeypatch.setattr("penstock.engine.compile.compile_snapshot", fail)
+    assert not await runtime.reload()
+    assert await runtime.entities.scopes.find("global:proxy") is None
+    assert runtime.entities.scopes.defaults.proxy_budget is None
 
 
 async def test_what_waits_for_the_next_start_is_said(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from penstock.keys import changes as changes_module
 from penstock.keys import service as service_module
 from tests.conftest import FakeApp
 from tests.unit.ledger.test_usage import record
@@ -58,7 +59,8 @@ class Rig:
 def rig(fake_app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """Without a key yet."""
     made = Rig(fake_app)
-    monkeypatch.setattr(service_module, "now_ms", lambda: made.now)
+    for module in (service_module, changes_module):
+        monkeypatch.setattr(module, "now_ms", lambda: made.now)
     return made
 
 
@@ -133,6 +135,10 @@ async def test_a_clock_that_jumps_back_resets_nothing_again(rig: Rig) -> None:
         await rig.app.runtime.keys.follow()
     assert await rig.spent() == (9, 9)
     assert await rig.ends() == ends
+    # Before the beginning of the window by this clock, and not free.
+    rig.now = at("2026-11-21T11:00")
+    await rig.call(5, rig.now)
+    assert await rig.spent() == (14, 14)
     rig.now = ends
     assert await rig.sweep() == 1
-    assert await rig.spent() == (0, 9)
+    assert await rig.spent() == (0, 14)

@@ -96,6 +96,25 @@ async def test_a_lease_given_back_is_the_next_one_s(database: Database) -> None:
     assert await two.take() == "new"
 
 
+async def test_a_lease_is_by_the_clock_of_the_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has a clock that is ahead and dies keeps nobody out for longer than others."""
+    one, two = (DatabaseLease(database, name, 300) for name in ("one", "two"))
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: 4e9)
+        assert await one.take() == "new"
+    deadline = time.monotonic() + 5
+    while await two.take() == "no":
+        assert time.monotonic() < deadline
+
+    async def set_back(tx: Transaction) -> None:
+        await tx.execute("UPDATE ledger_leases SET expires_at = expires_at + 3600000")
+
+    assert await one.take() == "no"
+    # As it looks when the database's own clock was set back.
+    await database.run(set_back)
+    assert await one.take() == "new"
+
+
 async def test_a_job_that_is_fenced_ends_the_turn(database: Database) -> None:
     async def work(_: Fence) -> None:
         raise Fenced

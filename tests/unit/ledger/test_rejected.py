@@ -92,6 +92,17 @@ async def test_without_the_table_a_private_file_takes_it(fake_app: FakeApp) -> N
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+async def test_the_file_has_a_record_once_however_often_it_comes(fake_app: FakeApp) -> None:
+    async with fake_app.runtime.database.transaction() as tx:
+        await tx.execute("DROP TABLE usage_rejected")
+    for _ in range(3):
+        place = await fake_app.runtime.rejected.keep(b"[1]", ValueError("no"))
+        assert place == FILE_NAME
+    await fake_app.runtime.rejected.keep(b"[2]", ValueError("no"))
+    assert len((fake_app.runtime.settings.data_dir / FILE_NAME).read_text().splitlines()) == 2
+    assert fake_app.runtime.rejected.count == 2
+
+
 async def test_what_can_be_kept_nowhere_stays_in_the_queue(fake_app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
     await fake_app.runtime.usage.stop()
     async with fake_app.runtime.database.transaction() as tx:

@@ -71,6 +71,23 @@ def record(number: int, token: str, cost: int = 1_000, **fields: Any) -> dict[st
     }
 
 
+async def test_what_waits_to_be_charged_is_bounded_however_much_is_queued(fake_app: FakeApp) -> None:
+    key = await fake_app.new_key()
+    fake_app.engine.usage = [record(number, key["token"]) for number in range(1, 10_001)]
+    # Somebody else's figures: what is written for them need not be charged yet.
+    await fake_app.runtime.usage.catch_up(["0" * 64])
+    waiting = await fake_app.runtime.database.fetch_one(
+        "SELECT SUM(last_id - first_id + 1) AS records FROM ledger_pending"
+    )
+    assert waiting is not None
+    assert 0 < waiting["records"] <= 4_096
+    spent = await fake_app.runtime.database.fetch_one("SELECT spend FROM keys WHERE token = ?", (key["token"],))
+    assert spent is not None
+    assert spent["spend"] == (10_000 - waiting["records"]) * 1_000
+    await fake_app.runtime.usage.flush()
+    assert (await fake_app.runtime.keys.find(key["token"])).spend == 10_000_000
+
+
 async def test_records_are_counted_once_however_often_they_come(fake_app: FakeApp) -> None:
     key = await fake_app.new_key()
     batch = [record(number, key["token"]) for number in range(1, 2_501)]
@@ -117,6 +134,32 @@ async def test_what_is_absent_is_null_in_the_ledger(fake_app: FakeApp) -> None:
     columns = "key_alias, user_id, team_id, org_id, end_user, error_code, ttft_us"
     rows = await fake_app.runtime.database.fetch_all(f"SELECT {columns} FROM usage ORDER BY id")
     assert [list(row.values()) for row in rows] == [[None] * 7, [None, None, None, None, "u", "e", 0]]
+
+
+async def test_every_column_comes_back_whoever_called_beside_whom(fake_app: FakeApp) -> None:
+    """Rows that agree are written together, and what they agree in is bound once."""
+    kinds: list[dict[str, Any]] = [
+        {"token": "one"},
+        {"token": "two", "key_alias": "alias", "user_id": "u", "team_id": "t", "org_id": "o", "end_user": "e"},
+        {"token": "one", "model": "m", "model_group": "g", "upstream_model": "um", "deployment_id": "d", "tags": "[]"},
+        {"token": "", "status": 500, "outcome": "error", "error_code": "c", "provider": "p", "cache": "miss"},
+        {"token": "two", "stream": 1, "attempts": 3, "usage_source": "none", "price_version": "w", "route": "/r"},
+    ]
+    expected = []
+    # Long and short runs, and such as are interleaved with others.
+    for number in range(1, 501):
+        kind = kinds[0] if number <= 150 else kinds[1 + number % 4] if number <= 300 else kinds[number // 20 % 5]
+        own = {"prompt_tokens": number, "cost": 7 * number, "request_bytes": number % 3, "ttft_us": number % 5 - 1}
+        expected.append(record(number, **{"token": "one", **own, **kind}))
+    fake_app.engine.usage = list(expected)
+    assert await fake_app.runtime.usage.flush() == 500
+    rows = await fake_app.runtime.database.fetch_all("SELECT * FROM usage ORDER BY seq")
+    found = [{name: value for name, value in row.items() if name != "id"} for row in rows]
+    nullable = ("key_alias", "user_id", "team_id", "org_id", "end_user", "error_code")
+    for one in expected:
+        one.update({name: None for name in nullable if one[name] == ""})
+        one["ttft_us"] = None if one["ttft_us"] == -1 else one["ttft_us"]
+    assert found == expected
 
 
 @pytest.mark.parametrize(

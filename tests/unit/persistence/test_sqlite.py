@@ -80,3 +80,30 @@ async def test_the_records_of_the_first_versions_are_read(tmp_path: Path) -> Non
     database = await SqliteDatabase.open(path)
     await database.close()
     assert database.applied == [step.name for step in waiting]
+
+
+_COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT COUNT(*) AS n FROM n"
+
+
+async def test_a_question_does_not_wait_for_reports(tmp_path: Path) -> None:
+    database = await SqliteDatabase.open(tmp_path / "penstock.db")
+    # Seconds each; one of them is given up by who asked, and goes on.
+    reports = [asyncio.ensure_future(database.fetch_one(_COUNT, (8_000_000,))) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    reports[0].cancel()
+    for _ in range(20):
+        assert await asyncio.wait_for(database.fetch_one("SELECT 1 AS one"), 5) == {"one": 1}
+    assert not any(report.done() for report in reports[1:])
+    assert await asyncio.gather(*reports[1:]) == [{"n": 8_000_000}] * 2
+    await database.close()
+
+
+async def test_questions_given_up_before_they_began_count_no_longer(tmp_path: Path) -> None:
+    database = await SqliteDatabase.open(tmp_path / "penstock.db")
+    questions = [asyncio.ensure_future(database.fetch_one(_COUNT, (300_000,))) for _ in range(40)]
+    await asyncio.sleep(0)
+    for question in questions:
+        question.cancel()
+    await asyncio.gather(*questions, return_exceptions=True)
+    await database.close()
+    assert not any(reader.waiting for reader in database._readers._readers)

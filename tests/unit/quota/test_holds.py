@@ -10,12 +10,12 @@ _HELD = ("key:a", "budget")
 def test_changes_are_asserted_with_the_whole_amount() -> None:
     holds = Holds()
     holds.add(_HELD, "t", 10, 0, is_known=True)
-    assert not holds.is_dirty(), "the draw has told it"
+    assert not holds.changed(), "the draw has told it"
     holds.give_back(_HELD, 3)
     assert holds.take_dirty(5, 10) == [Assertion(_HELD, "t", 7)]
-    assert not holds.is_dirty()
+    assert not holds.changed()
     holds.doubt(_HELD, "t")
-    assert holds.is_dirty()
+    assert holds.changed()
     holds.give_back(_HELD, 100)
     assert holds.take_dirty(5, 10) == [Assertion(_HELD, "t", 0)]
     holds.prune()
@@ -42,6 +42,6 @@ def test_amounts_are_renewed_before_they_expire_and_after_a_loss() -> None:
     assert [assertion.tag for assertion in holds.take_dirty(300, 10)] == ["u"]
     holds.forgotten(None)
     assert len(holds.take_dirty(300, 1)) == 1
-    assert holds.is_dirty(), "the rest comes next"
+    assert holds.changed(), "the rest comes next"
     holds.release_all()
     assert {assertion.amount for assertion in holds.take_dirty(300, 10)} == {0}

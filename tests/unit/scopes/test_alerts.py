@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from penstock import clock
 from penstock.alerts import service as alerts_module
 from penstock.alerts.webhook import Undelivered, post
 from tests.unit.scopes.rig import Rig, record
@@ -76,8 +77,8 @@ async def test_what_is_not_taken_is_sent_again(rig: Rig, hook: Hook, monkeypatch
     await rig.put("user:u", soft_budget=1)
     await rig.charge(record(1, user_id="u"))
     later = [0]
-    real = alerts_module._now
-    monkeypatch.setattr(alerts_module, "_now", lambda: real() + later[0])
+    real = clock.now_ms
+    monkeypatch.setattr(alerts_module, "now_ms", lambda: real() + later[0])
     for wait, delivered in ((0, 0), (0, 0), (60_000, 0), (300_000, 1), (900_000, 0)):
         later[0] += wait
         assert await rig.alerts.deliver_due() == delivered

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+from penstock.scopes import changes as changes_module
 from penstock.scopes import service as service_module
 from penstock.scopes.models import ModelLimit
 from tests.unit.scopes.rig import Rig, record
@@ -23,7 +24,8 @@ def _at(text: str) -> int:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The time that the service sees; the last entry counts."""
     times = [_at("2026-11-20T12:00:00")]
-    monkeypatch.setattr(service_module, "now_ms", lambda: times[-1])
+    for module in (service_module, changes_module):
+        monkeypatch.setattr(module, "now_ms", lambda: times[-1])
     return times
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from penstock import payers
-from penstock.keys.service import now_ms
+from penstock.clock import now_ms
 from penstock.payers import Charged
 from penstock.persistence import DatabaseUnavailable
 from tests.unit.scopes.rig import Rig

@@ -8,9 +8,10 @@ import pytest
 
 from penstock.config.database import DatabaseSettings, target_of
 from penstock.engine.events import UsageRecord
+from penstock.ledger.rollups import DAY_MS
 from penstock.ledger.store import LedgerStore
 from penstock.persistence import Database, open_database
-from penstock.spend.models import DAY_MS, Cursor, LogFilter
+from penstock.spend.models import Cursor, LogFilter
 from penstock.spend.service import SpendService
 from penstock.spend.store import SpendStore, logs_query
 from tests.unit.spend.test_pages import FILTERS, NOW, TOKENS, agree, record, walked, write

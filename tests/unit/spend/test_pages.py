@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from penstock.engine.events import UsageRecord
 from penstock.errors import ApiError
-from penstock.ledger.rollups import rollups
+from penstock.ledger.rollups import DAY_MS, rollups
 from penstock.ledger.store import LedgerStore
 from penstock.persistence import SqliteDatabase, Transaction
-from penstock.spend.models import DAY_MS, Cursor, Days, LogFilter, Sums
+from penstock.spend.models import Cursor, Days, LogFilter, Sums
 from penstock.spend.service import SpendService
 from penstock.spend.store import SpendStore, logs_query
 

@@ -233,6 +233,16 @@ async def test_an_address_belongs_to_one_user(fake_app: FakeApp) -> None:
     assert [user["user_id"] for user in added["updated_users"]] == ["first"]
 
 
+async def test_somebody_new_who_is_named_twice_is_one_user(fake_app: FakeApp) -> None:
+    twice = [{"user_email": "b@example.org"}, {"user_email": " B@example.org"}]
+    made = await _post(fake_app, "/team/new", team_id="t", members_with_roles=twice)
+    assert len(made["members_with_roles"]) == 1
+    both = [{"user_email": "c@example.org"}, {"user_email": "C@example.org", "role": "admin"}]
+    refused = await _post(fake_app, "/team/new", 400, team_id="u", members_with_roles=both)
+    assert refused["error"]["param"] == "members_with_roles"
+    await _post(fake_app, "/team/new", team_id="u")
+
+
 async def test_the_data_plane_is_answered_about_customers_and_tags(fake_app: FakeApp) -> None:
     await _post(fake_app, "/customer/new", user_id="c", rpm_limit=3)
     engine = fake_app.engine

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 import pytest
 
 from tests.conftest import FakeApp
@@ -17,15 +14,15 @@ async def test_a_demotion_is_not_undone_by_who_did_not_see_it(
     answer = await fake_app.client.post("/user/new", headers=fake_app.admin, json=new)
     assert answer.status_code == 200, answer.text
     scopes, database = fake_app.runtime.entities.scopes, fake_app.runtime.database
-    models_of = scopes.models_of
+    settle = scopes.settle
 
-    async def while_another_process_demotes(parents: Iterable[str]) -> Any:
+    async def while_another_process_demotes() -> None:
         async with database.transaction() as tx:
             await tx.execute("UPDATE users SET user_role = 'internal_user' WHERE user_id = 'u'")
-        return await models_of(parents)
+        await settle()
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(scopes, "models_of", while_another_process_demotes)
+        meanwhile.setattr(scopes, "settle", while_another_process_demotes)
         body = {"user_id": "u", "user_alias": "U", "spend": 0}
         answer = await fake_app.client.post("/user/update", headers=fake_app.admin, json=body)
     assert answer.status_code == 200, answer.text

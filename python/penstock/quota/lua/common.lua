@@ -1,4 +1,4 @@
--- Begins every script: the request, the clock, the epoch, the sliding window and the holds.
+-- Begins every script: the request, the clock, the epoch, the sliding window, the holds and what was spent.
 -- ARGV[1] is the request, packed by msgpack; the answer is packed the same way.
 
 local request = cmsgpack.unpack(ARGV[1])
@@ -14,8 +14,9 @@ local function is_late(now)
   return request.not_after ~= nil and now > request.not_after
 end
 
--- The epoch: as long as it lasts, this server has forgotten nothing. It ends when the key is gone (a flush) or the server is
--- another one (a restart or a failover, which may have lost the last writes). Returns its name and its age.
+-- The epoch: as long as it lasts, this server has forgotten nothing. It ends when the key is gone (a flush), the server is
+-- another one (a restart or a failover, which may have lost the last writes), or somebody saw that its clock was set forward
+-- (`void`, the epoch's name then), which makes it forget what still counts. Returns its name and its age.
 local function epoch_of(key, now)
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
   local held = redis.call('GET', key)
@@ -23,7 +24,7 @@ local function epoch_of(key, now)
   if held then
     name, since, server = string.match(held, '^(%S+) (%S+) (%S+)$')
   end
-  if server ~= run then
+  if server ~= run or name == request.void then
     name, since = request.candidate, now
     held = name .. ' ' .. string.format('%.0f', now) .. ' ' .. run
     redis.call('SET', key, held)
@@ -109,4 +110,28 @@ local function write_hold(key, incarnation, amount, deadline, ordinal, now)
   if redis.call('PTTL', key) < deadline - now then
     redis.call('PEXPIRE', key, deadline - now)
   end
+end
+
+-- What the owner of a budget has spent is 'amount version epoch end', where the end is that of its window (0: there is none).
+-- Nil: nobody has said it since the epoch began.
+local function read_spent(key, epoch)
+  local raw = redis.call('GET', key)
+  local amount, version, of, ends = string.match(raw or '', '^(%S+) (%S+) (%S+) (%S+)$')
+  if of == epoch then
+    return { amount = tonumber(amount), version = tonumber(version), ends = tonumber(ends) }
+  end
+  return nil
+end
+
+-- Takes over a later figure than the known one; the same figure may have lost its window. Returns what holds, and whether it is new.
+local function meet_spent(key, epoch, known, figure, ttl)
+  local later = not known or figure.version > known.version
+  if not later and figure.version == known.version then
+    later = known.ends > 0 and figure.ends == 0
+  end
+  if not later then
+    return known, false
+  end
+  redis.call('SET', key, text(figure.amount) .. ' ' .. text(figure.version) .. ' ' .. epoch .. ' ' .. text(figure.ends), 'PX', ttl)
+  return figure, true
 end

@@ -1,7 +1,9 @@
 -- Takes units for every ask, or for none of them.
 -- KEYS: the epoch, then for each ask its window, or its holds and (budgets) what was spent.
--- Answer: {now, epoch, milliseconds until it has settled (0: it has), taken?, {granted, remaining, retry after or -1, lease, reason}, ...}
--- Reasons: '' fine, 'full', 'stale' (an older command that came late), 'unseeded' (what was spent is not known here).
+-- Answer: {now, epoch, milliseconds until it has settled (0: it has), taken?, {granted, remaining, retry after or -1, lease, reason, end},
+-- ...}, where the end is that of the budget window that was granted from (0: there is none).
+-- Reasons: '' fine, 'full', 'stale' (an older command that came late), 'unseeded' (what was spent in the asker's budget window is
+-- not known here).
 
 local now = clock()
 local epoch, age = epoch_of(KEYS[1], now)
@@ -12,7 +14,7 @@ local fits = settling == 0
 local at = 2
 
 for i, ask in ipairs(request.asks) do
-  local state = { reason = '', key = KEYS[at], retry = -1 }
+  local state = { reason = '', key = KEYS[at], retry = -1, ends = 0 }
   at = at + 1
   if ask.kind == 'rate' then
     state.kept, state.total, state.moved = read_window(state.key, epoch, now, ask.window, ask.length)
@@ -35,13 +37,17 @@ for i, ask in ipairs(request.asks) do
     state.own = math.max(own, ask.have)
     local spent = 0
     if ask.kind == 'budget' then
-      local raw = redis.call('GET', KEYS[at])
+      local known = read_spent(KEYS[at], epoch)
+      if known and ask.version then
+        -- The asker may have heard of a later figure, with which its limit came.
+        local heard = { amount = ask.spent, version = ask.version, ends = ask['end'] }
+        known = meet_spent(KEYS[at], epoch, known, heard, ask.spent_ttl)
+      end
       at = at + 1
-      local amount, _, of = string.match(raw or '', '^(%S+) (%S+) (%S+)$')
-      if of == epoch then
-        spent = tonumber(amount)
-      else
+      if not known or (known.ends > 0 and known.ends <= (ask.ended or 0)) then
         state.reason = 'unseeded'
+      else
+        spent, state.ends = known.amount, known.ends
       end
     end
     if ordinal >= ask.ordinal then
@@ -76,6 +82,6 @@ for i, ask in ipairs(request.asks) do
   if state.moved and not fits then
     write_window(state.key, state.kept, ask.window, ask.length)
   end
-  answer[#answer + 1] = { granted, math.max(0, state.free - granted), state.retry, lease, state.reason }
+  answer[#answer + 1] = { granted, math.max(0, state.free - granted), state.retry, lease, state.reason, state.ends }
 end
 return cmsgpack.pack(answer)

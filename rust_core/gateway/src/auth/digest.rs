@@ -10,6 +10,8 @@ use std::str::FromStr;
 use ring::hmac;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::hex;
+
 /// The shortest pepper, in bytes.
 pub const MIN_PEPPER: usize = 32;
 
@@ -32,6 +34,14 @@ impl Digest {
     /// From the bytes of a MAC.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    fn of_tag(tag: hmac::Tag) -> Self {
+        let mut bytes = [0; 32];
+        for (to, from) in bytes.iter_mut().zip(tag.as_ref()) {
+            *to = *from;
+        }
         Self(bytes)
     }
 
@@ -72,14 +82,7 @@ impl FromStr for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Every call's record has it as text: one write, not one for each byte.
-        let mut text = [0u8; 64];
-        for (byte, pair) in self.0.iter().zip(text.chunks_exact_mut(2)) {
-            for (digit, place) in [byte >> 4, byte & 15].into_iter().zip(pair) {
-                *place = b"0123456789abcdef".get(usize::from(digit)).copied().unwrap_or_default();
-            }
-        }
-        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+        f.write_str(std::str::from_utf8(&hex::digits::<64>(&self.0)).unwrap_or_default())
     }
 }
 
@@ -140,12 +143,19 @@ impl Pepper {
     /// The digest of a key.
     #[must_use]
     pub fn digest(&self, key: &[u8]) -> Digest {
-        let tag = hmac::sign(&self.0, key);
-        let mut bytes = [0; 32];
-        for (to, from) in bytes.iter_mut().zip(tag.as_ref()) {
-            *to = *from;
+        Digest::of_tag(hmac::sign(&self.0, key))
+    }
+
+    /// A digest of several texts for another purpose than to stand for a key. Each has its length before it, so that none
+    /// can pass for a part of another; a key does not begin with one, so that no digest of a key is among these.
+    #[must_use]
+    pub fn mac(&self, purpose: &str, texts: &[&[u8]]) -> Digest {
+        let mut context = hmac::Context::with_key(&self.0);
+        for text in [&[purpose.as_bytes()], texts].concat() {
+            context.update(&(text.len() as u64).to_le_bytes());
+            context.update(text);
         }
-        Digest(bytes)
+        Digest::of_tag(context.sign())
     }
 }
 
@@ -177,6 +187,18 @@ mod tests {
         assert_eq!(digest.to_string(), text);
         assert_eq!(text.parse::<Digest>().unwrap(), digest);
         assert_eq!(text.to_uppercase().parse::<Digest>().unwrap(), digest);
+    }
+
+    #[test]
+    fn a_digest_for_another_purpose_is_another() {
+        let pepper = Pepper::new(&[7; 32]).unwrap();
+        let one = pepper.mac("a", &[b"bc"]);
+        assert_eq!(one, pepper.mac("a", &[b"bc"]));
+        for other in
+            [pepper.mac("ab", &[b"c"]), pepper.mac("a", &[b"b", b"c"]), pepper.digest(b"abc"), pepper.digest(b"bc")]
+        {
+            assert_ne!(one, other);
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::digest::Digest;
 use super::pattern;
 use super::routes::{self, RouteKind};
 use super::scope::{Rules, Scope};
-use crate::limits::{Counters, Limits, Seed};
+use crate::limits::{Counters, Limits, Seed, WhenGone};
 
 /// A key as the control plane sends it. Money in nano-dollars, times in Unix milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -51,6 +51,12 @@ pub struct KeyRecord {
     /// Ordinal of the last usage record contained in `spend`.
     #[serde(default)]
     pub spend_version: u64,
+    /// The ledger's version of `spend`: a later figure has a larger one.
+    #[serde(default)]
+    pub spend_at: u64,
+    /// Beginning of the current budget window.
+    #[serde(default)]
+    pub budget_window_start: Option<u64>,
     /// End of the current budget window.
     #[serde(default)]
     pub budget_reset_at: Option<u64>,
@@ -84,6 +90,9 @@ pub struct KeyRecord {
     /// Names of the scopes above the key whose limits hold for it, from near to far.
     #[serde(default)]
     pub scopes: Vec<String>,
+    /// What becomes of shared rates and slots without Redis; `None`: whatever else the call stands under says.
+    #[serde(default)]
+    pub when_gone: Option<WhenGone>,
     /// Records older than the held one are ignored; 0: never.
     #[serde(default)]
     pub revision: u64,
@@ -104,6 +113,8 @@ impl KeyRecord {
             max_budget: None,
             spend: 0,
             spend_version: 0,
+            spend_at: 0,
+            budget_window_start: None,
             budget_reset_at: None,
             budget_duration_ms: None,
             expires_at: None,
@@ -115,6 +126,7 @@ impl KeyRecord {
             team_id: None,
             org_id: None,
             scopes: Vec::new(),
+            when_gone: None,
             revision: 0,
         }
     }
@@ -125,6 +137,7 @@ impl KeyRecord {
         Seed {
             spent: u64::try_from(self.spend).unwrap_or(0),
             version: self.spend_version,
+            since: self.budget_window_start.unwrap_or(0),
             reset_at: self.budget_reset_at,
             duration_ms: self.budget_duration_ms,
         }
@@ -362,13 +375,14 @@ mod tests {
     fn a_record_has_exactly_the_contracts_fields() {
         let json = format!(
             r#"{{"token":"{TOKEN}","alias":"a","models":["m"],"aliases":{{"x":"y"}},"rpm":1,"tpm":2,
-            "max_parallel_requests":3,"max_budget":4,"spend":5,"spend_version":6,"budget_reset_at":7,"budget_duration_ms":8,
-            "expires_at":9,"blocked":true,"cidrs":["10.0.0.0/8"],"allowed_routes":["/v1"],"tags":["t"],"user_id":"u",
-            "team_id":"t","org_id":"o","scopes":["team:t"],"revision":10}}"#
+            "max_parallel_requests":3,"max_budget":4,"spend":5,"spend_version":6,"budget_window_start":2,
+            "budget_reset_at":7,"budget_duration_ms":8,"expires_at":9,"blocked":true,"cidrs":["10.0.0.0/8"],"allowed_routes":["/v1"],"tags":["t"],"user_id":"u",
+            "team_id":"t","org_id":"o","scopes":["team:t"],"when_gone":"local_share","revision":10}}"#
         );
         let record: KeyRecord = serde_json::from_str(&json).unwrap();
         assert_eq!(record.token.to_string(), TOKEN);
-        assert_eq!(record.seed(), Seed { spent: 5, version: 6, reset_at: Some(7), duration_ms: Some(8) });
+        assert_eq!(record.seed(), Seed { spent: 5, version: 6, since: 2, reset_at: Some(7), duration_ms: Some(8) });
+        assert_eq!(record.when_gone, Some(WhenGone::LocalShare));
         let key = Key::compile(record, None).unwrap();
         assert_eq!(key.limits, Limits::new(Some(1), Some(2), Some(3), Some(4)));
         assert_eq!(key.model_alias("x"), Some("y"));

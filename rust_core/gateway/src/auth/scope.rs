@@ -12,7 +12,7 @@ use arc_swap::{ArcSwap, Guard};
 use serde::Deserialize;
 
 use super::record::ModelRule;
-use crate::limits::{Counters, Limits, Seed};
+use crate::limits::{Counters, Limits, Seed, WhenGone};
 
 /// A scope as the control plane sends it (`penstock.engine.snapshot.ScopeRecord`). Money in nano-dollars, times in Unix
 /// milliseconds.
@@ -48,6 +48,12 @@ pub struct ScopeRecord {
     /// Ordinal of the last usage record contained in `spend`.
     #[serde(default)]
     pub spend_version: u64,
+    /// The ledger's version of `spend`: a later figure has a larger one.
+    #[serde(default)]
+    pub spend_at: u64,
+    /// Beginning of the current budget window.
+    #[serde(default)]
+    pub budget_window_start: Option<u64>,
     /// End of the current budget window.
     #[serde(default)]
     pub budget_reset_at: Option<u64>,
@@ -57,16 +63,25 @@ pub struct ScopeRecord {
     /// The scope is one of the calls of this model group or requested model.
     #[serde(default)]
     pub only_model: Option<String>,
+    /// Names of the scopes for one model below this one, of a customer or a tag: a call that names it stands under them too.
+    #[serde(default)]
+    pub below: Vec<String>,
+    /// What becomes of shared rates and slots without Redis; `None`: whatever else the call stands under says.
+    #[serde(default)]
+    pub when_gone: Option<WhenGone>,
     /// Records older than the held one are ignored; 0: never.
     #[serde(default)]
     pub revision: u64,
 }
 
 impl ScopeRecord {
-    fn seed(&self) -> Seed {
+    /// The ledger's figure in this record.
+    #[must_use]
+    pub fn seed(&self) -> Seed {
         Seed {
             spent: u64::try_from(self.spend).unwrap_or(0),
             version: self.spend_version,
+            since: self.budget_window_start.unwrap_or(0),
             reset_at: self.budget_reset_at,
             duration_ms: self.budget_duration_ms,
         }
@@ -82,11 +97,18 @@ pub struct Rules {
     pub models: ModelRule,
     /// How much.
     pub limits: Limits,
+    /// Those of the record's `below`.
+    pub below: Box<[Arc<Scope>]>,
+    /// Customers and tags, under which a call stands because it or its key says so: such a name may not loosen anything.
+    pub is_named_by_calls: bool,
 }
 
 impl Rules {
-    fn compile(record: ScopeRecord) -> Self {
+    fn compile(record: ScopeRecord, below: Box<[Arc<Scope>]>) -> Self {
+        let whose = record.name.strip_prefix("model:").unwrap_or(&record.name);
         Self {
+            is_named_by_calls: whose.starts_with("customer:") || whose.starts_with("tag:"),
+            below,
             models: ModelRule::compile(&record.models),
             limits: Limits::new(record.rpm, record.tpm, record.max_parallel_requests, record.max_budget),
             record,
@@ -114,6 +136,19 @@ impl Rules {
     #[must_use]
     pub fn level(&self) -> Level<'_> {
         Level(&self.record)
+    }
+
+    /// Whose the limits are, for programs: the scope's name, `team:t1` or `model:team:t1/gpt-4o`. Of a key it is `key`, as
+    /// its id is a digest.
+    #[must_use]
+    pub fn subject(&self) -> Box<str> {
+        let name = &self.record.name;
+        let whole = name.strip_prefix("model:").unwrap_or(name);
+        let Some(key) = whole.strip_prefix("key:") else { return name.as_str().into() };
+        match key.split_once('/') {
+            Some((_, model)) if whole.len() < name.len() => format!("model:key/{model}").into(),
+            _ => "key".into(),
+        }
     }
 }
 
@@ -185,15 +220,16 @@ impl Scope {
         self.rules.load()
     }
 
-    /// Take over a record, unless a later one is in force. The counters meet its figure of spending.
-    pub(super) fn update(&self, record: ScopeRecord) {
+    /// Take over a record, unless a later one is in force, with the scopes that its `below` names. The counters meet its
+    /// figure of spending.
+    pub(super) fn update(&self, record: ScopeRecord, below: Box<[Arc<Scope>]>) {
         let held = self.rules.load().record.revision;
         let known = self.known.swap(true, Ordering::AcqRel);
         if known && record.revision != 0 && record.revision < held {
             return;
         }
         self.counters.seed(record.seed());
-        self.rules.store(Arc::new(Rules::compile(record)));
+        self.rules.store(Arc::new(Rules::compile(record, below)));
     }
 
     /// What is known is out of date: who looks the scope up asks again. Until then the old rules stay in force.
@@ -221,17 +257,18 @@ mod tests {
     use super::*;
 
     fn rules(json: &str) -> Rules {
-        Rules::compile(serde_json::from_str(json).unwrap())
+        Rules::compile(serde_json::from_str(json).unwrap(), Box::default())
     }
 
     #[test]
     fn a_record_has_exactly_the_contracts_fields() {
         let record: ScopeRecord = serde_json::from_str(
             r#"{"name":"team:t1","alias":"a","blocked":true,"models":["m"],"rpm":1,"tpm":2,"max_parallel_requests":3,
-            "max_budget":4,"spend":-5,"spend_version":6,"budget_reset_at":7,"budget_duration_ms":8,"only_model":"x","revision":9}"#,
+            "max_budget":4,"spend":-5,"spend_version":6,"budget_window_start":2,"budget_reset_at":7,"budget_duration_ms":8,
+            "only_model":"x","below":["y"],"when_gone":"fail_open","revision":9}"#,
         )
         .unwrap();
-        assert_eq!(record.seed(), Seed { spent: 0, version: 6, reset_at: Some(7), duration_ms: Some(8) });
+        assert_eq!(record.seed(), Seed { spent: 0, version: 6, since: 2, reset_at: Some(7), duration_ms: Some(8) });
         assert!(serde_json::from_str::<ScopeRecord>(r#"{"name":"team:t1","rmp":1}"#).is_err());
         assert!(serde_json::from_str::<ScopeRecord>("{}").is_err());
     }
@@ -248,6 +285,12 @@ mod tests {
         );
         assert_eq!(level(r#"{"name":"model:team:t/1/m","only_model":"m","alias":"A"}"#), "Team=t/1 (A), model=m");
         assert_eq!(level(r#"{"name":"odd"}"#), "odd");
+        let subject = |name: &str| rules(&format!(r#"{{"name":"{name}"}}"#)).subject().to_string();
+        for name in ["team:t1", "member:t1/u1", "model:team:t/1/m", "odd"] {
+            assert_eq!(subject(name), name);
+        }
+        assert_eq!(subject("key:00ff"), "key");
+        assert_eq!(subject("model:key:00ff/openai/gpt-4o"), "model:key/openai/gpt-4o");
     }
 
     #[test]
@@ -256,10 +299,10 @@ mod tests {
         assert!(!scope.is_known());
         let record =
             |rpm, revision| ScopeRecord { name: "user:u".into(), rpm: Some(rpm), revision, ..ScopeRecord::default() };
-        scope.update(record(5, 7));
-        scope.update(record(6, 6));
+        scope.update(record(5, 7), Box::default());
+        scope.update(record(6, 6), Box::default());
         assert_eq!(scope.rules().record.rpm, Some(5));
-        scope.update(record(8, 0));
+        scope.update(record(8, 0), Box::default());
         assert_eq!(scope.rules().record.rpm, Some(8));
         assert!(scope.is_known());
         scope.forget();

@@ -80,8 +80,9 @@ impl ScopeTable {
         let mut inner = self.write();
         inner.unknown.remove(record.name.as_str());
         let scope = inner.place(&record.name);
+        let below = record.below.iter().map(|name| inner.place(name)).collect();
         // Under the lock: of two records that arrive at once, the later revision stands.
-        scope.update(record);
+        scope.update(record, below);
         scope
     }
 

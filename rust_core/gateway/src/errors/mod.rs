@@ -55,6 +55,8 @@ pub enum Kind {
     IdempotencyMismatch,
     /// The answer under this idempotency key was not kept.
     IdempotencyTooLarge,
+    /// Whether another gateway runs the request cannot be said.
+    IdempotencyUnknown,
     /// The client was too slow to send its request.
     RequestTimeout,
     /// The client left before its request was complete.
@@ -121,6 +123,7 @@ impl Kind {
             Self::IdempotencyRunning => row(409, "idempotency_error", "idempotency_key_in_use", Client),
             Self::IdempotencyMismatch => row(422, "idempotency_error", "idempotency_key_reused", Client),
             Self::IdempotencyTooLarge => row(409, "idempotency_error", "idempotency_answer_not_kept", Client),
+            Self::IdempotencyUnknown => row(503, "idempotency_error", "idempotency_unavailable", Gateway),
             Self::RequestTimeout => row(408, "invalid_request_error", "request_timeout", Client),
             Self::ClientGone => row(499, "invalid_request_error", "client_disconnect", Client),
             Self::DeadlineExceeded => row(504, "timeout_error", "deadline_exceeded", Client),
@@ -167,9 +170,11 @@ pub struct Failure {
     /// Overrides the table's status (budget status is configurable).
     pub status: Option<u16>,
     /// Overrides the table's `type` (an upstream's own).
-    pub type_name: Option<String>,
+    pub type_name: Option<Box<str>>,
     /// Overrides the table's `code` (an upstream's own).
-    pub code: Option<String>,
+    pub code: Option<Box<str>>,
+    /// Whose limit refused, such as `team:t1`; `None`: the key's own, or it is no matter of limits.
+    pub subject: Option<Box<str>>,
 }
 
 impl Failure {
@@ -183,6 +188,7 @@ impl Failure {
             status: None,
             type_name: None,
             code: None,
+            subject: None,
         }
     }
 

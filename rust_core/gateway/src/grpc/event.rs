@@ -92,10 +92,10 @@ fn described(error: &Value, status: Option<u16>) -> Failure {
     let status = status.unwrap_or_else(|| status_of(error));
     let message = text("message").unwrap_or("The provider failed and did not say why.");
     let mut failure = Failure::new(Kind::UpstreamStatus(status), message.to_owned());
-    failure.type_name = text("type").map(str::to_owned);
+    failure.type_name = text("type").map(Into::into);
     failure.code = match error.get("code") {
-        Some(Value::String(code)) => Some(code.clone()),
-        Some(Value::Number(code)) => Some(code.to_string()),
+        Some(Value::String(code)) => Some(code.as_str().into()),
+        Some(Value::Number(code)) => Some(code.to_string().into()),
         _ => None,
     };
     failure.param = text("param").map(|p| p.to_owned().into());

@@ -46,7 +46,7 @@ pub(super) fn check(core: &Core, message: &[u8]) -> Outcome<Bytes> {
         SERVICE_UNKNOWN => {
             let shown = name.get(..name.floor_char_boundary(128)).unwrap_or_default();
             let mut failure = Failure::new(Kind::ModelUnknown, format!("There is no service `{shown}` here."));
-            failure.code = Some("service_not_found".to_owned());
+            failure.code = Some("service_not_found".into());
             Err(failure.param("service"))
         }
         status => {

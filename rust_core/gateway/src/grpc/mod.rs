@@ -145,8 +145,8 @@ fn timeout(value: &[u8]) -> Option<Duration> {
 }
 
 /// Whether a request's header field is for gRPC alone, so that nobody behind it is to see it.
-pub(crate) fn is_own_field(name: &str) -> bool {
-    matches!(name, "te" | "content-type" | "content-length") || name.starts_with("grpc-") || name.ends_with("-bin")
+pub(crate) fn is_own_field(name: &[u8]) -> bool {
+    matches!(name, b"te" | b"content-type" | b"content-length") || name.starts_with(b"grpc-") || name.ends_with(b"-bin")
 }
 
 /// Whether something is called by this path.
@@ -165,21 +165,17 @@ pub(crate) struct Origin<'a> {
     pub(crate) peer: Peer,
 }
 
-/// Serves one call, whichever HTTP it came over. `field` gives the value of a header field of its head; `headers` are those
-/// that the REST request would have. Gives the transport back, unless the call used it up.
-pub(crate) async fn serve<'a, 'f>(
+/// Serves one call, whichever HTTP it came over. `headers` are those that the REST request would have. Gives the transport
+/// back, unless the call used it up.
+pub(crate) async fn serve<'a>(
     origin: Origin<'a>,
-    flavour: Flavour,
-    is_post: bool,
-    path: Bytes,
-    field: impl Fn(&'static str) -> Option<&'f [u8]>,
+    opening: &Opening,
     headers: Headers,
     transport: Transport<'a>,
 ) -> Option<Transport<'a>> {
     let core = origin.core;
-    let opening = Opening::new(flavour, is_post, path, field);
-    let mut stream = Stream::new(core, transport, &opening);
-    let work = match vetted(&opening, core.shared.options.grpc.reflection) {
+    let mut stream = Stream::new(core, transport, opening);
+    let work = match vetted(opening, core.shared.options.grpc.reflection) {
         Ok(work) => work,
         Err(refused) => {
             refused.send(&mut stream).await;

@@ -197,8 +197,9 @@ fn details(code: Code, message: &str, failure: &Failure) -> Bytes {
     if code == Code::ResourceExhausted && is_limit {
         detail(&mut out, "QuotaFailure", |out| {
             wire::put_message(out, 1, |out| {
-                let whose = if failure.source() == Source::Upstream { "provider" } else { "key" };
-                wire::put_bytes(out, 1, whose.as_bytes());
+                let ours = failure.subject.as_deref().unwrap_or("key");
+                let whose = if failure.source() == Source::Upstream { "provider" } else { ours };
+                wire::put_bytes(out, 1, cut(whose, REPEATED).as_bytes());
                 let which = format!("{}: {}", failure.type_name(), cut(message, REPEATED));
                 wire::put_bytes(out, 2, which.as_bytes());
             });

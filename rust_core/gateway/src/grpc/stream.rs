@@ -8,7 +8,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::frame::{Frame, Inflating, Messages, Reader};
@@ -186,9 +185,8 @@ impl<'a> Stream<'a> {
         }
         self.opened = true;
         if let (Transport::H2(x), None) = (&mut self.transport, &self.web) {
-            let encoding = (HeaderName::from_static("grpc-encoding"), HeaderValue::from_static("gzip"));
-            let own = [(CONTENT_TYPE, HeaderValue::from_static("application/grpc"))];
-            return x.start_with(lines, keep, own.into_iter().chain(self.gzip_answers.then_some(encoding)));
+            let own: [(&[u8], &[u8]); 2] = [(b"content-type", b"application/grpc"), (b"grpc-encoding", b"gzip")];
+            return x.start_with(lines, keep, own.get(..1 + usize::from(self.gzip_answers)).unwrap_or_default());
         }
         let mut lines = lines.kept(keep);
         self.head(&mut lines);

@@ -2,9 +2,11 @@
 //!
 //! Apart from the phases because it is a table with rules of its own: a key means one request of one caller on one
 //! route, one of several that come together runs, and what is kept is bounded in bytes and in time. It sees digests and
-//! finished answers, never who calls.
+//! finished answers, never who calls. Where several gateways share their answers, this is where each looks first.
 
 mod answer;
+mod elsewhere;
+mod sealed;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ring::digest::{Context, SHA256};
 
 pub use answer::{Answer, Transcript};
+pub use elsewhere::{Claim, Claimed, Elsewhere, Place, Terms};
+pub use sealed::Names;
 
 /// Longest `Idempotency-Key`, in bytes.
 pub const LONGEST_KEY: usize = 255;
@@ -88,6 +92,8 @@ struct Entry {
     request: Print,
     stamp: u64,
     state: State,
+    /// Where others find the answer.
+    place: Option<Place>,
 }
 
 #[derive(Debug)]
@@ -126,19 +132,19 @@ impl Answers {
     #[must_use]
     pub fn begin(self: &Arc<Self>, key: Print, request: Print, now_ns: u64) -> Begun {
         let mut inner = self.lock();
-        inner.expire(now_ns);
-        if let Some(entry) = inner.entries.get(&key) {
-            return match &entry.state {
-                _ if entry.request != request => Begun::OtherRequest,
-                State::Running => Begun::Running,
-                State::Answered(answer) => Begun::Answered(Arc::clone(answer)),
-                State::TooLarge => Begun::TooLarge,
-            };
+        if let Some(known) = inner.look(&key, &request, now_ns) {
+            return known;
         }
         inner.stamps += 1;
         let stamp = inner.stamps;
-        inner.entries.insert(key, Entry { request, stamp, state: State::Running });
-        Begun::First(Ticket { answers: Arc::clone(self), key, stamp, open: true })
+        inner.entries.insert(key, Entry { request, stamp, state: State::Running, place: None });
+        Begun::First(Ticket { answers: Arc::clone(self), key, stamp, open: true, claim: None })
+    }
+
+    /// What [`Answers::begin`] would say, unless the request is the first: then nothing is noted down.
+    #[must_use]
+    pub fn look(&self, key: Print, request: Print, now_ns: u64) -> Option<Begun> {
+        self.lock().look(&key, &request, now_ns)
     }
 
     /// Bytes of everything that is kept.
@@ -147,14 +153,19 @@ impl Answers {
         self.lock().bytes
     }
 
-    fn finish(&self, key: Print, stamp: u64, state: State, now_ns: u64) {
+    fn finish(&self, key: Print, stamp: u64, state: State, place: Option<Place>, now_ns: u64) {
         let mut inner = self.lock();
         let Some(entry) = inner.entries.get_mut(&key).filter(|entry| entry.stamp == stamp) else { return };
         let bytes = state.bytes();
         entry.state = state;
+        entry.place = place;
         inner.bytes += bytes;
         inner.kept.push_back((key, stamp, now_ns.saturating_add(self.bounds.keep_ns)));
-        while inner.bytes > self.bounds.memory && inner.drop_oldest() {}
+        let mut places = Vec::new();
+        while inner.bytes > self.bounds.memory && inner.drop_oldest(|place| places.push(place)) {}
+        drop(inner);
+        // Others keep for this process as much as it keeps itself.
+        places.iter().for_each(Place::forget);
     }
 
     fn forget(&self, key: Print, stamp: u64) {
@@ -170,16 +181,29 @@ impl Answers {
 }
 
 impl Inner {
-    fn expire(&mut self, now_ns: u64) {
-        while self.kept.front().is_some_and(|(_, _, end)| *end <= now_ns) && self.drop_oldest() {}
+    fn look(&mut self, key: &Print, request: &Print, now_ns: u64) -> Option<Begun> {
+        self.expire(now_ns);
+        let entry = self.entries.get(key)?;
+        Some(match &entry.state {
+            _ if entry.request != *request => Begun::OtherRequest,
+            State::Running => Begun::Running,
+            State::Answered(answer) => Begun::Answered(Arc::clone(answer)),
+            State::TooLarge => Begun::TooLarge,
+        })
     }
 
-    fn drop_oldest(&mut self) -> bool {
+    fn expire(&mut self, now_ns: u64) {
+        // Elsewhere it ends by itself.
+        while self.kept.front().is_some_and(|(_, _, end)| *end <= now_ns) && self.drop_oldest(drop) {}
+    }
+
+    fn drop_oldest(&mut self, left: impl FnOnce(Place)) -> bool {
         let Some((key, stamp, _)) = self.kept.pop_front() else { return false };
         if self.entries.get(&key).is_some_and(|entry| entry.stamp == stamp)
             && let Some(entry) = self.entries.remove(&key)
         {
             self.bytes = self.bytes.saturating_sub(entry.state.bytes());
+            entry.place.map(left);
         }
         true
     }
@@ -192,14 +216,27 @@ pub struct Ticket {
     key: Print,
     stamp: u64,
     open: bool,
+    claim: Option<Box<Claim>>,
 }
 
 impl Ticket {
+    /// It is for all gateways.
+    #[must_use]
+    pub fn claimed(mut self, claim: Box<Claim>) -> Self {
+        self.claim = Some(claim);
+        self
+    }
+
     /// Whoever sends the request again gets this answer; `None`: it was too large to be kept.
     pub fn answered(mut self, answer: Option<Answer>, now_ns: u64) {
         self.open = false;
+        let place = self.claim.take().map(|claim| {
+            let place = claim.place();
+            claim.answered(answer.as_ref());
+            place
+        });
         let state = answer.map_or(State::TooLarge, |answer| State::Answered(Arc::new(answer)));
-        self.answers.finish(self.key, self.stamp, state, now_ns);
+        self.answers.finish(self.key, self.stamp, state, place, now_ns);
     }
 
     /// The most bytes that an answer may have.

@@ -111,6 +111,13 @@ impl Ledger {
         writable
     }
 
+    /// To be called now and then by each thread: gives back room in the journal that calls have left.
+    pub fn rest(&self, thread: usize) {
+        if let Some(journal) = self.lane(thread).as_mut().and_then(|lane| lane.journal.as_mut()) {
+            journal.rest();
+        }
+    }
+
     /// Records that are not acknowledged.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -169,10 +176,13 @@ impl Ledger {
         let Lane { rows, journal, .. } = &mut *lane;
         let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
         let settled = catch_unwind(AssertUnwindSafe(|| settle(seq)));
-        if !settled.as_ref().is_ok_and(|record| rows.push(record)) {
-            // Who counts up to where all ordinals are there would wait for this one for ever.
-            let id = format!("void-{:x}-{seq}", UNIX_EPOCH.elapsed().unwrap_or_default().as_micros());
-            rows.push(&UsageRecord::void(&id, seq));
+        match &settled {
+            Ok(record) => rows.push(record),
+            Err(_) => {
+                // Who counts up to where all ordinals are there would wait for this one for ever.
+                let id = format!("void-{:x}-{seq}", UNIX_EPOCH.elapsed().unwrap_or_default().as_micros());
+                rows.push(&UsageRecord::void(&id, seq));
+            }
         }
         if let Some(journal) = journal
             && !journal.close(ticket, seq, rows.newest())

@@ -131,8 +131,10 @@ impl Progress {
             0,
         ];
         let mut out = [0; PROGRESS];
-        let bytes = [LAYOUT, source].into_iter().chain(numbers.into_iter().flat_map(u64::to_le_bytes));
-        out.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+        let (head, rest) = out.split_at_mut(2);
+        head.copy_from_slice(&[LAYOUT, source]);
+        let (places, _) = rest.as_chunks_mut();
+        places.iter_mut().zip(numbers).for_each(|(place, number)| *place = number.to_le_bytes());
         out
     }
 
@@ -283,9 +285,10 @@ pub(super) fn example(key: &KeyRecord) -> Opening<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::record;
 
     fn row(open: &[u8], update: Option<&[u8]>) -> Option<Vec<serde_json::Value>> {
-        lost(open, update, 7, |record| serde_json::from_value(serde_json::to_value(record).unwrap()).unwrap())
+        lost(open, update, 7, record::values)
     }
 
     #[test]

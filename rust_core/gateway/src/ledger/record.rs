@@ -1,9 +1,9 @@
 //! One usage record (`python/penstock/engine/events.py` has the meaning of every field).
 
-use serde::ser::{Error, SerializeTuple};
-use serde::{Serialize, Serializer};
+use penstock_http1::put_decimal;
 
 use crate::auth::record::KeyRecord;
+use crate::scan;
 use crate::usage::Usage;
 
 /// How a call ended.
@@ -136,86 +136,110 @@ impl<'a> UsageRecord<'a> {
     }
 }
 
-/// Values of a record as the store has them.
-const COLUMNS: usize = 38;
-
-/// `call id:attempt`, without a buffer of its own.
-struct EventId<'a>(&'a UsageRecord<'a>);
-
-impl Serialize for EventId<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}:{}", self.0.call_id, self.0.attempts))
-    }
-}
-
-fn text(value: Option<&String>) -> &str {
-    value.map_or("", String::as_str)
-}
-
-/// Tags as the store keeps them, JSON in a text: the key's, then those of the request that it does not have.
-struct Tags<'a>(&'a [String], &'a [String]);
-
-impl Serialize for Tags<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(of_key, of_request) = *self;
-        if of_key.is_empty() && of_request.is_empty() {
-            return serializer.serialize_str("[]");
-        }
-        let more = of_request.iter().filter(|tag| !of_key.contains(tag));
-        let tags: Vec<&String> = of_key.iter().chain(more).collect();
-        serializer.serialize_str(&serde_json::to_string(&tags).map_err(S::Error::custom)?)
-    }
-}
-
 /// The values in the order of the columns, and none of them `null`: a text that is not there is empty, a time that was
 /// not taken is -1. Names would be most of the bytes, and binding a `None` costs Python's SQLite module ten times as
 /// much as binding a number.
-impl Serialize for UsageRecord<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl UsageRecord<'_> {
+    /// Adds the record as a JSON array.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let mut row = Row(out);
+        row.0.push(b'[');
+        row.event_id(self.call_id, self.attempts);
+        row.text(self.call_id);
+        row.number(self.seq);
+        row.number(self.started_at);
+        row.text(self.surface);
+        row.text(self.route);
+        row.text(self.token);
         let key = self.key;
-        let mut row = serializer.serialize_tuple(COLUMNS)?;
-        row.serialize_element(&EventId(self))?;
-        row.serialize_element(self.call_id)?;
-        row.serialize_element(&self.seq)?;
-        row.serialize_element(&self.started_at)?;
-        row.serialize_element(self.surface)?;
-        row.serialize_element(self.route)?;
-        row.serialize_element(self.token)?;
-        row.serialize_element(text(key.and_then(|k| k.alias.as_ref())))?;
-        row.serialize_element(text(key.and_then(|k| k.user_id.as_ref())))?;
-        row.serialize_element(text(key.and_then(|k| k.team_id.as_ref())))?;
-        row.serialize_element(text(key.and_then(|k| k.org_id.as_ref())))?;
-        row.serialize_element(self.end_user)?;
-        row.serialize_element(self.model)?;
-        row.serialize_element(self.model_group)?;
-        row.serialize_element(self.deployment_id)?;
-        row.serialize_element(self.provider)?;
-        row.serialize_element(self.upstream_model)?;
-        row.serialize_element(&u8::from(self.stream))?;
-        row.serialize_element(&self.status)?;
-        row.serialize_element(self.outcome.name())?;
-        row.serialize_element(self.error_code)?;
-        row.serialize_element(&self.usage.prompt)?;
-        row.serialize_element(&self.usage.completion)?;
-        row.serialize_element(&self.usage.cached)?;
-        row.serialize_element(&self.usage.cache_write)?;
-        row.serialize_element(&self.usage.reasoning)?;
-        row.serialize_element(self.usage_source.name())?;
-        row.serialize_element(&self.cost)?;
-        row.serialize_element(self.price_version)?;
-        row.serialize_element(&self.snapshot_version)?;
-        match self.ttft_us {
-            Some(time) => row.serialize_element(&time)?,
-            None => row.serialize_element(&-1)?,
+        for name in [
+            key.and_then(|k| k.alias.as_ref()),
+            key.and_then(|k| k.user_id.as_ref()),
+            key.and_then(|k| k.team_id.as_ref()),
+            key.and_then(|k| k.org_id.as_ref()),
+        ] {
+            row.text(name.map_or("", String::as_str));
         }
-        row.serialize_element(&self.duration_us)?;
-        row.serialize_element(&self.overhead_us)?;
-        row.serialize_element(&self.attempts)?;
-        row.serialize_element("off")?;
-        row.serialize_element(&Tags(key.map_or(&[], |k| k.tags.as_slice()), self.request_tags))?;
-        row.serialize_element(&self.request_bytes)?;
-        row.serialize_element(&self.response_bytes)?;
-        row.end()
+        row.text(self.end_user);
+        row.text(self.model);
+        row.text(self.model_group);
+        row.text(self.deployment_id);
+        row.text(self.provider);
+        row.text(self.upstream_model);
+        row.number(u64::from(self.stream));
+        row.number(u64::from(self.status));
+        row.word(self.outcome.name());
+        row.text(self.error_code);
+        row.number(self.usage.prompt);
+        row.number(self.usage.completion);
+        row.number(self.usage.cached);
+        row.number(self.usage.cache_write);
+        row.number(self.usage.reasoning);
+        row.word(self.usage_source.name());
+        row.number(self.cost);
+        row.text(self.price_version);
+        row.number(self.snapshot_version);
+        match self.ttft_us {
+            Some(time) => row.number(time),
+            None => row.0.extend_from_slice(b"-1,"),
+        }
+        row.number(self.duration_us);
+        row.number(self.overhead_us);
+        row.number(u64::from(self.attempts));
+        row.word("off");
+        row.tags(key.map_or(&[], |k| k.tags.as_slice()), self.request_tags);
+        row.number(self.request_bytes);
+        row.number(self.response_bytes);
+        if let Some(last) = row.0.last_mut() {
+            *last = b']';
+        }
+    }
+}
+
+/// Values of a record being written, each with a comma. By hand, because there is one record per call, and most of its
+/// texts need no escapes.
+struct Row<'a>(&'a mut Vec<u8>);
+
+impl Row<'_> {
+    fn text(&mut self, text: &str) {
+        if scan::plain_prefix(text.as_bytes()) == text.len() {
+            return self.word(text);
+        }
+        // Writing to memory does not fail.
+        let _ = serde_json::to_writer(&mut *self.0, text);
+        self.0.push(b',');
+    }
+
+    /// A text that needs no escapes: words of our own, ids and digests.
+    fn word(&mut self, text: &str) {
+        self.0.push(b'"');
+        self.0.extend_from_slice(text.as_bytes());
+        self.0.extend_from_slice(b"\",");
+    }
+
+    fn number(&mut self, number: u64) {
+        put_decimal(self.0, number);
+        self.0.push(b',');
+    }
+
+    /// `call id:attempt`.
+    fn event_id(&mut self, call_id: &str, attempts: u32) {
+        self.0.push(b'"');
+        self.0.extend_from_slice(call_id.as_bytes());
+        self.0.push(b':');
+        put_decimal(self.0, u64::from(attempts));
+        self.0.extend_from_slice(b"\",");
+    }
+
+    /// Tags as the store keeps them, JSON in a text: the key's, then those of the request that it does not have.
+    fn tags(&mut self, of_key: &[String], of_request: &[String]) {
+        if of_key.is_empty() && of_request.is_empty() {
+            return self.text("[]");
+        }
+        let more = of_request.iter().filter(|tag| !of_key.contains(tag));
+        let tags: Vec<&String> = of_key.iter().chain(more).collect();
+        // What is a list of texts can be written.
+        self.text(&serde_json::to_string(&tags).unwrap_or_default());
     }
 }
 
@@ -255,14 +279,22 @@ pub(super) fn example(seq: u64) -> UsageRecord<'static> {
     }
 }
 
+/// The values of a record that was written.
+#[cfg(test)]
+pub(super) fn values(record: &UsageRecord<'_>) -> Vec<serde_json::Value> {
+    let mut row = Vec::new();
+    record.write(&mut row);
+    serde_json::from_slice(&row).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn values_come_in_the_order_of_the_columns_and_none_is_null() {
-        let row: Vec<serde_json::Value> = serde_json::from_str(&serde_json::to_string(&example(7)).unwrap()).unwrap();
-        assert_eq!(row.len(), COLUMNS);
+        let row = values(&example(7));
+        assert_eq!(row.len(), 38);
         assert!(row.iter().all(|value| !value.is_null()));
         assert_eq!(row[0], "c-1:2");
         assert_eq!(row[1], "c-1");
@@ -275,11 +307,15 @@ mod tests {
 
     #[test]
     fn tags_are_json_within_a_text() {
+        let text = |of_key: &[String], of_request: &[String]| -> String {
+            let mut row = Vec::new();
+            Row(&mut row).tags(of_key, of_request);
+            serde_json::from_slice(row.strip_suffix(b",").unwrap()).unwrap()
+        };
         let tags = ["a".to_owned(), "b\"c".to_owned()];
-        let text = |tags: Tags<'_>| -> String { serde_json::from_str(&serde_json::to_string(&tags).unwrap()).unwrap() };
-        assert_eq!(serde_json::from_str::<Vec<String>>(&text(Tags(&tags, &[]))).unwrap(), tags);
+        assert_eq!(serde_json::from_str::<Vec<String>>(&text(&tags, &[])).unwrap(), tags);
         let more = ["d".to_owned(), "a".to_owned()];
-        assert_eq!(text(Tags(&tags, &more)), r#"["a","b\"c","d"]"#);
-        assert_eq!(text(Tags(&[], &more)), r#"["d","a"]"#);
+        assert_eq!(text(&tags, &more), r#"["a","b\"c","d"]"#);
+        assert_eq!(text(&[], &more), r#"["d","a"]"#);
     }
 }

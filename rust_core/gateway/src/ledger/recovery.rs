@@ -11,6 +11,9 @@ use super::record::UsageRecord;
 
 /// Bytes of a piece, beyond which no further record is added.
 const PIECE: usize = 4 << 20;
+/// How far beyond the last ordinal that was found the cut calls begin: a record for which the disk had no room may have been
+/// shipped from memory under an ordinal that no file has, and there is no memory for so many.
+const BEYOND: u64 = 1 << 24;
 
 /// The journals that were found, until what is in them is durable.
 #[derive(Debug, Default)]
@@ -106,8 +109,8 @@ pub(crate) fn is_incarnation(name: &str) -> bool {
     name.len() == 16 && name.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// Adds a record, with a comma. Calls that were cut come last and get the ordinals after the last one given: nobody
-/// else gives any in the name of a process that has ended.
+/// Adds a record, with a comma. Calls that were cut come last and get ordinals after any that was given: nobody else gives
+/// any in the name of a process that has ended.
 fn put(out: &mut Vec<u8>, name: &str, report: &mut Report, index: usize) -> io::Result<()> {
     let row = match index.checked_sub(report.closed()) {
         None => match report.record(index)? {
@@ -116,13 +119,13 @@ fn put(out: &mut Vec<u8>, name: &str, report: &mut Report, index: usize) -> io::
         },
         Some(cut) => {
             let Some(left) = report.open.get(cut) else { return Ok(()) };
-            let seq = report.last() + 1 + cut as u64;
-            let row = opening::lost(&left.open, left.update.as_deref(), seq, |record| serde_json::to_vec(record));
-            match row.transpose()? {
-                Some(row) => row,
+            let seq = report.last() + BEYOND + cut as u64;
+            let mut row = Vec::new();
+            if opening::lost(&left.open, left.update.as_deref(), seq, |record| record.write(&mut row)).is_none() {
                 // Of another version, perhaps. That there was a call is told all the same.
-                None => serde_json::to_vec(&UsageRecord::void(&format!("void-{name}-{seq}"), seq))?,
+                UsageRecord::void(&format!("void-{name}-{seq}"), seq).write(&mut row);
             }
+            row
         }
     };
     write!(out, "{{\"incarnation\":\"{name}\",\"row\":")?;
@@ -185,7 +188,8 @@ mod tests {
         let Opened { journal, mut writers, .. } = penstock_journal::open(&root.0, NAME, 2, 1 << 20).unwrap();
         let long = "x".repeat(100_000);
         for seq in 1..=150 {
-            let row = serde_json::to_vec(&UsageRecord { end_user: &long, ..record::example(seq) }).unwrap();
+            let mut row = Vec::new();
+            UsageRecord { end_user: &long, ..record::example(seq) }.write(&mut row);
             assert!(writers[seq as usize % 2].close(None, seq, &row));
         }
         for writer in &mut writers {
@@ -212,8 +216,9 @@ mod tests {
             }));
         }
         assert!(pieces > 3);
-        // Two calls of which nothing but that they were is known have the last ordinals.
-        assert!(ordinals.iter().copied().eq((1..=150).chain([0, 152, 153])), "{ordinals:?}");
+        // Two calls of which nothing but that they were is known have ordinals that nobody was given.
+        let cut = [151 + BEYOND, 152 + BEYOND];
+        assert!(ordinals.iter().copied().eq((1..=150).chain([0]).chain(cut)), "{ordinals:?}");
         assert_eq!(rows(&mut recovery, 151).len(), 2);
         recovery.forget().unwrap();
         assert_eq!(recovery.rows(0).unwrap(), b"[]");

@@ -19,17 +19,14 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Adds a record; false: it cannot be written, and nothing was added.
-    pub(super) fn push(&mut self, record: &UsageRecord<'_>) -> bool {
+    /// Adds a record.
+    pub(super) fn push(&mut self, record: &UsageRecord<'_>) {
         // What an earlier writer left half done would make the whole batch unreadable.
         let start = self.ends.last().map_or(0, |(_, end)| *end);
         self.text.truncate(start);
-        if serde_json::to_writer(&mut self.text, record).is_err() {
-            return false;
-        }
+        record.write(&mut self.text);
         self.text.push(b',');
         self.ends.push((record.seq, self.text.len()));
-        true
     }
 
     /// The row that was added last, without its comma.

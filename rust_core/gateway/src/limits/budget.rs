@@ -9,9 +9,15 @@
 //! truth is that figure plus the settlements here with an ordinal above `v`. The latest settlements are therefore
 //! remembered for a while; a figure older than what was forgotten is not used, because memory then knows better.
 //! Ordinals must rise over restarts of the process for this to hold.
+//!
+//! Meeting the ledger's windows. The ledger has a call in the window that it began in, and a call may begin before the end
+//! of a window and be let in after it. So whoever reserves is told since when the window holds that it was reserved in: the
+//! call counts from then on, or the money would be missing in the window that let it in.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::lease::Terms;
 
 /// Settlements are remembered for so long: much longer than the ledger takes to have them.
 const REMEMBER_MS: u64 = 60_000;
@@ -25,10 +31,35 @@ pub struct Seed {
     pub spent: u64,
     /// Ordinal of the last usage record contained in `spent`.
     pub version: u64,
+    /// Beginning of the window, Unix milliseconds; 0: there is none.
+    pub since: u64,
     /// End of the window, Unix milliseconds; `None`: there is no window, spending is never reset.
     pub reset_at: Option<u64>,
     /// Length of a window in milliseconds; `None`: the window's end is the last one.
     pub duration_ms: Option<u64>,
+}
+
+impl Seed {
+    /// What is said with the limit where it is shared; `version` is the ledger's own, of the figure.
+    #[must_use]
+    pub fn terms(&self, version: u64, now_ms: u64) -> Terms {
+        let until = self.reset_at.unwrap_or(0);
+        let over = self.reset_at.filter(|end| *end <= now_ms);
+        let (ended, next) = over.map_or((0, self.reset_at), |end| following(end, self.duration_ms, now_ms));
+        let resets_in = next.map(|end| end.saturating_sub(now_ms));
+        Terms { spent: self.spent, version, until, ended, since: self.since.max(ended), resets_in }
+    }
+}
+
+/// After the window that ended at `end`: the end of the last one that is over, and of the one that is not.
+fn following(end: u64, duration_ms: Option<u64>, now_ms: u64) -> (u64, Option<u64>) {
+    match duration_ms.filter(|duration| *duration > 0) {
+        Some(duration) => {
+            let last = end.saturating_add(now_ms.saturating_sub(end) / duration * duration);
+            (last, Some(last.saturating_add(duration)))
+        }
+        None => (end, None),
+    }
 }
 
 /// A reservation that did not fit.
@@ -53,6 +84,7 @@ struct Settled {
 struct Inner {
     spent: u64,
     reserved: u64,
+    since: u64,
     reset_at: Option<u64>,
     duration_ms: Option<u64>,
     /// The latest window end that has passed here.
@@ -70,15 +102,16 @@ impl Budget {
     /// A budget that starts from the ledger's figure.
     #[must_use]
     pub fn new(seed: Seed) -> Self {
-        let Seed { spent, reset_at, duration_ms, .. } = seed;
-        Self(Mutex::new(Inner { spent, reset_at, duration_ms, ..Inner::default() }))
+        let Seed { spent, since, reset_at, duration_ms, .. } = seed;
+        Self(Mutex::new(Inner { spent, since, reset_at, duration_ms, ..Inner::default() }))
     }
 
-    /// Reserve `amount` for a call, if `spent + reserved + amount <= max` and `spent < max`.
+    /// Reserve `amount` for a call, if `spent + reserved + amount <= max` and `spent < max`. Returns since when the window
+    /// holds that it was reserved in, Unix milliseconds; 0: there is none.
     ///
     /// # Errors
     /// [`OverBudget`] when it does not fit; nothing is reserved then.
-    pub fn reserve(&self, max: u64, amount: u64, now_ms: u64) -> Result<(), OverBudget> {
+    pub fn reserve(&self, max: u64, amount: u64, now_ms: u64) -> Result<u64, OverBudget> {
         let mut inner = self.lock();
         inner.roll(now_ms);
         let committed = inner.spent.saturating_add(inner.reserved).saturating_add(amount);
@@ -87,7 +120,7 @@ impl Budget {
             return Err(OverBudget { spent, reserved, reset_at });
         }
         inner.reserved = inner.reserved.saturating_add(amount);
-        Ok(())
+        Ok(inner.since)
     }
 
     /// The call is over: its reservation becomes what it really cost, in the window of `now_ms`.
@@ -117,6 +150,7 @@ impl Budget {
         if seed.reset_at.is_some() && seed.reset_at <= inner.rolled {
             return false;
         }
+        inner.since = seed.since;
         inner.reset_at = seed.reset_at;
         inner.duration_ms = seed.duration_ms;
         if seed.version < inner.forgotten {
@@ -154,14 +188,9 @@ impl Inner {
     /// Start a new window when the current one is over. Reservations stay: their calls settle in the new one.
     fn roll(&mut self, now_ms: u64) {
         let Some(end) = self.reset_at.filter(|end| *end <= now_ms) else { return };
-        let (last, next) = match self.duration_ms.filter(|duration| *duration > 0) {
-            Some(duration) => {
-                let last = end.saturating_add((now_ms - end) / duration * duration);
-                (last, Some(last.saturating_add(duration)))
-            }
-            None => (end, None),
-        };
+        let (last, next) = following(end, self.duration_ms, now_ms);
         self.rolled = Some(last);
+        self.since = last;
         self.reset_at = next;
         self.spent = 0;
         self.forgotten = self.recent.drain(..).map(|settled| settled.seq).fold(self.forgotten, u64::max);
@@ -195,7 +224,7 @@ mod tests {
     const DAY: u64 = 86_400_000;
 
     fn windowed(spent: u64, version: u64, reset_at: u64) -> Seed {
-        Seed { spent, version, reset_at: Some(reset_at), duration_ms: Some(DAY) }
+        Seed { spent, version, since: reset_at.saturating_sub(DAY), reset_at: Some(reset_at), duration_ms: Some(DAY) }
     }
 
     #[test]
@@ -279,8 +308,37 @@ mod tests {
     }
 
     #[test]
+    fn the_terms_of_a_shared_budget_name_the_window_that_is_over() {
+        let terms = |seed: Seed, now_ms| {
+            let Terms { spent, version, until, ended, since, resets_in } = seed.terms(7, now_ms);
+            assert_eq!((spent, version, since), (90, 7, seed.since.max(ended)));
+            (until, ended, resets_in)
+        };
+        assert_eq!(terms(windowed(90, 1, 1_000), 999), (1_000, 0, Some(1)));
+        assert_eq!(terms(windowed(90, 1, 1_000), 1_000), (1_000, 1_000, Some(DAY)));
+        assert_eq!(terms(windowed(90, 1, 1_000), 2_000 + 3 * DAY), (1_000, 1_000 + 3 * DAY, Some(DAY - 1_000)));
+        let calendar = Seed { duration_ms: None, ..windowed(90, 1, 1_000) };
+        assert_eq!(terms(calendar, 5_000), (1_000, 1_000, None));
+        assert_eq!(terms(Seed { spent: 90, ..Seed::default() }, 5_000), (0, 0, None));
+    }
+
+    #[test]
+    fn who_reserves_is_told_since_when_the_window_holds() {
+        let budget = Budget::new(windowed(90, 0, DAY + 1_000));
+        assert_eq!(budget.reserve(100, 1, DAY + 999), Ok(1_000));
+        assert_eq!(budget.reserve(100, 1, DAY + 1_000), Ok(DAY + 1_000));
+        // A call that looked at the clock before the window was over.
+        assert_eq!(budget.reserve(100, 1, DAY + 999), Ok(DAY + 1_000));
+        assert_eq!(budget.reserve(100, 1, 3 * DAY + 1_500), Ok(3 * DAY + 1_000));
+        // The ledger began the next one already, by its own clock.
+        assert!(budget.seed(windowed(0, 1, 5 * DAY + 1_000)));
+        assert_eq!(budget.reserve(100, 1, 4 * DAY + 999), Ok(4 * DAY + 1_000));
+        assert_eq!(Budget::default().reserve(1, 1, DAY), Ok(0));
+    }
+
+    #[test]
     fn a_window_without_a_length_ends_once() {
-        let seed = Seed { spent: 5, version: 0, reset_at: Some(10), duration_ms: None };
+        let seed = Seed { spent: 5, version: 0, since: 1, reset_at: Some(10), duration_ms: None };
         let budget = Budget::new(seed);
         budget.settle(0, 3, 1, 10);
         assert_eq!(budget.figures().0, 3);

@@ -22,6 +22,8 @@ pub(super) struct Hold {
     tokens: u64,
     /// Nano-dollars held in the budget: nothing where there is none.
     reserved: u64,
+    /// Since when the budget's window holds in which they are, Unix milliseconds; 0: there is none.
+    since: u64,
     open: bool,
 }
 
@@ -68,26 +70,31 @@ impl Hold {
                 }
             }
         }
-        let mut reserved = 0;
+        let (mut reserved, mut since) = (0, 0);
         if let Some(max) = limits.max_budget {
-            if let Err(over) = counters.budget.reserve(max, demand.nanos, now.unix_ms) {
+            since = counters.budget.reserve(max, demand.nanos, now.unix_ms).map_err(|over| {
                 give_back_request(counters, request_at);
                 if let Some(at) = tokens_at {
                     counters.tokens.refund(demand.tokens, at);
                 }
-                return Err(Refusal {
+                Refusal {
                     kind: LimitKind::Budget,
                     limit: max,
                     current: over.spent.saturating_add(over.reserved),
                     asked: demand.nanos,
                     retry_after_ms: over.reset_at.map(|at| at.saturating_sub(now.unix_ms)),
-                });
-            }
+                }
+            })?;
             reserved = demand.nanos;
         }
         rates.meet(stand);
         let (counters, tokens) = (counters.clone(), demand.tokens);
-        Ok(Self { counters, _slot: slot, request_at, tokens_at, tokens, reserved, open: true })
+        Ok(Self { counters, _slot: slot, request_at, tokens_at, tokens, reserved, since, open: true })
+    }
+
+    /// Since when the window of its money holds.
+    pub(super) const fn since(&self) -> u64 {
+        self.since
     }
 
     /// The call was refused at another level: it never was.

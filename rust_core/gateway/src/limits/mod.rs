@@ -12,6 +12,7 @@ pub mod deployment;
 mod hold;
 pub mod lease;
 pub mod slots;
+mod when_gone;
 pub mod window;
 
 use std::sync::{Arc, OnceLock};
@@ -23,8 +24,9 @@ pub use self::budget::{Budget, Seed};
 pub use self::clock::{Clock, Now};
 use self::hold::{Hold, Refusal};
 use self::lease::quota::Want;
-use self::lease::{Kind, Leases, Quota, Refused, Share};
+use self::lease::{Kind, Leases, Quota, Refused, Share, Terms};
 pub use self::slots::{SlotGuard, Slots, SlotsFull};
+pub use self::when_gone::WhenGone;
 pub use self::window::{Rate, State, Window};
 
 /// What a key or a scope may use; `None`: no limit.
@@ -243,6 +245,7 @@ pub struct Reservation {
     shares: Vec<Share>,
     demand: Demand,
     rates: Rates,
+    since: u64,
 }
 
 /// Take what a call may need: a slot, a request, tokens, money, in this order, of the key and then of each scope.
@@ -260,7 +263,8 @@ pub fn admit<'a>(payers: impl Into<Payers<'a>>, demand: Demand, now: Now) -> Res
         None => None,
     };
     if payers.is_alone() {
-        return Ok(Reservation { own, above: Vec::new(), shares: Vec::new(), demand, rates });
+        let since = own.as_ref().map_or(0, Hold::since);
+        return Ok(Reservation { own, above: Vec::new(), shares: Vec::new(), demand, rates, since });
     }
     let mut above = Vec::with_capacity(payers.key.map_or(0, |key| key.scopes.len()) + payers.named.len());
     for scope in payers.scopes() {
@@ -276,36 +280,61 @@ pub fn admit<'a>(payers: impl Into<Payers<'a>>, demand: Demand, now: Now) -> Res
             }
         }
     }
-    Ok(Reservation { own, above, shares: Vec::new(), demand, rates })
+    let since = own.iter().chain(&above).map(Hold::since).max().unwrap_or(0);
+    Ok(Reservation { own, above, shares: Vec::new(), demand, rates, since })
 }
 
 /// What a call needs of limits that are shared, and whose each is (`None`: the key's own).
 #[must_use]
-pub fn wants<'a>(payers: impl Into<Payers<'a>>, demand: Demand, quota: &Quota) -> (Vec<Want>, Vec<Option<Arc<Rules>>>) {
+pub fn wants<'a>(
+    payers: impl Into<Payers<'a>>,
+    demand: Demand,
+    quota: &Quota,
+    now: Now,
+) -> (Vec<Want>, Vec<Option<Arc<Rules>>>) {
     let payers = payers.into();
     let (mut wants, mut whose) = (Vec::new(), Vec::new());
-    let mut add = |limits: &Limits, counters: &Counters, name: &dyn Fn() -> Arc<str>, rules: Option<&Arc<Rules>>| {
-        let all = [
-            (Kind::Parallel, limits.max_parallel, 1),
-            (Kind::Requests, limits.requests.map(|rate| rate.per_minute), 1),
-            (Kind::Tokens, limits.tokens.map(|rate| rate.per_minute), demand.tokens),
-        ];
-        for (kind, limit, units) in all {
-            let Some(limit) = limit else { continue };
-            let leases = Arc::clone(counters.leases(quota, name));
-            wants.push(Want { leases, kind, limit, units });
-            whose.push(rules.cloned());
-        }
-    };
+    let mut when_gone = payers.key.and_then(|key| key.record.when_gone);
+    let mut named = None;
+    let mut add =
+        |limits: &Limits, terms: &dyn Fn() -> Terms, leases: &dyn Fn() -> Arc<Leases>, rules: Option<&Arc<Rules>>| {
+            let all = [
+                (Kind::Parallel, limits.max_parallel, 1),
+                (Kind::Requests, limits.requests.map(|rate| rate.per_minute), 1),
+                (Kind::Tokens, limits.tokens.map(|rate| rate.per_minute), demand.tokens),
+                (Kind::Budget, limits.max_budget, demand.nanos),
+            ];
+            for (kind, limit, units) in all {
+                let Some(limit) = limit else { continue };
+                let (leases, mut its) = (leases(), None);
+                if kind == Kind::Budget {
+                    quota.open_account(&leases);
+                    its = Some(terms());
+                }
+                wants.push(Want { leases, kind, limit, units, terms: its, when_gone: None });
+                whose.push(rules.cloned());
+            }
+        };
     if let Some(key) = payers.key {
-        add(&key.limits, &key.state, &|| format!("own:{}", key.digest).into(), None);
+        let leases = || Arc::clone(key.state.leases(quota, || format!("own:{}", key.digest).into()));
+        add(&key.limits, &|| key.record.seed().terms(key.record.spend_at, now.unix_ms), &leases, None);
     }
     for scope in payers.scopes() {
         let rules = scope.rules();
         if rules.hold_for(&payers.models) {
-            add(&rules.limits, &scope.counters, &|| Arc::clone(scope.name()), Some(&rules));
+            let leases = || Arc::clone(scope.counters.leases(quota, || Arc::clone(scope.name())));
+            let terms = || rules.record.seed().terms(rules.record.spend_at, now.unix_ms);
+            add(&rules.limits, &terms, &leases, Some(&rules));
+            let choice = if rules.is_named_by_calls { &mut named } else { &mut when_gone };
+            *choice = (*choice).max(rules.record.when_gone);
         }
     }
+    // Where nobody else chose, the operator did, which may be anything but stricter than that.
+    if when_gone.is_some() || named == Some(WhenGone::FailClosed) {
+        when_gone = when_gone.max(named);
+    }
+    // All of them or none: what the strictest of the payers chose holds for the limits of each.
+    wants.iter_mut().for_each(|want| want.when_gone = when_gone);
     (wants, whose)
 }
 
@@ -330,6 +359,13 @@ impl Reservation {
         self.rates
     }
 
+    /// Since when, at the earliest, the call counts: the latest beginning of a budget window that its money is from, Unix
+    /// milliseconds. It may have begun in the window before, but that did not let it in.
+    #[must_use]
+    pub const fn since(&self) -> u64 {
+        self.since
+    }
+
     /// What the call holds.
     #[must_use]
     pub const fn demand(&self) -> Demand {
@@ -339,11 +375,12 @@ impl Reservation {
     /// It holds its part of what is shared, too. A request counts from now on, whatever becomes of the call.
     pub fn share(&mut self, mut shares: Vec<Share>, wants: &[Want], now: Now) {
         for (share, want) in shares.iter().zip(wants) {
+            self.since = self.since.max(share.since());
             let Some(remaining) = share.left(now.mono_ns) else { continue };
             let state = match want.kind {
                 Kind::Requests => &mut self.rates.requests,
                 Kind::Tokens => &mut self.rates.tokens,
-                Kind::Parallel => continue,
+                Kind::Parallel | Kind::Budget => continue,
             };
             if let Some(state) = state.as_mut().filter(|state| remaining < state.remaining) {
                 *state = State { limit: want.limit, remaining, reset_ns: state.reset_ns };
@@ -366,7 +403,7 @@ impl Reservation {
         let met = match want.kind {
             Kind::Requests => &mut rates.requests,
             Kind::Tokens => &mut rates.tokens,
-            Kind::Parallel => &mut None,
+            Kind::Parallel | Kind::Budget => &mut None,
         };
         if let Some(state) = met {
             *state = State { limit, remaining: refused.remaining.min(state.remaining), reset_ns: state.reset_ns };
@@ -375,10 +412,15 @@ impl Reservation {
             Kind::Parallel => LimitKind::Parallel,
             Kind::Requests => LimitKind::Requests,
             Kind::Tokens => LimitKind::Tokens { too_large: false },
+            Kind::Budget => LimitKind::Budget,
         };
         self.undo();
         let current = limit.saturating_sub(refused.remaining);
-        let retry_after_ms = refused.retry_after_ms.or(Some(hold::PARALLEL_RETRY_MS));
+        // More of a budget is there in the next window, if there is one.
+        let retry_after_ms = match want.terms {
+            Some(terms) => terms.resets_in,
+            None => refused.retry_after_ms.or(Some(hold::PARALLEL_RETRY_MS)),
+        };
         LimitDenied { scope, kind, limit, current, asked: want.units, retry_after_ms, rates }
     }
 
@@ -390,8 +432,11 @@ impl Reservation {
     /// The call is over: replace what it held by what it used, more or less, at every level.
     pub fn settle(self, actual: Actual, now: Now) {
         for share in self.shares {
-            let used = if share.kind() == Kind::Tokens { actual.tokens } else { 0 };
-            share.settle(used);
+            match share.kind() {
+                Kind::Budget => share.spend(actual.nanos, actual.seq),
+                Kind::Tokens => share.settle(actual.tokens),
+                Kind::Requests | Kind::Parallel => share.settle(0),
+            }
         }
         if let Some(own) = self.own {
             own.settle(actual, now);

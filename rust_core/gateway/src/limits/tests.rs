@@ -343,27 +343,97 @@ fn threads_under_one_team_never_spend_more_than_it_has() {
 }
 
 #[test]
+fn a_call_counts_since_the_latest_window_that_let_it_in() {
+    let windowed = |ago: u64, left: u64| ScopeRecord {
+        max_budget: Some(100),
+        budget_window_start: Some(NOW.unix_ms - ago),
+        budget_reset_at: Some(NOW.unix_ms + left),
+        ..ScopeRecord::default()
+    };
+    let own = KeyRecord {
+        max_budget: Some(100),
+        budget_window_start: Some(NOW.unix_ms - 9_000),
+        budget_reset_at: Some(NOW.unix_ms + 1_000),
+        budget_duration_ms: Some(10_000),
+        ..record()
+    };
+    let (_table, key) = hierarchy(own, ScopeRecord::default(), windowed(7_000, 3_000), windowed(8_000, 2_000));
+    let since = |after: u64| {
+        let now = Now { unix_ms: NOW.unix_ms + after, ..NOW };
+        admit(&key, demand(0, 1), now).unwrap().since()
+    };
+    assert_eq!([since(0), since(999)], [NOW.unix_ms - 7_000; 2]);
+    assert_eq!([since(1_000), since(2_500), since(3_000)], [1_000, 2_000, 3_000].map(|after| NOW.unix_ms + after));
+    assert_eq!(admit(&self::key(record()), demand(0, 1), NOW).unwrap().since(), 0, "without a budget there is none");
+}
+
+#[test]
 fn what_is_shared_is_wanted_at_every_level_and_a_refusal_leaves_nothing_behind() {
     let team =
         ScopeRecord { max_parallel_requests: Some(3), rpm: Some(9), max_budget: Some(100), ..ScopeRecord::default() };
     let own = KeyRecord { rpm: Some(5), tpm: Some(50), ..record() };
     let (_table, key) = hierarchy(own, ScopeRecord::default(), team, ScopeRecord::default());
     let quota = Quota::new(Arc::new(Events::new().unwrap()));
-    let (wanted, whose) = wants(&key, demand(7, 20), &quota);
+    let (wanted, whose) = wants(&key, demand(7, 20), &quota, NOW);
     let found: Vec<_> = wanted.iter().map(|want| (want.kind.name(), want.limit, want.units)).collect();
-    assert_eq!(found, [("rpm", 5, 1), ("tpm", 50, 7), ("parallel", 3, 1), ("rpm", 9, 1)]);
+    assert_eq!(found, [("rpm", 5, 1), ("tpm", 50, 7), ("parallel", 3, 1), ("rpm", 9, 1), ("budget", 100, 20)]);
     let names: Vec<_> = whose.iter().map(|rules| rules.as_ref().map_or("", |rules| &rules.record.name)).collect();
-    assert_eq!(names, ["", "", "team:t", "team:t"]);
+    assert_eq!(names, ["", "", "team:t", "team:t", "team:t"]);
 
+    assert!(wanted.iter().all(|want| want.when_gone.is_none()));
     let fresh = standing(&key, NOW);
     let held = admit(&key, demand(7, 20), NOW).unwrap();
-    let refused = Refused { retry_after_ms: Some(700), remaining: 2 };
+    let refused = Refused { retry_after_ms: Some(700), remaining: 2, alone: None };
     let denied = held.refuse(&wanted[3], whose[3].clone(), refused);
     assert_eq!((denied.kind, denied.limit, denied.current), (LimitKind::Requests, 9, 7));
     assert_eq!((denied.retry_after_ms, &*denied.scope.unwrap().record.name), (Some(700), "team:t"));
     assert_eq!(denied.rates.requests.map(|state| (state.limit, state.remaining)), Some((9, 2)));
     assert_eq!(standing(&key, NOW), fresh);
     assert_eq!(key.state.usage(), (0, 0, 0));
+}
+
+#[test]
+fn the_strictest_of_all_that_a_call_stands_under_chooses_for_every_limit() {
+    let quota = Quota::new(Arc::new(Events::new().unwrap()));
+    let chosen = |own: Option<WhenGone>, team: Option<WhenGone>, far: Option<WhenGone>| {
+        let scope = |when_gone| ScopeRecord { when_gone, ..ScopeRecord::default() };
+        let own = KeyRecord { rpm: Some(5), tpm: Some(50), when_gone: own, ..record() };
+        // Only the key has limits: who has none has a say all the same.
+        let (_table, key) = hierarchy(own, ScopeRecord::default(), scope(team), scope(far));
+        let (wanted, _) = wants(&key, demand(7, 20), &quota, NOW);
+        wanted.iter().map(|want| want.when_gone).collect::<Vec<_>>()
+    };
+    let (open, share, closed) = (Some(WhenGone::FailOpen), Some(WhenGone::LocalShare), Some(WhenGone::FailClosed));
+    assert_eq!(chosen(None, None, None), [None, None]);
+    assert_eq!(chosen(None, open, None), [open, open]);
+    assert_eq!(chosen(open, share, None), [share, share]);
+    assert_eq!(chosen(open, share, closed), [closed, closed]);
+    assert_eq!(chosen(closed, open, open), [closed, closed]);
+}
+
+#[test]
+fn a_name_that_a_call_gives_loosens_nothing() {
+    let quota = Quota::new(Arc::new(Events::new().unwrap()));
+    let chosen = |own: Option<WhenGone>, name: &str, theirs: Option<WhenGone>| {
+        let none = ScopeRecord::default;
+        let own = KeyRecord { rpm: Some(5), when_gone: own, ..record() };
+        let (table, key) = hierarchy(own, none(), none(), none());
+        let record = ScopeRecord { name: name.into(), rpm: Some(9), when_gone: theirs, ..none() };
+        let payers = Payers { key: Some(&key), named: &[table.scopes.put(record)], models: ["m", "m"] };
+        let (wanted, _) = wants(payers, demand(7, 20), &quota, NOW);
+        assert_eq!(wanted.len(), 2);
+        assert_eq!(wanted[0].when_gone, wanted[1].when_gone);
+        wanted[0].when_gone
+    };
+    let (open, share, closed) = (Some(WhenGone::FailOpen), Some(WhenGone::LocalShare), Some(WhenGone::FailClosed));
+    for name in ["customer:c", "tag:t", "model:customer:c/m", "model:tag:t/m"] {
+        assert_eq!(chosen(None, name, open), None, "{name}");
+        assert_eq!(chosen(None, name, share), None, "{name}");
+        assert_eq!(chosen(None, name, closed), closed, "{name}");
+        assert_eq!(chosen(open, name, share), share, "{name}");
+        assert_eq!(chosen(closed, name, open), closed, "{name}");
+    }
+    assert_eq!(chosen(None, "user:u", open), open);
 }
 
 proptest! {

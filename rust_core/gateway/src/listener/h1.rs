@@ -127,14 +127,14 @@ async fn grpc_web<'a>(
     // They were vetted when they were read.
     let _ = headers.push(b"content-type", b"application/json");
     for (name, value) in head.headers.iter() {
-        if !std::str::from_utf8(&name.to_ascii_lowercase()).is_ok_and(grpc::is_own_field) {
+        if !grpc::is_own_field(&name.to_ascii_lowercase()) {
             let _ = headers.push(name, value);
         }
     }
     let path = head.target.slice_ref(head.target.split(|b| *b == b'?').next().unwrap_or_default());
     let origin = grpc::Origin { core, stage: &core.stage, peer };
-    let is_post = &head.method[..] == b"POST";
-    grpc::serve(origin, flavour, is_post, path, |name| head.headers.get(name), headers.build(), transport).await
+    let opening = grpc::Opening::new(flavour, &head.method[..] == b"POST", path, |name| head.headers.get(name));
+    grpc::serve(origin, &opening, headers.build(), transport).await
 }
 
 enum Head {
@@ -153,7 +153,7 @@ async fn next_head(core: &Rc<Core>, conn: &mut Conn<Io>, limits: &Limits, stage:
         let read = tokio::select! {
             biased;
             read = core.timers.within(idle, conn.fill()) => read,
-            () = stage.reached(Stage::Draining) => return Head::Close,
+            () = super::closing(stage) => return Head::Close,
         };
         match read {
             Ok(Ok(n)) if n > 0 => {}

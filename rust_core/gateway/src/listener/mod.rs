@@ -10,10 +10,13 @@ mod rest;
 mod tls;
 pub mod transport;
 
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,12 +27,17 @@ use crate::engine::{Core, Stage};
 use crate::errors::{Failure, Kind};
 use crate::grpc;
 use crate::phases;
+use crate::stage::Watch;
 use crate::surfaces::{Route, climbs, percent_decode, route};
 use crate::upstream::Io;
 use exchange::{Exchange, HeaderLines};
 
 pub use tls::server_config;
 
+/// Draining for so long, connections are read: what was on its way to us when it began is answered.
+pub(crate) const LINGER: Duration = Duration::from_millis(50);
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 4096;
 /// A body that nobody asked for is read up to here, so that the answer to it arrives.
 const SMALL_BODY: usize = 64 * 1024;
 
@@ -51,36 +59,57 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.set_reuseport(true)?;
     socket.bind(address)?;
-    socket.listen(4096)
+    socket.listen(BACKLOG)
 }
 
-/// Accepts connections until the engine drains.
+/// Ends when the engine drains and what was on its way then has arrived.
+async fn closing(stage: &mut Watch<'_>) {
+    stage.reached(Stage::Draining).await;
+    tokio::time::sleep(LINGER).await;
+}
+
+/// Accepts connections until the engine drains; those that wait then are served too.
 pub(crate) async fn accept(core: Rc<Core>, listener: TcpListener) {
     let mut stage = core.stage.watch();
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stage.reached(Stage::Draining) => return,
+            () = stage.reached(Stage::Draining) => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((tcp, peer)) => {
-                let open = core.shared.connections.fetch_add(1, Ordering::Relaxed);
-                if open >= core.shared.options.max_connections {
-                    core.shared.connections.fetch_sub(1, Ordering::Relaxed);
-                    continue;
-                }
-                let guard = Open(Rc::clone(&core));
-                tokio::task::spawn_local(async move {
-                    let core = Rc::clone(&guard.0);
-                    connection(&core, tcp, peer).await;
-                    drop(guard);
-                });
-            }
+            Ok((tcp, peer)) => take(&core, tcp, peer),
             // Out of file descriptors, or the client left already: go on, but do not spin.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
+    // At once, for clients that are told to go elsewhere must not come back here. Not before the runtime has looked at the
+    // socket, and without taking turns with others: what is not accepted now is reset.
+    tokio::task::yield_now().await;
+    tokio::task::unconstrained(async {
+        for _ in 0..BACKLOG {
+            match poll_fn(|cx| Poll::Ready(listener.poll_accept(cx))).await {
+                Poll::Ready(Ok((tcp, peer))) => take(&core, tcp, peer),
+                Poll::Ready(Err(_)) => {}
+                Poll::Pending => return,
+            }
+        }
+    })
+    .await;
+}
+
+/// Serves a connection, unless there are too many.
+fn take(core: &Rc<Core>, tcp: TcpStream, peer: SocketAddr) {
+    let open = core.shared.connections.fetch_add(1, Ordering::Relaxed);
+    let guard = Open(Rc::clone(core));
+    if open >= core.shared.options.max_connections {
+        return;
+    }
+    tokio::task::spawn_local(async move {
+        let core = Rc::clone(&guard.0);
+        connection(&core, tcp, peer).await;
+        drop(guard);
+    });
 }
 
 struct Open(Rc<Core>);
@@ -127,6 +156,7 @@ enum Opening {
 async fn preface(core: &Rc<Core>, conn: &mut Conn<Io>) -> Opening {
     let options = &core.shared.options;
     let mut stage = core.stage.watch();
+    let mut closing = pin!(closing(&mut stage));
     let mut deadline = tokio::time::Instant::now() + Duration::from_millis(options.idle_timeout_ms);
     loop {
         let seen = conn.buf.len().min(h2::PREFACE.len());
@@ -139,7 +169,7 @@ async fn preface(core: &Rc<Core>, conn: &mut Conn<Io>) -> Opening {
         let read = tokio::select! {
             biased;
             read = tokio::time::timeout_at(deadline, conn.fill()) => read,
-            () = stage.reached(Stage::Draining) => return Opening::Nothing,
+            () = &mut closing => return Opening::Nothing,
         };
         match read {
             Ok(Ok(n)) if n > 0 => {}

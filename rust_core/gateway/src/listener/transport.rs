@@ -69,6 +69,11 @@ impl HeaderLines {
         }
     }
 
+    /// Adds a field that was vetted when it was read.
+    pub fn pass_on(&mut self, name: &[u8], value: &[u8]) {
+        penstock_http1::put_header(&mut self.0, name, value);
+    }
+
     /// Adds a field with a number.
     pub fn add_number(&mut self, name: &str, value: u64) {
         self.0.extend_from_slice(name.as_bytes());

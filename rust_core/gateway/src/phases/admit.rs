@@ -1,5 +1,6 @@
 //! Admission: who calls, what is asked, and whether it is within limits and budget.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use penstock_http1::{Framing, Headers, RequestHead};
 
+use super::denial::denial;
 use super::plan::Plan;
 use super::{Call, body_failure, named, share};
 use crate::auth::key::{KeyShape, parse};
@@ -14,7 +16,7 @@ use crate::auth::record::{Key, KeyDenied, Refuser};
 use crate::auth::table::Lookup;
 use crate::engine::Core;
 use crate::errors::{Failure, Kind, Outcome};
-use crate::limits::{self, Demand, LimitDenied, LimitKind, Now, Payers, SlotGuard};
+use crate::limits::{self, Demand, Now, Payers, SlotGuard};
 use crate::listener::exchange::Exchange;
 use crate::scan;
 use crate::snapshot::{Match, Snapshot};
@@ -224,25 +226,45 @@ pub(super) async fn admit<'a>(call: &mut Call, head: &RequestHead, body: &'a Byt
 /// Marks with which JSON in other encodings than plain UTF-8 begins, beside a zero among its first bytes.
 const DISGUISES: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
 
-fn read<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) -> Outcome<(Option<scan::Body<'a>>, Place)> {
-    let content_type = head.headers.get_str("content-type").unwrap_or_default();
+/// What a body is read as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Json,
+    Form,
+    UrlEncoded,
+    Opaque,
+}
+
+fn content(content_type: &str, body: &[u8]) -> Content {
     // What a provider may read as JSON is read as JSON here, whatever it is called: two readers, one model.
     let said = content_type.to_ascii_lowercase();
     let text = said.is_empty() || said.contains("json") || said.starts_with("text/") || said.starts_with("multipart/");
     let media = ["image/", "audio/", "video/"].iter().any(|m| said.starts_with(m));
-    let form = said.starts_with("multipart/form-data") && body.trim_ascii_start().starts_with(b"--");
     let begins = body.trim_ascii_start().starts_with(b"{")
         || DISGUISES.iter().any(|d| body.starts_with(d))
         || (!media && body.iter().take(4).any(|b| *b == 0));
-    let is_json = call.surface.needs_model() || (!body.is_empty() && (text || begins) && !form);
-    if is_json {
+    if said.starts_with("multipart/form-data") && body.trim_ascii_start().starts_with(b"--") {
+        Content::Form
+    } else if !body.is_empty() && (text || begins) {
+        Content::Json
+    } else if !body.is_empty() && said.starts_with("application/x-www-form-urlencoded") {
+        Content::UrlEncoded
+    } else {
+        Content::Opaque
+    }
+}
+
+fn read<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) -> Outcome<(Option<scan::Body<'a>>, Place)> {
+    let content_type = || head.headers.get_str("content-type").unwrap_or_default();
+    let content = if call.surface.needs_model() { Content::Json } else { content(content_type(), body) };
+    if content == Content::Json {
         let json = scan::object(body).map_err(|e| {
             let failure = Failure::new(Kind::BadRequest, format!("Invalid JSON payload: {e}"));
             failure.param(e.param().unwrap_or("request_body"))
         })?;
         call.stream = json.stream;
         call.wants_usage = json.include_usage == Some(true);
-        call.end_user = json.user.as_deref().map(|user| bounded(user).to_owned());
+        call.end_user = json.user_str().map(|user| bounded(&storable(user)).to_owned());
         if let Some(model) = json.model_str() {
             call.model = model.into_owned();
             return Ok((Some(json), Place::Json));
@@ -254,14 +276,14 @@ fn read<'a>(call: &mut Call, head: &RequestHead, body: &'a Bytes) -> Outcome<(Op
         named_outside(call, head);
         return Ok((Some(json), Place::Outside));
     }
-    if form {
-        let named = text_field(content_type, body, "model")
+    if content == Content::Form {
+        let named = text_field(content_type(), body, "model")
             .map_err(|why| Failure::new(Kind::BadRequest, format!("The multipart body {why}.")).param("model"))?;
         if let Some((model, place)) = named {
             call.model = model.to_owned();
             return Ok((None, Place::Part(place)));
         }
-    } else if said.starts_with("application/x-www-form-urlencoded") && !body.is_empty() {
+    } else if content == Content::UrlEncoded {
         let message = "A urlencoded body is not served here: send JSON or multipart/form-data.";
         return Err(Failure::new(Kind::BadRequest, message).param("content-type"));
     }
@@ -279,6 +301,11 @@ fn named_outside(call: &mut Call, head: &RequestHead) {
 
 /// Longest name of a client's own making that is kept in a record or shown in an error, in bytes.
 const NAME: usize = 256;
+
+/// A client's name as every store keeps it. None has U+0000 in a text, and what is asked for must be what is found.
+pub(super) fn storable(name: Cow<'_, str>) -> Cow<'_, str> {
+    if name.contains('\0') { name.replace('\0', "\u{fffd}").into() } else { name }
+}
 
 /// As much of a client's name as is kept.
 pub(super) fn bounded(name: &str) -> &str {
@@ -310,6 +337,10 @@ fn resolve(call: &mut Call) -> Outcome<Match> {
         return Err(Failure::new(Kind::BadRequest, message).param("model"));
     }
     let found = find_model(&call.snapshot, call.key.as_deref(), &call.model)?;
+    // From here on what was meant: limits, models and prices of a name hold for whoever calls it by another one.
+    if let Some(meant) = call.key.as_ref().and_then(|key| key.model_alias(&call.model)) {
+        call.model = meant.to_owned();
+    }
     let names = [&*found.group.name, &call.model];
     for scope in &call.named {
         let rules = scope.rules();
@@ -377,6 +408,8 @@ async fn limits(call: &mut Call, json: Option<&scan::Body<'_>>, plan: &Plan) -> 
     match admitted {
         Ok(reservation) => {
             call.rates = reservation.rates();
+            // The ledger charges it to the window that let it in, although it may have begun before that.
+            call.started_ms = call.started_ms.max(reservation.since());
             call.reservation = Some(reservation);
             Ok(())
         }
@@ -398,8 +431,9 @@ async fn prompt_tokens(json: &scan::Body<'_>, body: &Bytes, encoding: Encoding) 
     if body.len() <= COUNTED_HERE {
         return tokens::count_prompt(json, encoding) as u64;
     }
-    let body = body.clone();
-    tokio::task::spawn_blocking(move || count(&body, encoding)).await.unwrap_or(0)
+    let (found, body) = (json.found().clone(), body.clone());
+    let count = move || tokens::count_prompt(&found.within(&body), encoding) as u64;
+    tokio::task::spawn_blocking(count).await.unwrap_or(0)
 }
 
 /// Prompt tokens of a request body.
@@ -418,55 +452,4 @@ fn output_bound(call: &Call, json: Option<&scan::Body<'_>>, plan: &Plan) -> u64 
         bounds.max().map_or(default, |bound| bound.min(default))
     });
     per_answer.saturating_mul(json.n)
-}
-
-fn denial(call: &Call, denied: &LimitDenied) -> Failure {
-    let (limit, current, asked) = (denied.limit, denied.current, denied.asked);
-    let level = denied.scope.as_ref().map(|rules| rules.level().to_string());
-    let of = level.as_ref().map(|level| format!(" for {level}")).unwrap_or_default();
-    let failure = match denied.kind {
-        LimitKind::Parallel => {
-            let of = level.as_deref().unwrap_or("this key");
-            let message = format!("Rate limit reached: {current} of {limit} parallel requests of {of} are in flight.");
-            Failure::new(Kind::RateParallel, message)
-        }
-        LimitKind::Requests => {
-            let message = format!("Rate limit reached on requests per minute (RPM){of}: limit {limit}.");
-            Failure::new(Kind::RateRequests, message)
-        }
-        LimitKind::Tokens { too_large: true } => Failure::new(
-            Kind::RateTokens,
-            format!(
-                "Request too large on tokens per minute (TPM){of}: limit {limit}, requested {asked}. Shorten the prompt or lower max_tokens."
-            ),
-        ),
-        LimitKind::Tokens { too_large: false } => Failure::new(
-            Kind::RateTokens,
-            format!(
-                "Rate limit reached on tokens per minute (TPM){of}: limit {limit}, used {current}, requested {asked}."
-            ),
-        ),
-        LimitKind::Budget => {
-            let of = level.map(|level| format!("{level} ")).unwrap_or_default();
-            let message = format!(
-                "Budget has been exceeded! {of}Current cost: {}, Max budget: {}, this call may cost {}.",
-                usd(current),
-                usd(limit),
-                usd(asked)
-            );
-            let mut failure = Failure::new(Kind::BudgetExceeded, message);
-            failure.status = Some(call.snapshot.settings.budget_exceeded_status);
-            failure
-        }
-    };
-    match denied.retry_after_ms {
-        Some(ms) => failure.retry_after(ms),
-        None => failure,
-    }
-}
-
-/// Nano-dollars for people.
-fn usd(nanos: u64) -> String {
-    let text = format!("${}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

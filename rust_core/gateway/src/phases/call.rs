@@ -34,7 +34,7 @@ pub(crate) struct Call {
     pub(crate) started: Instant,
     /// When its request was complete, for whatever is decided before it is sent.
     pub(crate) now: Now,
-    /// When it began, in Unix milliseconds.
+    /// When it began, in Unix milliseconds; where a budget window began before it was let in, when that did.
     pub(crate) started_ms: u64,
     /// What kind of call.
     pub(crate) surface: Surface,
@@ -42,6 +42,8 @@ pub(crate) struct Call {
     pub(crate) template: &'static str,
     /// What records call the route: the template, or the method that stands for it.
     pub(crate) route: &'static str,
+    /// How the client speaks, for metrics.
+    pub(crate) protocol: &'static str,
     /// Who called, after trusted proxies.
     pub(crate) client: IpAddr,
     /// The configuration it runs under, whatever changes meanwhile.
@@ -139,6 +141,7 @@ impl Call {
             surface,
             template,
             route: template,
+            protocol: "rest",
             client: crate::listener::forwarded::client_address(peer.address, &head.headers, &core.shared.trusted),
             snapshot: core.shared.snapshot.load_full(),
             key: None,

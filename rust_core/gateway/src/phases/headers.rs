@@ -50,7 +50,7 @@ pub(super) fn of_answer(call: &Call, upstream: &ResponseHead) -> HeaderLines {
         {
             continue;
         }
-        lines.add(lower, value);
+        lines.pass_on(lower, value);
     }
     lines
 }
@@ -87,7 +87,7 @@ pub(super) fn cost(lines: &mut HeaderLines, nanos: u64) {
     let out = &mut lines.0;
     out.put_slice(b"x-penstock-cost-usd: ");
     put_decimal(out, nanos / 1_000_000_000);
-    put_fraction(out, nanos % 1_000_000_000, 9);
+    put_fraction::<9>(out, nanos % 1_000_000_000);
     out.put_slice(b"\r\n");
 }
 
@@ -113,7 +113,7 @@ fn span(out: &mut BytesMut, name: &str, ns: u64) {
         }
         put_decimal(out, (ms % 60_000) / 1_000);
         if ms < 60_000 && !ms.is_multiple_of(1_000) {
-            put_fraction(out, ms % 1_000, 3);
+            put_fraction::<3>(out, ms % 1_000);
         }
         out.put_u8(b's');
     }
@@ -121,11 +121,14 @@ fn span(out: &mut BytesMut, name: &str, ns: u64) {
 }
 
 /// `.` and so many digits.
-fn put_fraction(out: &mut BytesMut, n: u64, digits: u32) {
-    out.put_u8(b'.');
-    for place in (0..digits).rev() {
-        out.put_u8(b'0' + (n / 10_u64.pow(place) % 10) as u8);
+fn put_fraction<const DIGITS: usize>(out: &mut BytesMut, mut n: u64) {
+    let mut text = [b'0'; DIGITS];
+    for place in text.iter_mut().rev() {
+        *place += (n % 10) as u8;
+        n /= 10;
     }
+    out.put_u8(b'.');
+    out.put_slice(&text);
 }
 
 /// The fields of an answer whose body was translated: those that speak of the bytes do not hold any more.

@@ -11,6 +11,7 @@
 
 mod admit;
 mod call;
+mod denial;
 mod dispatch;
 mod headers;
 mod health;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use penstock_http1::{Headers, RequestHead};
 
+use self::once::Before;
 pub(crate) use admit::{COUNTED_HERE, count, find_model, slot, unknown_model};
 pub(crate) use call::Call;
 
@@ -53,7 +55,9 @@ pub(crate) async fn serve(
     peer: Peer,
 ) {
     let mut call = Call::new(core, surface, template, &head, peer);
-    call.route = exchange.method().unwrap_or(template);
+    if let Some(method) = exchange.method() {
+        (call.route, call.protocol) = (method, "grpc");
+    }
     exchange.name(&call.id);
     let ran = {
         // Pinned here, because a future that is handed to another by value takes its room twice.
@@ -88,7 +92,12 @@ async fn run(call: &mut Call, head: RequestHead, exchange: &mut Exchange<'_>) {
 async fn phases(call: &mut Call, head: &RequestHead, exchange: &mut Exchange<'_>) -> Result<(), Failure> {
     admit::identify(call, head).await?;
     let body = admit::body(call, head, exchange).await?;
-    if let Some(answer) = once::begin(call, head, &body, exchange)? {
+    let before = match once::begin(call, head, &body, exchange)? {
+        // In a box: calls that do not ask are not to carry its room.
+        Before::Ask(asked) => Box::pin(once::ask(call, asked, exchange)).await?,
+        before => before,
+    };
+    if let Before::Answered(answer) = before {
         return once::replay(call, &answer, exchange).await;
     }
     let mut request = admit::admit(call, head, &body).await?;

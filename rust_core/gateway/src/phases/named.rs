@@ -9,7 +9,7 @@ use std::time::Duration;
 use penstock_http1::RequestHead;
 
 use super::Call;
-use super::admit::bounded;
+use super::admit::{bounded, storable};
 use crate::auth::scope::{Rules, Scope};
 use crate::auth::scopes::Named;
 use crate::errors::{Failure, Kind, Outcome};
@@ -35,7 +35,7 @@ pub(super) async fn find(call: &mut Call, json: Option<&scan::Body<'_>>, head: &
     call.named = scopes(call, &names).await?;
     for scope in &call.named {
         let rules = scope.rules();
-        if rules.record.blocked {
+        if rules.record.blocked && rules.record.only_model.is_none() {
             return Err(blocked(&rules));
         }
     }
@@ -47,7 +47,7 @@ pub(super) fn blocked(rules: &Rules) -> Failure {
     Failure::new(Kind::KeyBlocked, format!("{} is blocked. Ask an administrator to unblock it.", rules.level()))
 }
 
-/// Those of the names that mean a scope.
+/// Those of the names that mean a scope, and the scopes for one model below them.
 async fn scopes(call: &Call, names: &[String]) -> Outcome<Vec<Arc<Scope>>> {
     let shared = &call.core.shared;
     let failed = || {
@@ -69,6 +69,10 @@ async fn scopes(call: &Call, names: &[String]) -> Outcome<Vec<Arc<Scope>>> {
             _ => return Err(failed()),
         }
     }
+    for named in 0..found.len() {
+        let below = found.get(named).map(|scope: &Arc<Scope>| scope.rules().below.clone()).unwrap_or_default();
+        found.extend(below);
+    }
     Ok(found)
 }
 
@@ -78,7 +82,7 @@ fn tags(json: Option<&scan::Body<'_>>, head: &RequestHead) -> Outcome<Vec<String
     let metadata = json.and_then(|json| json.value(json.metadata?).get("tags"));
     let mut tags: Vec<String> = Vec::new();
     let said = metadata.iter().flat_map(|tags| tags.items()).filter_map(scan::Value::as_str);
-    for tag in listed.map(|tag| tag.trim().into()).chain(said) {
+    for tag in listed.map(|tag| tag.trim().into()).chain(said).map(storable) {
         if tag.is_empty() || tags.iter().any(|known| **known == *tag) {
             continue;
         }

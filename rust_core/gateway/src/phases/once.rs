@@ -1,16 +1,18 @@
 //! `Idempotency-Key`: a request that was answered is answered again, not run again.
 //!
 //! Stands between reading the body and admission: what is answered from memory takes nothing of a key's limits or
-//! budget. Only calls that send the header pay for it.
+//! budget. Only calls that send the header pay for it. What this process does not know is asked of the control plane
+//! where several gateways share their answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use penstock_http1::{Headers, RequestHead};
 
 use super::Call;
 use crate::errors::{Failure, Kind, Outcome};
-use crate::idempotency::{Answer, Begun, LONGEST_KEY, Print};
+use crate::idempotency::{Answer, Begun, Claimed, LONGEST_KEY, Names, Print};
 use crate::ledger;
 use crate::listener::exchange::{Exchange, HeaderLines};
 
@@ -28,19 +30,30 @@ const TELLING: [&str; 7] = [
 /// Said with an answer that was given before.
 const REPLAYED: &str = "idempotent-replayed";
 
-/// The answer that this request had before; `None`: it is to be run.
+/// What is to be done with a request.
+pub(super) enum Before {
+    /// It is run.
+    Run,
+    /// It had this answer before.
+    Answered(Arc<Answer>),
+    /// It is new here: others are to be asked.
+    Ask(Asked),
+}
+
+/// A request under a key.
+pub(super) struct Asked {
+    caller: Print,
+    request: Print,
+}
+
+/// Looks at what this process knows of the request.
 ///
 /// # Errors
 /// The key is malformed, in use, or was used for another request.
-pub(super) fn begin(
-    call: &mut Call,
-    head: &RequestHead,
-    body: &Bytes,
-    exchange: &mut Exchange<'_>,
-) -> Outcome<Option<Arc<Answer>>> {
+pub(super) fn begin(call: &mut Call, head: &RequestHead, body: &Bytes, exchange: &mut Exchange<'_>) -> Outcome<Before> {
     // Not over gRPC: the metadata of a session are those of all its calls.
     let may_be_kept = &head.method[..] == b"POST" && exchange.method().is_none();
-    let Some(key) = head.headers.get(HEADER).filter(|_| may_be_kept) else { return Ok(None) };
+    let Some(key) = head.headers.get(HEADER).filter(|_| may_be_kept) else { return Ok(Before::Run) };
     if key.is_empty() || key.len() > LONGEST_KEY || !key.iter().all(u8::is_ascii_graphic) {
         let message =
             format!("`Idempotency-Key` must be 1 to {LONGEST_KEY} visible ASCII characters, a UUID for example.");
@@ -48,13 +61,54 @@ pub(super) fn begin(
     }
     let caller = Print::of(&[call.token.as_bytes(), &head.method, path(&head.target), key]);
     let request = asked(&head.target, &head.headers, body);
-    let failure = match call.core.shared.answers.begin(caller, request, call.now.mono_ns) {
+    let shared = &call.core.shared;
+    let begun = if shared.options.idempotency.shared {
+        match shared.answers.look(caller, request, call.now.mono_ns) {
+            Some(begun) => begun,
+            None => return Ok(Before::Ask(Asked { caller, request })),
+        }
+    } else {
+        shared.answers.begin(caller, request, call.now.mono_ns)
+    };
+    decide(call, begun, exchange)
+}
+
+/// Looks at what all gateways know of the request.
+///
+/// # Errors
+/// The key is in use, was used for another request, or nobody can say.
+pub(super) async fn ask(call: &mut Call, asked: Asked, exchange: &mut Exchange<'_>) -> Outcome<Before> {
+    let shared = &call.core.shared;
+    let Asked { caller, request } = asked;
+    let names = Names::of(&shared.pepper, &caller, &request);
+    let Some(answer) = shared.elsewhere.claim(names.clone()) else { return Err(unknown()) };
+    let limit = Duration::from_millis(shared.options.hook_timeout_ms);
+    let Ok(Ok(claimed)) = call.core.timers.within(limit, answer).await else { return Err(unknown()) };
+    let begin = || shared.answers.begin(caller, request, shared.now_ns());
+    let begun = match claimed {
+        Claimed::Run(claim) => match begin() {
+            Begun::First(ticket) => Begun::First(ticket.claimed(claim)),
+            // Without the others, two may be told to run it.
+            known => known,
+        },
+        Claimed::Running => Begun::Running,
+        Claimed::OtherRequest => Begun::OtherRequest,
+        Claimed::TooLarge => Begun::TooLarge,
+        // One that does not open was changed by somebody: the request is run, by the rules of this process alone.
+        Claimed::Answered(sealed) => names.open(&sealed).map_or_else(begin, |answer| Begun::Answered(Arc::new(answer))),
+        Claimed::Unknown => return Err(unknown()),
+    };
+    decide(call, begun, exchange)
+}
+
+fn decide(call: &mut Call, begun: Begun, exchange: &mut Exchange<'_>) -> Outcome<Before> {
+    let failure = match begun {
         Begun::First(ticket) => {
             exchange.keep_copy(ticket.room());
             call.once = Some(ticket);
-            return Ok(None);
+            return Ok(Before::Run);
         }
-        Begun::Answered(answer) => return Ok(Some(answer)),
+        Begun::Answered(answer) => return Ok(Before::Answered(answer)),
         Begun::Running => Failure::new(
             Kind::IdempotencyRunning,
             "A request with this `Idempotency-Key` is still running; send it again when that one is over.",
@@ -71,6 +125,17 @@ pub(super) fn begin(
         ),
     };
     Err(failure.param("Idempotency-Key"))
+}
+
+#[cold]
+fn unknown() -> Failure {
+    Failure::new(
+        Kind::IdempotencyUnknown,
+        "Whether a request with this `Idempotency-Key` runs at another gateway cannot be said now; try again in a \
+         moment, or send it without `Idempotency-Key`.",
+    )
+    .param("Idempotency-Key")
+    .retry_after(1000)
 }
 
 /// Digest of what is asked beside the path: all that another answer may depend on.

@@ -105,6 +105,7 @@ impl Call {
             deployment: Arc::clone(&deployment),
             provider: Arc::clone(&provider),
             surface: self.surface.name(),
+            protocol: self.protocol,
             status: self.status,
             outcome: self.outcome.name(),
         };

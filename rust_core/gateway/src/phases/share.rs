@@ -20,7 +20,7 @@ pub(super) async fn take(
     demand: Demand,
 ) -> Outcome<Result<Reservation, LimitDenied>> {
     let shared = &call.core.shared;
-    let (wants, whose) = limits::wants(payers(call), demand, &shared.quota);
+    let (wants, whose) = limits::wants(payers(call), demand, &shared.quota, call.now);
     if wants.is_empty() {
         return Ok(Ok(reservation));
     }

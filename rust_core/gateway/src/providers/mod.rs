@@ -98,6 +98,13 @@ fn spliced(deployment: &Deployment, asked: &Asked<'_>, usage: bool) -> Body {
     {
         edit.splice(span, serde_json::to_vec(asked.model).unwrap_or_default());
     }
+    if let (Some(span), Some(rest)) = (json.metadata, without_tags(json)) {
+        if rest == b"{}" {
+            edit.remove("metadata")
+        } else {
+            edit.splice(span, rest)
+        };
+    }
     for name in &deployment.drop {
         edit.remove(name);
     }
@@ -114,6 +121,24 @@ fn spliced(deployment: &Deployment, asked: &Asked<'_>, usage: bool) -> Body {
         return asked.body.clone().into();
     }
     if asked.body.len() < LARGE { Bytes::from(edit.apply()).into() } else { Body::of(edit.pieces(asked.body, LARGE)) }
+}
+
+/// The request's `metadata` without its list of tags, which is for the gateway: providers take no lists there. `None`:
+/// there is none.
+fn without_tags(json: &scan::Body<'_>) -> Option<Vec<u8>> {
+    let metadata = json.value(json.metadata?);
+    metadata.get("tags").filter(|tags| tags.is_array())?;
+    let mut rest = vec![b'{'];
+    for (name, value) in metadata.members().filter(|(name, _)| **name != *b"tags") {
+        if rest.len() > 1 {
+            rest.push(b',');
+        }
+        rest.extend(serde_json::to_vec(&String::from_utf8_lossy(&name)).unwrap_or_default());
+        rest.push(b':');
+        rest.extend_from_slice(value.text());
+    }
+    rest.push(b'}');
+    Some(rest)
 }
 
 /// Joins the deployment's query and the client's; the client's `model` was for us.
@@ -135,4 +160,25 @@ fn unsupported(deployment: &Deployment, what: &str) -> Failure {
         deployment.id, deployment.provider
     );
     Failure::new(Kind::RouteUnsupported, message).param("model")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rest(metadata: &str) -> Option<String> {
+        let body = format!("{{\"model\":\"m\",\"metadata\":{metadata}}}");
+        let json = scan::object(body.as_bytes()).unwrap();
+        without_tags(&json).map(|rest| String::from_utf8(rest).unwrap())
+    }
+
+    #[test]
+    fn a_list_of_tags_goes_and_the_rest_of_the_metadata_stays() {
+        assert_eq!(rest(r#"{"tags":["a","b"]}"#).unwrap(), "{}");
+        let mixed = rest(r#"{"tags":[],"a\"b":"tags","model": 5 ,"\u0074ags":[1]}"#);
+        assert_eq!(mixed.unwrap(), r#"{"a\"b":"tags","model":5}"#);
+        for untouched in [r#"{"tags":"a"}"#, r#"{"a":["tags"]}"#, "null", "{}", r#""tags""#, r#"["tags"]"#] {
+            assert_eq!(rest(untouched), None, "{untouched}");
+        }
+    }
 }

@@ -1,5 +1,8 @@
 //! OpenAI's wire, and Azure's paths for it.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -23,10 +26,10 @@ pub fn prepare(deployment: &Deployment, asked: &Asked<'_>) -> Outcome<Prepared> 
             return Err(unsupported(deployment, "Anthropic's Messages API"));
         }
         (surface, Wire::Azure) => azure_path(surface, deployment, asked),
-        (Surface::Chat, _) => format!("{}/chat/completions", deployment.base_path),
-        (Surface::Completions, _) => format!("{}/completions", deployment.base_path),
-        (Surface::Embeddings, _) => format!("{}/embeddings", deployment.base_path),
-        (Surface::Passthrough, _) => format!("{}/{}", deployment.base_path, rest(asked.target)),
+        (Surface::Chat, _) => [&*deployment.base_path, "/chat/completions"].concat(),
+        (Surface::Completions, _) => [&*deployment.base_path, "/completions"].concat(),
+        (Surface::Embeddings, _) => [&*deployment.base_path, "/embeddings"].concat(),
+        (Surface::Passthrough, _) => [&*deployment.base_path, "/", rest(asked.target)].concat(),
     };
     let streams_usage = asked.stream
         && deployment.stream_usage
@@ -125,6 +128,9 @@ impl Report {
     }
 }
 
+/// The name of the member that says it.
+pub(crate) static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+
 /// Where providers put the usage of the whole call.
 #[derive(Deserialize)]
 struct Whole<'a> {
@@ -148,8 +154,8 @@ struct Part<'a> {
 /// object of that name needs no parsing of the rest; several (a breakdown by part) do.
 #[must_use]
 pub fn find_usage(text: &[u8]) -> Option<Usage> {
-    let mut candidates = memchr::memmem::find_iter(text, b"\"usage\"").filter_map(|at| {
-        let rest = after_colon(text.get(at + 7..)?)?;
+    let mut candidates = USAGE.find_iter(text).filter_map(|at| {
+        let rest = after_colon(text.get(at + USAGE.needle().len()..)?)?;
         (rest.first() == Some(&b'{')).then_some(rest)
     });
     let first = candidates.next()?;

@@ -16,11 +16,18 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 pub(crate) struct Cursor<'a> {
     text: &'a [u8],
     pos: usize,
+    /// The text was scanned before.
+    is_proven: bool,
 }
 
 impl<'a> Cursor<'a> {
     pub(crate) const fn new(text: &'a [u8], pos: usize) -> Self {
-        Self { text, pos }
+        Self { text, pos, is_proven: false }
+    }
+
+    /// The same in text that was scanned, where what may not stand in a string is not looked for again.
+    pub(super) const fn again(text: &'a [u8], pos: usize) -> Self {
+        Self { text, pos, is_proven: true }
     }
 
     pub(crate) const fn pos(&self) -> usize {
@@ -98,7 +105,8 @@ impl<'a> Cursor<'a> {
     /// Steps over everything that stands for itself.
     #[inline]
     fn plain(&mut self) {
-        self.pos += plain_prefix(self.text.get(self.pos..).unwrap_or_default());
+        let rest = self.text.get(self.pos..).unwrap_or_default();
+        self.pos += if self.is_proven { proven_prefix(rest) } else { plain_prefix(rest) };
     }
 
     fn escape(&mut self) -> Result<(), ScanError> {
@@ -218,41 +226,58 @@ impl<'a> Cursor<'a> {
 
 /// How many bytes at the start of `text` stand for themselves in a JSON string: up to a quote, a backslash or a control
 /// character.
-#[inline]
 pub(crate) fn plain_prefix(text: &[u8]) -> usize {
-    let mut done = 0;
-    // Names and most words end soon.
-    for word in text.chunks_exact(8).take(2) {
-        let hits = special_in(word.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes)));
-        if hits != 0 {
-            return done + (hits.trailing_zeros() / 8) as usize;
-        }
-        done += 8;
+    let mut done = match soon(text) {
+        Ok(end) => return end,
+        Err(done) => done,
+    };
+    let rest = text.get(done..).unwrap_or_default();
+    if rest.len() < 16 {
+        let special = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
+        return done + rest.iter().position(special).unwrap_or(rest.len());
     }
-    for window in text.get(done..).unwrap_or_default().chunks_exact(32) {
-        // Without an early exit inside, so that the compiler can compare all bytes at once.
-        if window.iter().fold(false, |any, &byte| any | special(byte)) {
+    // In blocks, because what ends one search may stand far behind what ends the other.
+    for block in rest.chunks(256) {
+        let end = memchr::memchr2(b'"', b'\\', block).unwrap_or(block.len());
+        let plain = printable_prefix(block.get(..end).unwrap_or_default());
+        done += plain;
+        if plain < block.len() {
             break;
         }
-        done += 32;
     }
-    let rest = text.get(done..).unwrap_or_default();
-    for word in rest.chunks_exact(8) {
-        let word = word.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let hits = special_in(word);
+    done
+}
+
+/// The same in text that was scanned.
+fn proven_prefix(text: &[u8]) -> usize {
+    soon(text).unwrap_or_else(|done| {
+        let rest = text.get(done..).unwrap_or_default();
+        done + memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len())
+    })
+}
+
+/// Names and most words end soon: where, or else how many bytes were looked at.
+#[inline]
+fn soon(text: &[u8]) -> Result<usize, usize> {
+    let mut done = 0;
+    for word in text.as_chunks::<8>().0.iter().take(4) {
+        let hits = special_in(u64::from_le_bytes(*word));
         if hits != 0 {
-            return done + (hits.trailing_zeros() / 8) as usize;
+            return Ok(done + hits.trailing_zeros() as usize / 8);
         }
         done += 8;
     }
-    let rest = text.get(done..).unwrap_or_default();
-    done + rest.iter().position(|&byte| special(byte)).unwrap_or(rest.len())
+    Err(done)
 }
 
-/// Bytes that end a run of plain string content.
+/// How many bytes at the start are no control characters.
 #[inline]
-const fn special(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
+fn printable_prefix(text: &[u8]) -> usize {
+    // Without an exit inside, so that the compiler compares many bytes at once.
+    if text.iter().fold(u8::MAX, |least, byte| least.min(*byte)) >= 0x20 {
+        return text.len();
+    }
+    text.iter().position(|byte| *byte < 0x20).unwrap_or(text.len())
 }
 
 /// The high bit of each special byte in a little-endian word; bits above the lowest one may be wrong.

@@ -15,13 +15,14 @@ mod value;
 mod tests;
 
 use std::borrow::Cow;
+use std::ops::Deref;
 
 pub use cursor::MAX_DEPTH;
 pub(crate) use cursor::{Cursor, plain_prefix};
 pub use edit::{Edit, with_include_usage};
 pub use error::ScanError;
-pub(crate) use text::unescape_to;
 pub use text::{strings, unescape};
+pub(crate) use text::{unescape_bytes, unescape_to};
 pub use value::Value;
 
 /// A piece of the body, in bytes.
@@ -60,8 +61,7 @@ impl Member {
 
 /// What one pass found in a request body. Absent and `null` are the same.
 #[derive(Clone, Debug)]
-pub struct Body<'a> {
-    bytes: &'a [u8],
+pub struct Found {
     members: Vec<Member>,
     /// `model`, with its quotes.
     pub model: Option<Span>,
@@ -76,8 +76,8 @@ pub struct Body<'a> {
     pub max_tokens: Option<u64>,
     /// How many answers are asked for; 1 when not said, or not said in positive integers.
     pub n: u64,
-    /// `user`, when it is a string.
-    pub user: Option<Cow<'a, str>>,
+    /// `user`, with its quotes, when it is a string.
+    pub user: Option<Span>,
     /// `messages`.
     pub messages: Option<Span>,
     /// `input`.
@@ -92,10 +92,37 @@ pub struct Body<'a> {
     pub metadata: Option<Span>,
 }
 
+impl Found {
+    /// The body in which it was found, or a copy of it.
+    pub const fn within(self, bytes: &[u8]) -> Body<'_> {
+        Body { bytes, found: self }
+    }
+}
+
+/// A request body and what was found in it.
+#[derive(Clone, Debug)]
+pub struct Body<'a> {
+    bytes: &'a [u8],
+    found: Found,
+}
+
+impl Deref for Body<'_> {
+    type Target = Found;
+
+    fn deref(&self) -> &Found {
+        &self.found
+    }
+}
+
 impl<'a> Body<'a> {
     /// The scanned bytes.
     pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+
+    /// What was found in them, to be taken elsewhere.
+    pub const fn found(&self) -> &Found {
+        &self.found
     }
 
     /// All members of the body, in order.
@@ -116,6 +143,11 @@ impl<'a> Body<'a> {
     /// The model asked for, unescaped.
     pub fn model_str(&self) -> Option<Cow<'a, str>> {
         self.value(self.model?).as_str()
+    }
+
+    /// Who the request is made for, unescaped.
+    pub fn user_str(&self) -> Option<Cow<'a, str>> {
+        self.value(self.user?).as_str()
     }
 
     /// Starts an edit of this body.
@@ -152,8 +184,7 @@ pub fn object(body: &[u8]) -> Result<Body<'_>, ScanError> {
         return Err(ScanError::InvalidUtf8 { offset: error.valid_up_to() });
     }
     let members = top(body)?;
-    let mut found = Body {
-        bytes: body,
+    let mut found = Found {
         members: Vec::new(),
         model: None,
         stream: false,
@@ -189,7 +220,7 @@ pub fn object(body: &[u8]) -> Result<Body<'_>, ScanError> {
         let span = Some(member.value);
         let wrong = |expected| ScanError::WrongType { field: name, expected };
         match name {
-            "model" if value.text().first() == Some(&b'"') => found.model = span,
+            "model" if value.is_string() => found.model = span,
             "model" => return Err(wrong("a string")),
             "stream" => found.stream = value.as_bool().ok_or_else(|| wrong("true or false"))?,
             "stream_options" => {
@@ -204,7 +235,7 @@ pub fn object(body: &[u8]) -> Result<Body<'_>, ScanError> {
                 }
             }
             "n" => found.n = value.as_u64().unwrap_or(1).max(1),
-            "user" => found.user = value.as_str(),
+            "user" => found.user = value.is_string().then_some(member.value),
             "messages" => found.messages = span,
             "input" => found.input = span,
             "prompt" => found.prompt = span,
@@ -215,7 +246,7 @@ pub fn object(body: &[u8]) -> Result<Body<'_>, ScanError> {
     }
     found.max_tokens = bounds.into_iter().flatten().next();
     found.members = members;
-    Ok(found)
+    Ok(found.within(body))
 }
 
 /// The members of the one object that is `body`.
@@ -258,7 +289,7 @@ fn include_usage(options: Value<'_>) -> Result<Option<bool>, ScanError> {
     if !options.is_object() {
         return Err(ScanError::WrongType { field: "stream_options", expected: "an object" });
     }
-    let mut members = options.members().filter(|(name, _)| name == "include_usage");
+    let mut members = options.members().filter(|(name, _)| **name == *b"include_usage");
     let Some((_, value)) = members.next() else { return Ok(None) };
     if members.next().is_some() {
         return Err(ScanError::DuplicateKey { name: "stream_options.include_usage" });

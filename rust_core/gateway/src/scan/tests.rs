@@ -36,7 +36,7 @@ fn finds_what_the_hot_path_needs() {
     assert_eq!(body.include_usage, Some(false));
     assert_eq!(body.max_tokens, Some(7));
     assert_eq!(body.n, 1);
-    assert_eq!(body.user.as_deref(), Some("u-1"));
+    assert_eq!(body.user_str().as_deref(), Some("u-1"));
     assert_eq!(body.messages.unwrap().of(CHAT.as_bytes()), br#"[{"role":"user","content":"caf\u00e9 \"x\" {}"}]"#);
     let names: Vec<&[u8]> = body.members().iter().map(|member| member.key.of(CHAT.as_bytes())).collect();
     assert_eq!(

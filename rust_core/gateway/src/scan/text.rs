@@ -7,11 +7,21 @@ use super::cursor::Cursor;
 
 /// The text of a JSON string, given what lies between its quotes. A lone surrogate becomes U+FFFD.
 pub fn unescape(raw: &[u8]) -> Cow<'_, str> {
-    if memchr::memchr(b'\\', raw).is_none() {
-        return utf8(raw);
+    match unescape_bytes(raw) {
+        Cow::Borrowed(text) => utf8(text),
+        Cow::Owned(text) => {
+            String::from_utf8(text).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()).into()
+        }
     }
-    let mut text = String::with_capacity(raw.len());
-    unescape_to(raw, |piece| text.push_str(&utf8(piece)));
+}
+
+/// The same as bytes. Those of scanned text are UTF-8: who does not need the type for it need not look again.
+pub(crate) fn unescape_bytes(raw: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr(b'\\', raw).is_none() {
+        return Cow::Borrowed(raw);
+    }
+    let mut text = Vec::with_capacity(raw.len());
+    unescape_to(raw, |piece| text.extend_from_slice(piece));
     Cow::Owned(text)
 }
 
@@ -73,7 +83,7 @@ pub fn strings(text: &[u8]) -> impl Iterator<Item = Span> + '_ {
     std::iter::from_fn(move || {
         loop {
             pos += memchr::memchr(b'"', text.get(pos..)?)?;
-            let mut cursor = Cursor::new(text, pos);
+            let mut cursor = Cursor::again(text, pos);
             let span = cursor.string().ok()?;
             cursor.white();
             pos = cursor.pos();

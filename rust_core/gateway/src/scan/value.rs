@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::cursor::Cursor;
+use super::text::unescape_bytes;
 use super::{Member, Span, unescape};
 
 /// One JSON value, as its text. It must come out of a scanned body.
@@ -27,7 +28,16 @@ impl<'a> Value<'a> {
 
     /// The unescaped text of a string.
     pub fn as_str(self) -> Option<Cow<'a, str>> {
-        Some(unescape(self.0.strip_prefix(b"\"")?.strip_suffix(b"\"")?))
+        self.quoted().map(unescape)
+    }
+
+    /// The same as bytes, which are UTF-8.
+    pub(crate) fn as_bytes(self) -> Option<Cow<'a, [u8]>> {
+        self.quoted().map(unescape_bytes)
+    }
+
+    fn quoted(self) -> Option<&'a [u8]> {
+        self.0.strip_prefix(b"\"")?.strip_suffix(b"\"")
     }
 
     /// `true` or `false`.
@@ -50,6 +60,11 @@ impl<'a> Value<'a> {
         matches!(self.0.first(), Some(b'-' | b'0'..=b'9'))
     }
 
+    /// Whether it is a string.
+    pub fn is_string(self) -> bool {
+        self.0.first() == Some(&b'"')
+    }
+
     /// Whether it is an array.
     pub fn is_array(self) -> bool {
         self.0.first() == Some(&b'[')
@@ -63,7 +78,7 @@ impl<'a> Value<'a> {
     /// The elements of an array; nothing for any other kind.
     pub fn items(self) -> impl Iterator<Item = Value<'a>> {
         let text = self.0;
-        let mut cursor = Cursor::new(text, 0);
+        let mut cursor = Cursor::again(text, 0);
         let mut more = cursor.eat(b'[') && cursor.peek() != Some(b']');
         std::iter::from_fn(move || {
             if !more {
@@ -77,9 +92,9 @@ impl<'a> Value<'a> {
     }
 
     /// The members of an object, in order; nothing for any other kind.
-    pub fn members(self) -> impl Iterator<Item = (Cow<'a, str>, Value<'a>)> {
+    pub fn members(self) -> impl Iterator<Item = (Cow<'a, [u8]>, Value<'a>)> {
         let text = self.0;
-        self.spans().map(move |member| (unescape(member.key.of(text)), Value(member.value.of(text))))
+        self.spans().map(move |member| (unescape_bytes(member.key.of(text)), Value(member.value.of(text))))
     }
 
     /// The first member of that name.
@@ -89,7 +104,7 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn spans(self) -> impl Iterator<Item = Member> {
-        let mut cursor = Cursor::new(self.0, 0);
+        let mut cursor = Cursor::again(self.0, 0);
         let mut more = cursor.eat(b'{') && cursor.peek() != Some(b'}');
         std::iter::from_fn(move || {
             if !more {

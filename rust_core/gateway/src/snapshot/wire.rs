@@ -63,11 +63,14 @@ pub struct IdempotencyOptions {
     pub keep_ms: u64,
     pub answer_bytes: usize,
     pub memory_bytes: usize,
+    /// Answers hold over several gateways: `hook.claim` is asked who runs a request.
+    pub shared: bool,
+    pub claim_ms: u64,
 }
 
 impl Default for IdempotencyOptions {
     fn default() -> Self {
-        Self { keep_ms: 86_400_000, answer_bytes: 1 << 20, memory_bytes: 64 << 20 }
+        Self { keep_ms: 86_400_000, answer_bytes: 1 << 20, memory_bytes: 64 << 20, shared: false, claim_ms: 30_000 }
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Labels {
     pub provider: Arc<str>,
     /// Surface.
     pub surface: &'static str,
+    /// How the client speaks: `rest` or `grpc`.
+    pub protocol: &'static str,
     /// HTTP status.
     pub status: u16,
     /// How the call ended.

@@ -127,11 +127,12 @@ fn seconds(us: u64) -> String {
 
 fn labels(l: &Labels) -> String {
     format!(
-        "model=\"{}\",deployment=\"{}\",provider=\"{}\",surface=\"{}\",status=\"{}\",outcome=\"{}\"",
+        "model=\"{}\",deployment=\"{}\",provider=\"{}\",surface=\"{}\",protocol=\"{}\",status=\"{}\",outcome=\"{}\"",
         escape(&l.model),
         escape(&l.deployment),
         escape(&l.provider),
         l.surface,
+        l.protocol,
         l.status,
         l.outcome
     )

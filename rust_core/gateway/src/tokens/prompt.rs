@@ -4,9 +4,9 @@
 //! (images, audio, files) follow the published formulas where there are any; the constants below
 //! say which are estimates. The answer's own usage corrects the reservation afterwards.
 
-use crate::scan::{Body, Value, strings, unescape};
+use crate::scan::{Body, Value, strings, unescape_bytes};
 
-use super::{Encoding, count};
+use super::{Encoding, count_bytes};
 
 /// Tokens around each message. Source: OpenAI cookbook, "How to count tokens with tiktoken".
 const PER_MESSAGE: usize = 3;
@@ -45,8 +45,8 @@ pub fn count_prompt(body: &Body<'_>, encoding: Encoding) -> usize {
     if let Some(input) = get(body.input) {
         let conversation = input.items().next().is_some_and(Value::is_object) || is_responses(body);
         primed |= conversation;
-        total += match (conversation, input.as_str()) {
-            (true, Some(text)) => PER_MESSAGE + counter.text("user") + counter.text(&text),
+        total += match (conversation, input.as_bytes()) {
+            (true, Some(text)) => PER_MESSAGE + counter.text(b"user") + counter.text(&text),
             (true, None) => counter.items(input),
             (false, _) => counter.raw_input(input),
         };
@@ -87,15 +87,16 @@ struct Counter {
 }
 
 impl Counter {
-    fn text(&self, text: &str) -> usize {
-        count(self.encoding, text)
+    /// A text that was scanned, and so is UTF-8.
+    fn text(&self, text: &[u8]) -> usize {
+        count_bytes(self.encoding, text)
     }
 
     /// A string as text; anything else as what its JSON says.
     fn json(&self, value: Value<'_>) -> usize {
-        match value.as_str() {
+        match value.as_bytes() {
             Some(text) => self.text(&text),
-            None => self.text(&String::from_utf8_lossy(value.text())),
+            None => self.text(value.text()),
         }
     }
 
@@ -104,7 +105,7 @@ impl Counter {
         let text = value.text();
         strings(text)
             .map(|span| {
-                let text = unescape(span.of(text));
+                let text = unescape_bytes(span.of(text));
                 inline_bytes(&text).map_or_else(|| self.text(&text), |bytes| bytes.div_ceil(FILE_BYTES_PER_TOKEN))
             })
             .sum()
@@ -112,7 +113,7 @@ impl Counter {
 
     /// Text without framing: a string, token ids, or a list of either.
     fn raw_input(&self, input: Value<'_>) -> usize {
-        match input.as_str() {
+        match input.as_bytes() {
             Some(text) => self.text(&text),
             None if input.is_array() => input.items().map(|item| self.raw_item(item)).sum(),
             None => self.strings(input),
@@ -144,13 +145,13 @@ impl Counter {
             if value.is_null() {
                 continue;
             }
-            understood |= matches!(&*name, "content" | "role" | "arguments" | "output");
+            understood |= matches!(&*name, b"content" | b"role" | b"arguments" | b"output");
             total += match &*name {
-                "role" | "refusal" | "arguments" | "reasoning_content" => self.json(value),
-                "name" => PER_NAME + self.json(value),
-                "content" | "output" | "summary" => self.content(value, 0),
-                "tool_calls" => value.items().map(|call| self.call(call)).sum(),
-                "function_call" => self.function(value),
+                b"role" | b"refusal" | b"arguments" | b"reasoning_content" => self.json(value),
+                b"name" => PER_NAME + self.json(value),
+                b"content" | b"output" | b"summary" => self.content(value, 0),
+                b"tool_calls" => value.items().map(|call| self.call(call)).sum(),
+                b"function_call" => self.function(value),
                 _ => 0,
             };
         }
@@ -172,7 +173,7 @@ impl Counter {
 
     /// A string, or a list of parts or blocks.
     fn content(&self, content: Value<'_>, depth: usize) -> usize {
-        match content.as_str() {
+        match content.as_bytes() {
             Some(text) => self.text(&text),
             None if content.is_array() && depth < BLOCK_DEPTH => {
                 content.items().map(|part| self.part(part, depth)).sum()
@@ -182,17 +183,17 @@ impl Counter {
     }
 
     fn part(&self, part: Value<'_>, depth: usize) -> usize {
-        let kind = part.get("type").and_then(Value::as_str).unwrap_or_default();
+        let kind = part.get("type").and_then(Value::as_bytes).unwrap_or_default();
         let field = |name: &str| part.get(name).map_or(0, |value| self.json(value));
         match &*kind {
-            "text" | "input_text" | "output_text" | "summary_text" | "reasoning_text" => field("text"),
-            "refusal" => field("refusal"),
-            "thinking" => field("thinking"),
-            "image_url" | "input_image" | "image" => image(part),
-            "input_audio" => audio(part),
-            "file" | "input_file" | "document" => self.file(part, depth),
-            "tool_use" | "server_tool_use" => field("name") + field("input"),
-            "tool_result" => part.get("content").map_or(0, |content| self.content(content, depth + 1)),
+            b"text" | b"input_text" | b"output_text" | b"summary_text" | b"reasoning_text" => field("text"),
+            b"refusal" => field("refusal"),
+            b"thinking" => field("thinking"),
+            b"image_url" | b"input_image" | b"image" => image(part),
+            b"input_audio" => audio(part),
+            b"file" | b"input_file" | b"document" => self.file(part, depth),
+            b"tool_use" | b"server_tool_use" => field("name") + field("input"),
+            b"tool_result" => part.get("content").map_or(0, |content| self.content(content, depth + 1)),
             _ => self.strings(part),
         }
     }
@@ -200,15 +201,15 @@ impl Counter {
     /// A file part of OpenAI, or a document block of Anthropic.
     fn file(&self, part: Value<'_>, depth: usize) -> usize {
         if let Some(source) = part.get("source") {
-            let data = source.get("data").and_then(Value::as_str);
-            return match (source.get("type").and_then(Value::as_str).as_deref(), data) {
-                (Some("text"), Some(text)) => self.text(&text),
+            let data = source.get("data").and_then(Value::as_bytes);
+            return match (source.get("type").and_then(Value::as_bytes).as_deref(), data) {
+                (Some(b"text"), Some(text)) => self.text(&text),
                 (_, Some(data)) => decoded(&data).div_ceil(FILE_BYTES_PER_TOKEN),
                 _ => source.get("content").map_or(FILE_BY_REFERENCE, |content| self.content(content, depth + 1)),
             };
         }
         let file = part.get("file").unwrap_or(part);
-        match file.get("file_data").and_then(Value::as_str) {
+        match file.get("file_data").and_then(Value::as_bytes) {
             Some(data) => inline_bytes(&data).unwrap_or_else(|| decoded(&data)).div_ceil(FILE_BYTES_PER_TOKEN),
             None => FILE_BY_REFERENCE,
         }
@@ -216,24 +217,26 @@ impl Counter {
 }
 
 fn image(part: Value<'_>) -> usize {
-    let detail = part.get("detail").or_else(|| part.get("image_url")?.get("detail")).and_then(Value::as_str);
-    if detail.as_deref() == Some("low") { IMAGE_LOW } else { IMAGE_HIGH }
+    let detail = part.get("detail").or_else(|| part.get("image_url")?.get("detail")).and_then(Value::as_bytes);
+    if detail.as_deref() == Some(b"low") { IMAGE_LOW } else { IMAGE_HIGH }
 }
 
 fn audio(part: Value<'_>) -> usize {
     let audio = part.get("input_audio").unwrap_or(part);
-    let bytes = audio.get("data").and_then(Value::as_str).map_or(0, |data| decoded(&data));
-    let wave = audio.get("format").and_then(Value::as_str).is_none_or(|format| format == "wav" || format == "pcm16");
+    let bytes = audio.get("data").and_then(Value::as_bytes).map_or(0, |data| decoded(&data));
+    let format = audio.get("format").and_then(Value::as_bytes);
+    let wave = format.is_none_or(|format| matches!(&*format, b"wav" | b"pcm16"));
     bytes.div_ceil(if wave { WAVE_BYTES_PER_TOKEN } else { AUDIO_BYTES_PER_TOKEN })
 }
 
 /// Size of what a `data:...;base64,` URL carries.
-fn inline_bytes(text: &str) -> Option<usize> {
-    let (_, data) = text.strip_prefix("data:")?.split_once(";base64,")?;
-    Some(decoded(data))
+fn inline_bytes(text: &[u8]) -> Option<usize> {
+    let rest = text.strip_prefix(b"data:")?;
+    let at = memchr::memmem::find(rest, b";base64,")?;
+    Some(decoded(rest.get(at + 8..)?))
 }
 
 /// Size of what base64 text stands for.
-fn decoded(base64: &str) -> usize {
+fn decoded(base64: &[u8]) -> usize {
     base64.len() / 4 * 3
 }

@@ -69,7 +69,7 @@ impl<'a> Writer<'a> {
                 status.put(&mut lines);
                 let _ = self.outgoing.trailers(&lines);
             }
-            None => self.outgoing.reset(h2::Reason::CANCEL),
+            None => self.outgoing.reset(penstock_http2::Reason::CANCEL),
         }
     }
 }

@@ -26,10 +26,15 @@ impl Pace {
         self.units = self.units.saturating_add(units);
     }
 
+    /// Units to expect in 200 ms, of a pace that has lasted for a while: a sudden beginning is not one yet.
+    pub(super) fn steady(&self) -> u64 {
+        (2.0 * self.average) as u64
+    }
+
     /// Units to expect in 200 ms.
     pub(super) fn lease(&self) -> u64 {
         // A sudden beginning shows in the slot that is not over yet.
-        ((2.0 * self.average) as u64).max(self.units.saturating_mul(2))
+        self.steady().max(self.units.saturating_mul(2))
     }
 }
 

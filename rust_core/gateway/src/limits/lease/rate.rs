@@ -82,6 +82,7 @@ impl RateLeases {
     pub(super) fn question(&self, lack: u64, limit: u64, now_ns: u64) -> (u64, u64) {
         let mut inner = self.lock();
         inner.pass(now_ns);
+        // By each of several calls, though one would do: one that is refused with it must not leave the others without.
         let need = lack.saturating_add(inner.debt).min(limit).max(1);
         if inner.is_asked(now_ns) {
             return (need, need);
@@ -101,7 +102,7 @@ impl RateLeases {
         let mut inner = self.lock();
         inner.asked_ns = None;
         inner.left = Some((refused.remaining, now_ns));
-        inner.refusals.note(need, refused.retry_after_ms, refused.remaining, now_ns, BELIEVED_NS);
+        inner.refusals.note(need, refused, now_ns, BELIEVED_NS);
     }
 
     /// `rest` is what nobody waits for.
@@ -116,12 +117,12 @@ impl RateLeases {
         let paid = rest.units.min(inner.debt);
         inner.debt -= paid;
         rest.units -= paid;
-        put(&mut inner.parts, rest);
+        inner.keep(rest);
     }
 
     /// Units that a call did not use.
     pub(super) fn give_back(&self, part: Part) {
-        put(&mut self.lock().parts, part);
+        self.lock().keep(part);
     }
 
     pub(super) fn debit(&self, units: u64) {
@@ -148,10 +149,10 @@ impl RateLeases {
     }
 
     /// Hands out what must go back.
-    pub(super) fn sweep(&self, now_ns: u64, back: impl FnMut(Part)) {
+    pub(super) fn over(&self, now_ns: u64) -> Vec<Part> {
         let mut inner = self.lock();
         inner.pass(now_ns);
-        std::mem::take(&mut inner.over).into_iter().for_each(back);
+        std::mem::take(&mut inner.over)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -172,6 +173,14 @@ impl Inner {
 
     fn is_asked(&self, now_ns: u64) -> bool {
         self.asked_ns.is_some_and(|at| at.saturating_add(LOST_NS) > now_ns)
+    }
+
+    /// For the next call, unless it was granted to one only.
+    fn keep(&mut self, part: Part) {
+        if part.alone && part.units > 0 {
+            self.refusals.forget();
+        }
+        put(if part.alone { &mut self.over } else { &mut self.parts }, part);
     }
 
     fn pass(&mut self, now_ns: u64) {

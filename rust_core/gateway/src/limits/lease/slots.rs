@@ -22,6 +22,10 @@ pub(super) struct HeldSlots(Mutex<Inner>);
 struct Inner {
     held: u64,
     used: u64,
+    /// Of those in use, granted alone.
+    alone: u64,
+    /// Granted alone and in use no longer: they go back.
+    over: u64,
     /// Fewest that were idle since the mark.
     idle: u64,
     mark_ns: u64,
@@ -39,7 +43,7 @@ impl HeldSlots {
         inner.mark();
         if taken > 0 {
             let tag = inner.tag.clone();
-            into.push(Part { lease: 0, tag, expires_ns: u64::MAX, units: taken });
+            into.push(Part { lease: 0, tag, expires_ns: u64::MAX, alone: false, units: taken });
         }
         let ahead = inner.used / 8;
         let low = taken == units && ahead >= 2 && inner.held - inner.used < ahead / 2;
@@ -70,7 +74,7 @@ impl HeldSlots {
     pub(super) fn was_refused(&self, need: u64, refused: Refused, now_ns: u64) {
         let mut inner = self.lock();
         inner.asked_ns = None;
-        inner.refusals.note(need, refused.retry_after_ms, refused.remaining, now_ns, BELIEVED_NS);
+        inner.refusals.note(need, refused, now_ns, BELIEVED_NS);
     }
 
     pub(super) fn granted(&self, (need, want): (u64, u64), granted: u64, mine: u64, part: &Part) {
@@ -81,32 +85,53 @@ impl HeldSlots {
         }
         inner.refusals.forget();
         inner.tag.clone_from(&part.tag);
-        inner.held += granted;
+        inner.held += if part.alone { mine } else { granted };
         inner.used += mine;
+        if part.alone {
+            inner.alone += mine;
+            inner.over += granted - mine;
+        }
         inner.mark();
     }
 
     pub(super) fn release(&self, units: u64) {
         let mut inner = self.lock();
         inner.used = inner.used.saturating_sub(units);
+        // Slots are alike, so that it need not be the same that goes.
+        let over = units.min(inner.alone);
+        inner.alone -= over;
+        inner.held -= over;
+        inner.over += over;
+        if over > 0 {
+            inner.refusals.forget();
+        }
+    }
+
+    /// Hands out what was granted to one call alone and is in use no longer.
+    pub(super) fn over(&self) -> Option<Part> {
+        let mut inner = self.lock();
+        let over = std::mem::take(&mut inner.over);
+        inner.back(over)
     }
 
     /// What was idle all the time goes back.
     pub(super) fn sweep(&self, now_ns: u64) -> Option<Part> {
         let mut inner = self.lock();
         let patience = if inner.held <= FEW { IDLE_FEW_NS } else { IDLE_NS };
-        if now_ns < inner.mark_ns.saturating_add(patience) {
-            return None;
+        let mut back = std::mem::take(&mut inner.over);
+        if now_ns >= inner.mark_ns.saturating_add(patience) {
+            let idle = inner.idle;
+            inner.held -= idle;
+            inner.idle = inner.held - inner.used;
+            inner.mark_ns = now_ns;
+            back += idle;
         }
-        let back = inner.idle;
-        inner.held -= back;
-        inner.idle = inner.held - inner.used;
-        inner.mark_ns = now_ns;
-        (back > 0).then(|| Part { lease: 0, tag: inner.tag.clone(), expires_ns: 0, units: back })
+        inner.back(back)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.lock().held == 0
+        let inner = self.lock();
+        inner.held == 0 && inner.over == 0
     }
 
     /// Nothing here can panic while the lock is held, so a poisoned state is still whole.
@@ -118,6 +143,10 @@ impl HeldSlots {
 impl Inner {
     fn is_asked(&self, now_ns: u64) -> bool {
         self.asked_ns.is_some_and(|at| at.saturating_add(LOST_NS) > now_ns)
+    }
+
+    fn back(&self, units: u64) -> Option<Part> {
+        (units > 0).then(|| Part { lease: 0, tag: self.tag.clone(), expires_ns: 0, alone: false, units })
     }
 
     fn mark(&mut self) {

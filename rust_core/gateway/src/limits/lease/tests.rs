@@ -11,6 +11,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use super::quota::{Taking, Want};
 use super::*;
 use crate::hooks::Events;
+use crate::limits::WhenGone;
 
 const MS: u64 = 1_000_000;
 const TTL_MS: u64 = 500;
@@ -121,7 +122,7 @@ fn tag() -> Option<Arc<str>> {
 }
 
 fn want(leases: &Arc<Leases>, kind: Kind, limit: u64, units: u64) -> Want {
-    Want { leases: Arc::clone(leases), kind, limit, units }
+    Want { leases: Arc::clone(leases), kind, limit, units, terms: None, when_gone: None }
 }
 
 fn lacking(taking: Taking) -> (Vec<Share>, tokio::sync::oneshot::Receiver<Answer>) {
@@ -178,6 +179,20 @@ fn a_refusal_is_believed_until_it_is_over_and_only_for_as_much() {
 }
 
 #[test]
+fn a_refusal_of_more_does_not_prolong_one_of_less() {
+    let mut desk = Desk::new();
+    let leases = desk.quota.leases("team:t".into());
+    let tokens = |units| [want(&leases, Kind::Tokens, 1_000, units)];
+    let _small = lacking(desk.quota.take(&tokens(10), Vec::new(), tag, 0));
+    let _large = lacking(desk.quota.take(&tokens(900), Vec::new(), tag, 0));
+    desk.listen(0);
+    desk.answer(0, 300, MS);
+    desk.answer(0, 9_000, MS);
+    assert!(matches!(desk.quota.take(&tokens(10), Vec::new(), tag, 300 * MS), Taking::Refused { .. }));
+    assert!(matches!(desk.quota.take(&tokens(10), Vec::new(), tag, 302 * MS), Taking::Asked(..)));
+}
+
+#[test]
 fn a_grant_that_comes_after_its_call_has_gone_is_given_back() {
     let mut desk = Desk::new();
     let leases = desk.quota.leases("team:t".into());
@@ -206,6 +221,42 @@ fn a_grant_that_was_too_long_on_its_way_is_not_used() {
     desk.quota.sweep(1_501 * MS);
     desk.listen(1_501 * MS);
     assert_eq!(desk.leases.values().map(|lease| lease.back).sum::<u64>(), 1);
+}
+
+#[test]
+fn limits_whose_answers_come_late_are_asked_for_together() {
+    let mut desk = Desk::new();
+    let leases = desk.quota.leases("team:t".into());
+    let wants = [want(&leases, Kind::Requests, 100, 1), want(&leases, Kind::Tokens, 1_000, 50)];
+    let asked = |desk: &Desk| desk.asked[0].2.asks.iter().map(|ask| (ask.kind.clone(), ask.need)).collect::<Vec<_>>();
+    let both = [("rpm".to_owned(), 1), ("tpm".to_owned(), 50)];
+    // One request is there, and expires while the tokens come.
+    drop(lacking(desk.quota.take(&wants[..1], Vec::new(), tag, 0)));
+    desk.listen(0);
+    desk.answer(1, 0, MS);
+    let (mut shares, mut answer) = lacking(desk.quota.take(&wants, Vec::new(), tag, 200 * MS));
+    desk.listen(200 * MS);
+    assert_eq!(asked(&desk), both[1..]);
+    desk.answer(1, 0, 600 * MS);
+    let Ok(Answer::Granted(granted)) = answer.try_recv() else { panic!() };
+    Quota::join(&mut shares, granted);
+    // Asked for alone, it would come when the tokens have expired.
+    let (mut shares, mut answer) = lacking(desk.quota.take(&wants, shares, tag, 600 * MS));
+    desk.listen(600 * MS);
+    assert!(desk.leases.values().all(|lease| lease.back == lease.granted), "before more is asked for");
+    let mut again = asked(&desk);
+    again.sort();
+    assert_eq!(again, both, "{again:?}");
+    desk.answer(2, 0, 1_000 * MS);
+    let Ok(Answer::Granted(granted)) = answer.try_recv() else { panic!() };
+    Quota::join(&mut shares, granted);
+    let Taking::Done(shares) = desk.quota.take(&wants, shares, tag, 1_000 * MS) else { panic!() };
+    // Given back, both are good for a tenth of a second, and answers are known to take four.
+    drop(shares);
+    let more = [want(&leases, Kind::Requests, 100, 1), want(&leases, Kind::Tokens, 1_000, 60)];
+    let (_shares, _answer) = lacking(desk.quota.take(&more, Vec::new(), tag, 1_050 * MS));
+    desk.listen(1_050 * MS);
+    assert_eq!(asked(&desk).iter().map(|(_, need)| need).sum::<u64>(), 61);
 }
 
 #[test]
@@ -254,6 +305,10 @@ fn what_is_used_beyond_the_grant_is_made_up_for() {
     let _lacking = lacking(desk.quota.take(&tokens, Vec::new(), tag, MS));
     desk.listen(MS);
     assert_eq!(desk.asked[0].2.asks[0].need, 130);
+    // Each of those that ask: were the one refused that carries it, the others would go on without.
+    let _also = lacking(desk.quota.take(&tokens, Vec::new(), tag, MS));
+    desk.listen(MS);
+    assert_eq!(desk.asked.pop().unwrap().2.asks[0].need, 130);
     // Nor does one go on that needs none itself.
     let none = [want(&leases, Kind::Tokens, 1_000, 0)];
     let (shares, mut answer) = lacking(desk.quota.take(&none, Vec::new(), tag, MS));
@@ -431,4 +486,159 @@ proptest! {
         prop_assert_eq!(desk.slots, 0);
         prop_assert!(desk.quota.list.take().is_empty());
     }
+}
+
+#[test]
+fn money_is_asked_for_with_its_terms_and_goes_back_when_it_was_told() {
+    let desk = Desk::new();
+    let leases = desk.quota.leases("team:t".into());
+    desk.quota.open_account(&leases);
+    let terms = Terms { spent: 5, version: 6, until: 7, ended: 0, since: 3, resets_in: Some(1) };
+    let wants = |units| [Want { terms: Some(terms), ..want(&leases, Kind::Budget, 1_000, units) }];
+    let (mut shares, mut answer) = lacking(desk.quota.take(&wants(100), Vec::new(), tag, MS));
+    let event = desk.events.drain().pop().unwrap();
+    let asked: serde_json::Value = serde_json::from_slice(&event.payload).unwrap();
+    let expected = serde_json::json!({"asks": [{
+        "scope": "team:t", "kind": "budget", "limit": 1_000, "want": 100, "need": 100, "tag": "o",
+        "spent": 5, "version": 6, "until": 7, "ended": 0,
+    }]});
+    assert_eq!(asked, expected);
+    let grants = br#"{"grants":[{"granted":120,"ttl_ms":60000,"remaining":9}]}"#;
+    assert_eq!(desk.quota.resolve(event.id, grants, 2 * MS), Ok(true));
+    let Ok(Answer::Granted(granted)) = answer.try_recv() else { panic!() };
+    Quota::join(&mut shares, granted);
+    let Taking::Done(mut shares) = desk.quota.take(&wants(100), shares, tag, 3 * MS) else { panic!() };
+    assert_eq!(shares[0].units(), 100);
+    shares.remove(0).spend(130, 8);
+    let said = |desk: &Desk| -> Vec<(&'static str, u64)> {
+        let of = |event: crate::hooks::Event| {
+            (event.kind, serde_json::from_slice::<Returned>(&event.payload).unwrap().units)
+        };
+        desk.events.drain().into_iter().map(of).collect()
+    };
+    desk.quota.sweep(4 * MS);
+    assert_eq!(said(&desk), [("quota.overdrawn", 10)]);
+    let told = |scope: &str, seq| desk.quota.told(&[Told { scope: scope.into(), seq }]);
+    assert_eq!((told("team:other", 8), told("team:t", 7), told("team:t", 8)), (vec![0], vec![0], vec![130]));
+    // Whoever forgot the payer and meets it again has the same account.
+    let again = desk.quota.leases("team:t".into());
+    desk.quota.open_account(&again);
+    assert!(Arc::ptr_eq(again.money.get().unwrap(), leases.money.get().unwrap()));
+    desk.quota.sweep(200 * MS);
+    assert!(said(&desk).is_empty() && desk.quota.list.take().is_empty());
+}
+
+#[test]
+fn money_is_of_the_window_that_it_was_granted_from_whatever_the_time_is_here() {
+    let desk = Desk::new();
+    let leases = desk.quota.leases("team:t".into());
+    desk.quota.open_account(&leases);
+    let terms = Terms { spent: 5, version: 6, until: 7, ended: 0, since: 3, resets_in: Some(1) };
+    let wants = |units| [Want { terms: Some(terms), ..want(&leases, Kind::Budget, 1_000, units) }];
+    let draw = |units, grants: &[u8]| {
+        let (mut shares, mut answer) = lacking(desk.quota.take(&wants(units), Vec::new(), tag, MS));
+        assert_eq!(desk.quota.resolve(desk.events.drain().pop().unwrap().id, grants, 2 * MS), Ok(true));
+        let Ok(Answer::Granted(granted)) = answer.try_recv() else { panic!() };
+        Quota::join(&mut shares, granted);
+        shares.remove(0)
+    };
+    assert_eq!(draw(100, br#"{"grants":[{"granted":100,"ttl_ms":60000,"until":7}]}"#).since(), 3);
+    // Others have begun the next one, and this gateway has not heard of it.
+    assert_eq!(draw(200, br#"{"grants":[{"granted":250,"ttl_ms":60000,"until":12}]}"#).since(), 7);
+    let Taking::Done(shares) = desk.quota.take(&wants(50), Vec::new(), tag, 3 * MS) else { panic!("it is there") };
+    assert_eq!(shares[0].since(), 7, "what is left of it is of the same window");
+}
+
+#[test]
+fn what_was_granted_without_redis_is_for_the_call_that_asked_and_no_other() {
+    for (kind, name) in [(Kind::Requests, "rpm"), (Kind::Tokens, "tpm"), (Kind::Parallel, "parallel")] {
+        let desk = Desk::new();
+        let leases = desk.quota.leases("team:t".into());
+        let wants = |when_gone| [Want { when_gone, ..want(&leases, kind, 1_000, 3) }];
+        let (open, closed) = (wants(Some(WhenGone::FailOpen)), wants(Some(WhenGone::FailClosed)));
+        let (mut shares, mut answer) = lacking(desk.quota.take(&open, Vec::new(), tag, 0));
+        let id = desk.events.drain().pop().unwrap().id;
+        // More than it needs, as the answer to a question ahead of time is.
+        let grants = br#"{"grants":[{"granted":4,"ttl_ms":1000,"alone":true}]}"#;
+        assert_eq!(desk.quota.resolve(id, grants, 0), Ok(true));
+        let mut back = 0;
+        let mut asks_after_giving_back = |units: u64, now_ns| {
+            drop(lacking(desk.quota.take(&closed, Vec::new(), tag, now_ns)));
+            let mut events = desk.events.drain();
+            assert_eq!(events.pop().unwrap().kind, "hook.quota", "what is free again is said before more is asked for");
+            for event in events {
+                let part: Returned = serde_json::from_slice(&event.payload).unwrap();
+                assert!(event.kind == "quota.return" && part.kind == name && part.tag.as_deref() == Some("o"));
+                back += part.units;
+            }
+            assert_eq!(back, units);
+        };
+        asks_after_giving_back(1, MS);
+        let Ok(Answer::Granted(granted)) = answer.try_recv() else { panic!() };
+        Quota::join(&mut shares, granted);
+        assert_eq!(shares[0].units(), 3);
+        drop(shares);
+        // What the call did not use, or has no longer, is nobody else's either.
+        asks_after_giving_back(4, 2 * MS);
+        desk.quota.sweep(3 * MS);
+        assert!(desk.events.drain().is_empty(), "nothing goes back twice");
+        assert!(desk.quota.list.take().is_empty());
+    }
+}
+
+#[test]
+fn a_refusal_without_redis_is_believed_by_those_who_chose_the_same() {
+    for kind in [Kind::Requests, Kind::Parallel] {
+        let desk = Desk::new();
+        let leases = desk.quota.leases("team:t".into());
+        let take = |when_gone| {
+            let wants = [Want { when_gone, ..want(&leases, kind, 1_000, 1) }];
+            desk.quota.take(&wants, Vec::new(), tag, MS)
+        };
+        let refuse = |when_gone, alone: bool| {
+            drop(lacking(take(when_gone)));
+            let grants =
+                format!(r#"{{"grants":[{{"granted":0,"refused":true,"retry_after_ms":1000,"alone":{alone}}}]}}"#);
+            assert_eq!(desk.quota.resolve(desk.events.drain().pop().unwrap().id, grants.as_bytes(), MS), Ok(true));
+        };
+        refuse(Some(WhenGone::FailClosed), true);
+        assert!(matches!(take(Some(WhenGone::FailClosed)), Taking::Refused { at: 0, .. }));
+        drop(lacking(take(None)));
+        drop(desk.events.drain());
+        refuse(Some(WhenGone::FailOpen), false);
+        // What Redis said is so for everybody.
+        for choice in [None, Some(WhenGone::FailClosed), Some(WhenGone::FailOpen)] {
+            assert!(matches!(take(choice), Taking::Refused { at: 0, .. }));
+        }
+    }
+}
+
+#[test]
+fn a_budget_that_nobody_knows_is_no_refusal() {
+    let desk = Desk::new();
+    let leases = desk.quota.leases("team:t".into());
+    let wants = [want(&leases, Kind::Requests, 5, 1), want(&leases, Kind::Budget, 5, 1)];
+    let (_shares, mut receiver) = lacking(desk.quota.take(&wants, Vec::new(), tag, 0));
+    let id = desk.events.drain().pop().unwrap().id;
+    let grants = br#"{"grants":[{"granted":0},{"granted":0,"refused":true,"unknown":true,"retry_after_ms":1000}]}"#;
+    assert_eq!(desk.quota.resolve(id, grants, 0), Ok(true));
+    assert!(matches!(receiver.try_recv(), Ok(Answer::Failed)));
+    drop(lacking(desk.quota.take(&wants, Vec::new(), tag, MS)));
+}
+
+#[test]
+fn money_that_is_idle_goes_back_and_a_call_that_never_was_frees_its_own() {
+    let desk = Desk::new();
+    let leases = desk.quota.leases("team:t".into());
+    let wants = [want(&leases, Kind::Budget, 1_000, 100)];
+    drop(lacking(desk.quota.take(&wants, Vec::new(), tag, 0)));
+    let id = desk.events.drain().pop().unwrap().id;
+    let grants = br#"{"grants":[{"granted":100,"ttl_ms":60000,"remaining":0}]}"#;
+    assert_eq!(desk.quota.resolve(id, grants, 0), Ok(true));
+    let Taking::Done(shares) = desk.quota.take(&wants, Vec::new(), tag, MS) else { panic!("it waits for somebody") };
+    drop(shares);
+    (1..=3).for_each(|tick| desk.quota.sweep(tick * 100 * MS));
+    let back: Vec<_> = desk.events.drain().iter().map(|event| (event.kind, event.payload.clone())).collect();
+    assert_eq!(back.len(), 1, "{back:?}");
+    assert_eq!(serde_json::from_slice::<Returned>(&back[0].1).unwrap().units, 100);
 }

@@ -8,12 +8,10 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-use h2::RecvStream;
-use h2::server::SendResponse;
+use penstock_http2::Request;
 use tokio::task::JoinSet;
 
-use super::{Told, call};
+use super::call;
 use crate::engine::{Core, LocalStage};
 use crate::listener::Peer;
 
@@ -22,18 +20,11 @@ const SPARE: usize = 32;
 /// And those that are left once the connection is quiet.
 const QUIET: usize = 2;
 
-/// A stream to be answered.
-pub(super) struct Asked {
-    pub(super) request: http::Request<RecvStream>,
-    pub(super) respond: SendResponse<Bytes>,
-}
-
 /// What all streams of a connection have in common.
 pub(super) struct Common {
     pub(super) core: Rc<Core>,
     pub(super) stage: Rc<LocalStage>,
     pub(super) peer: Peer,
-    pub(super) told: Rc<Told>,
 }
 
 /// The tasks of one connection.
@@ -59,7 +50,7 @@ struct Board {
 /// Where a task waits.
 #[derive(Default)]
 struct Seat {
-    next: Cell<Option<Asked>>,
+    next: Cell<Option<Request>>,
     waker: Cell<Option<Waker>>,
     /// There will be nothing for it.
     leave: Cell<bool>,
@@ -102,7 +93,7 @@ impl Crew {
     }
 
     /// Answers a stream.
-    pub(super) fn answer(&mut self, common: &Rc<Common>, asked: Asked) {
+    pub(super) fn answer(&mut self, common: &Rc<Common>, asked: Request) {
         self.answered += 1;
         self.board.busy.set(self.board.busy.get() + 1);
         if let Some(seat) = self.board.spare.borrow_mut().pop() {
@@ -152,10 +143,10 @@ impl Crew {
     }
 }
 
-async fn work(common: Rc<Common>, board: Rc<Board>, mut asked: Asked) {
+async fn work(common: Rc<Common>, board: Rc<Board>, mut asked: Request) {
     loop {
         let mut report = Report { board: &board, finished: false };
-        report.finished = call(&common, asked.request, asked.respond).await;
+        report.finished = call(&common, asked).await;
         drop(report);
         match board.next().await {
             Some(next) => asked = next,
@@ -178,7 +169,7 @@ impl Board {
     }
 
     /// The next stream; `None`: there is nothing more to do.
-    async fn next(&self) -> Option<Asked> {
+    async fn next(&self) -> Option<Request> {
         if self.over.get() || self.spare.borrow().len() >= SPARE {
             return None;
         }
@@ -187,7 +178,7 @@ impl Board {
         poll_fn(|cx| self.poll_seat(&seat, cx)).await
     }
 
-    fn poll_seat(&self, seat: &Seat, cx: &Context<'_>) -> Poll<Option<Asked>> {
+    fn poll_seat(&self, seat: &Seat, cx: &Context<'_>) -> Poll<Option<Request>> {
         match seat.next.take() {
             Some(asked) => Poll::Ready(Some(asked)),
             None if self.over.get() || seat.leave.get() => Poll::Ready(None),
@@ -208,7 +199,7 @@ mod tests {
     #[test]
     fn a_quiet_connection_keeps_few_tasks() {
         let board = Board::default();
-        let mut waiting: Vec<Pin<Box<dyn Future<Output = Option<Asked>> + '_>>> =
+        let mut waiting: Vec<Pin<Box<dyn Future<Output = Option<Request>> + '_>>> =
             (0..SPARE).map(|_| Box::pin(board.next()) as _).collect();
         let mut cx = Context::from_waker(Waker::noop());
         assert!(waiting.iter_mut().all(|task| task.as_mut().poll(&mut cx).is_pending()));

@@ -5,26 +5,25 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use penstock_http2::{Answer, Body, Reason};
 
 use super::crew::Common;
-use super::fields::{Told, header_map};
 use super::halves::{Incoming, Outgoing};
 use crate::engine::Core;
 use crate::listener::transport::{BodyError, Gone, HeaderLines};
 
+const LENGTH: &[u8] = b"content-length";
+
 /// One HTTP/2 request being answered.
 pub struct H2Exchange {
     core: Rc<Core>,
-    told: Rc<Told>,
     body: Incoming,
-    respond: SendResponse<Bytes>,
-    stream: Option<Outgoing>,
+    answer: Outgoing,
     pending: BytesMut,
     head_only: bool,
     started: bool,
+    /// There was somebody to take the head.
+    answered: bool,
     done: bool,
     broken: bool,
     body_timeout: Duration,
@@ -39,17 +38,16 @@ impl std::fmt::Debug for H2Exchange {
 }
 
 impl H2Exchange {
-    pub(super) fn new(common: &Common, body: RecvStream, respond: SendResponse<Bytes>, head_only: bool) -> Self {
+    pub(super) fn new(common: &Common, body: Body, answer: Answer, head_only: bool) -> Self {
         let core = &common.core;
         let options = &core.shared.options;
         Self {
-            told: Rc::clone(&common.told),
             body: Incoming::new(body),
-            respond,
-            stream: None,
+            answer: Outgoing::new(answer),
             pending: BytesMut::new(),
             head_only,
             started: false,
+            answered: false,
             done: false,
             broken: false,
             body_timeout: Duration::from_millis(options.body_timeout_ms),
@@ -71,12 +69,12 @@ impl H2Exchange {
 
     /// There was somebody to take the head of an answer.
     pub(super) fn is_answered(&self) -> bool {
-        self.stream.is_some()
+        self.answered
     }
 
     /// Both directions by themselves, once the answer was begun: for one that does not wait for the end of the request.
     pub(crate) fn into_halves(self) -> Option<(Incoming, Outgoing)> {
-        Some((self.body, self.stream?))
+        self.answered.then_some((self.body, self.answer))
     }
 
     pub(in crate::listener) async fn next_piece(&mut self) -> Result<Option<Bytes>, BodyError> {
@@ -95,46 +93,50 @@ impl H2Exchange {
         headers: &HeaderLines,
         body: Bytes,
     ) -> Result<(), Gone> {
-        let mut response = response(status, self.fields(headers));
-        if status != 204 && status != 304 {
-            response.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-        }
         self.sent = body.len() as u64;
         let end = self.head_only || body.is_empty();
-        self.begin(response, end)?;
+        if status == 204 || status == 304 {
+            self.begin(status, headers.iter(), end)?;
+        } else {
+            let mut length = BytesMut::new();
+            penstock_http1::put_decimal(&mut length, self.sent);
+            let lines = headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(LENGTH));
+            self.begin(status, lines.chain([(LENGTH, &length[..])]), end)?;
+        }
         if end { Ok(()) } else { self.write(body, true).await }
     }
 
-    fn begin(&mut self, response: Response<()>, end: bool) -> Result<(), Gone> {
+    fn begin<'a>(
+        &mut self,
+        status: u16,
+        fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+        end: bool,
+    ) -> Result<(), Gone> {
         self.started = true;
-        self.stream = Some(Outgoing::new(self.respond.send_response(response, end).map_err(|_| Gone)?, &self.told));
+        self.answer.head(status, fields, end)?;
+        self.answered = true;
         self.done = end;
         Ok(())
     }
 
-    fn fields(&self, headers: &HeaderLines) -> HeaderMap {
-        header_map(headers, &self.told, |_, _| true)
-    }
-
     pub(in crate::listener) fn start(&mut self, status: u16, headers: &HeaderLines) -> Result<(), Gone> {
-        self.begin(response(status, self.fields(headers)), false)
+        self.begin(status, headers.iter(), false)
     }
 
     /// Begins an answer with the fields for which `keep` holds, and others.
     pub(crate) fn start_with(
         &mut self,
         headers: &HeaderLines,
-        keep: impl FnMut(&[u8], &[u8]) -> bool,
-        others: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+        mut keep: impl FnMut(&[u8], &[u8]) -> bool,
+        others: &[(&[u8], &[u8])],
     ) -> Result<(), Gone> {
-        let mut map = header_map(headers, &self.told, keep);
-        map.extend(others);
-        self.begin(response(200, map), false)
+        let kept = headers.iter().filter(|(name, value)| keep(name, value));
+        self.begin(200, kept.chain(others.iter().copied()), false)
     }
 
     /// An answer that ends with its head.
     pub(crate) fn head(&mut self, status: u16, headers: &HeaderLines) -> Result<(), Gone> {
-        self.begin(response(status, self.fields(headers)), true)
+        self.begin(status, headers.iter(), true)
     }
 
     pub(in crate::listener) fn queue(&mut self, data: &[u8]) {
@@ -162,9 +164,9 @@ impl H2Exchange {
         if std::mem::replace(&mut self.broken, true) {
             return Err(Gone);
         }
-        let stream = self.stream.as_mut().ok_or(Gone)?;
+        let answer = &mut self.answer;
         while data.has_remaining() {
-            let sent = poll_fn(|cx| stream.poll_send(&mut data, end, cx));
+            let sent = poll_fn(|cx| answer.poll_send(&mut data, end, cx));
             match self.core.timers.within(self.write_timeout, sent).await {
                 Ok(Ok(())) => self.done = end && data.is_empty(),
                 _ => return Err(Gone),
@@ -180,8 +182,7 @@ impl H2Exchange {
             return Err(Gone);
         }
         if !self.done {
-            let stream = self.stream.as_mut().ok_or(Gone)?;
-            stream.finish()?;
+            self.answer.finish()?;
             self.done = true;
         }
         Ok(())
@@ -192,29 +193,18 @@ impl H2Exchange {
         if self.done {
             return Err(Gone);
         }
-        let stream = self.stream.as_mut().ok_or(Gone)?;
-        stream.trailers(fields)?;
+        self.answer.trailers(fields)?;
         self.done = true;
         Ok(())
     }
 
     pub(in crate::listener) fn abort(&mut self) {
-        self.reset(Reason::INTERNAL_ERROR);
-    }
-
-    fn reset(&mut self, reason: Reason) {
-        match &mut self.stream {
-            Some(stream) => stream.reset(reason),
-            None => self.respond.send_reset(reason),
-        }
+        self.answer.reset(Reason::INTERNAL_ERROR);
         self.done = true;
     }
 
     pub(in crate::listener) async fn closed(&mut self) {
-        match &mut self.stream {
-            Some(stream) => poll_fn(|cx| stream.poll_gone(cx)).await,
-            None => drop(poll_fn(|cx| self.respond.poll_reset(cx)).await),
-        }
+        poll_fn(|cx| self.answer.poll_gone(cx)).await;
     }
 
     pub(in crate::listener) fn started(&self) -> bool {
@@ -223,16 +213,9 @@ impl H2Exchange {
 
     /// An answer that was never finished must not look complete.
     pub(super) fn close(&mut self) {
-        // One that is finished while the request goes on is reset by h2 itself, after its last frame.
+        // One that is finished while the request goes on is reset when it is let go of, after its last frame.
         if !self.done {
             self.abort();
         }
     }
-}
-
-fn response(status: u16, fields: HeaderMap) -> Response<()> {
-    let mut response = Response::new(());
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    *response.headers_mut() = fields;
-    response
 }

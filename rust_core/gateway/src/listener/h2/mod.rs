@@ -3,39 +3,30 @@
 mod age;
 mod crew;
 mod exchange;
-mod fields;
 mod halves;
 mod head;
-mod inlet;
 mod pulse;
 
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::server::{Builder, Connection, SendResponse};
-use h2::{Reason, RecvStream};
-use http::HeaderValue;
 use penstock_http1::{Conn, FramingError};
+pub(super) use penstock_http2::PREFACE;
+use penstock_http2::{Config, Connection, Head, Reason, Request};
 use tokio::time::Instant;
 
 pub(crate) use exchange::H2Exchange;
-use fields::Told;
 pub(crate) use halves::{Incoming, Outgoing};
 
 use super::exchange::{Exchange, HeaderLines, Transport};
 use super::{Peer, dispatch};
 use crate::engine::{Core, LocalStage, Stage};
-use crate::grpc::{self, Flavour};
+use crate::grpc::{self, Flavour, Opening};
 use crate::upstream::Io;
 use age::Age;
-use crew::{Asked, Common, Crew};
-use inlet::{Inlet, Leaving};
+use crew::{Common, Crew};
 use pulse::Pulse;
-
-/// What a client starts an HTTP/2 connection with (RFC 9113, section 3.4).
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection without a new stream for this long keeps few tasks.
 const REST: Duration = Duration::from_secs(10);
@@ -44,41 +35,29 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Streams that may be given up before anything is thought of it.
 const MOST_GIVEN_UP: u32 = 200;
+/// A stream that is given up later than this was waited for: its deadline is over, or nobody wants the answer any more.
+const SOON_NS: u64 = 100_000_000;
 
 /// Serves one connection until either side ends it.
 pub(super) async fn serve(core: &Rc<Core>, conn: Conn<Io>, peer: Peer) {
     let options = &core.shared.options;
-    let mut builder = Builder::new();
-    builder
-        .max_concurrent_streams(options.max_streams)
-        .max_header_list_size(u32::try_from(options.max_header_bytes).unwrap_or(64 * 1024))
-        .initial_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
-        .max_send_buffer_size(256 * 1024)
-        // Rapid reset (CVE-2023-44487) and MadeYouReset: streams that are opened only to be reset end the connection.
-        .max_concurrent_reset_streams(32)
-        .max_pending_accept_reset_streams(32)
-        .max_local_error_reset_streams(Some(128))
-        .reset_stream_duration(Duration::from_secs(5));
-    let leaving = Leaving::default();
-    let stream = Inlet::new(conn.buf, conn.stream, leaving.clone());
     let header_timeout = Duration::from_millis(options.header_timeout_ms);
-    let Ok(Ok(connection)) = tokio::time::timeout(header_timeout, builder.handshake::<_, Bytes>(stream)).await else {
+    let config = Config {
+        max_streams: options.max_streams,
+        max_header_list: u32::try_from(options.max_header_bytes).unwrap_or(64 * 1024),
+        header_timeout,
+        ..Config::default()
+    };
+    let Ok(Ok(connection)) = core.timers.within(header_timeout, Connection::handshake(conn, config)).await else {
         return;
     };
     let mut crew = Crew::new();
-    run(core, connection, &mut crew, &leaving, peer).await;
+    run(core, connection, &mut crew, peer).await;
     crew.end().await;
 }
 
 /// Takes streams until the connection is over, which it is when this returns.
-async fn run(
-    core: &Rc<Core>,
-    mut connection: Connection<Inlet, Bytes>,
-    crew: &mut Crew,
-    is_leaving: &Leaving,
-    peer: Peer,
-) {
+async fn run(core: &Rc<Core>, mut connection: Connection<Io>, crew: &mut Crew, peer: Peer) {
     let mut stage = core.stage.watch();
     let idle = Duration::from_millis(core.shared.options.idle_timeout_ms);
     let mut quiet = core.timers.after(idle);
@@ -87,10 +66,10 @@ async fn run(
     let mut answered = 0;
     let mut abuse = Abuse::default();
     let mut age = Age::new(core);
-    let mut pulse = connection.ping_pong().and_then(|pings| Pulse::new(core, pings));
+    let mut pulse = Pulse::new(core, connection.ping_pong());
     // How far this connection is on its way out: it may be told to go before the gateway is.
     let own = Rc::new(LocalStage::new(Stage::Running));
-    let common = Rc::new(Common { core: Rc::clone(core), stage: Rc::clone(&own), peer, told: Rc::default() });
+    let common = Rc::new(Common { core: Rc::clone(core), stage: Rc::clone(&own), peer });
     let mut leaving = false;
     // A client that never acknowledges the shutdown is not waited for.
     let mut patience = core.timers.after(idle);
@@ -105,19 +84,17 @@ async fn run(
                 patience.move_to(Instant::now() + GOODBYE);
                 if abuse.counts(ended) {
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                    // The goodbye still has to be sent.
-                    let _ = tokio::time::timeout(GOODBYE, poll_fn(|cx| connection.poll_closed(cx))).await;
-                    return;
+                    return connection.closed().await;
                 }
                 false
             }
             accepted = connection.accept() => match accepted {
-                Some(Ok((request, respond))) => {
+                Some(request) => {
                     quiet.move_to(Instant::now() + idle);
-                    crew.answer(&common, Asked { request, respond });
+                    crew.answer(&common, request);
                     false
                 }
-                _ => return,
+                None => return,
             },
             () = stage.reached(Stage::Draining), if !leaving => true,
             () = quiet.wait(), if !is_busy && !leaving => true,
@@ -132,21 +109,20 @@ async fn run(
             () = pulse::lost(&mut pulse, is_busy) => return,
             () = patience.wait(), if !is_busy && leaving => {
                 connection.abrupt_shutdown(Reason::NO_ERROR);
-                return;
+                return connection.closed().await;
             }
         };
         if leave && !leaving {
             leaving = true;
             own.set(Stage::Draining);
-            is_leaving.begin();
             connection.graceful_shutdown();
             patience.move_to(Instant::now() + GOODBYE);
         }
     }
 }
 
-/// Streams that a client opened and gave up again. Cancelling is its right; doing little else is an attack, and h2's own
-/// caps see only streams that were reset before they were accepted.
+/// Streams that a client opened and gave up again. Cancelling is its right; doing little else is an attack
+/// (rapid reset, CVE-2023-44487); what the client breaks (MadeYouReset) and what asks for no answer the library counts.
 #[derive(Default)]
 struct Abuse {
     given_up: u32,
@@ -162,18 +138,26 @@ impl Abuse {
     }
 }
 
-/// Serves one stream; `false` when the client gave it up.
-async fn call(common: &Common, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) -> bool {
-    let Common { core, stage, peer, .. } = common;
-    let (parts, body) = request.into_parts();
-    let exchange = Box::new(H2Exchange::new(common, body, respond, parts.method == http::Method::HEAD));
-    let content_type = parts.headers.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    if let Some(flavour) = content_type.and_then(Flavour::of) {
-        return grpc_stream(grpc::Origin { core, stage, peer: *peer }, flavour, &parts, exchange).await;
+/// Serves one stream; `false` when the client gave it up as soon as it had opened it.
+async fn call(common: &Common, request: Request) -> bool {
+    let opened_ns = common.core.shared.now_ns();
+    answer(common, request).await || common.core.shared.now_ns().saturating_sub(opened_ns) >= SOON_NS
+}
+
+/// Answers one stream; `false` when the client gave it up.
+async fn answer(common: &Common, request: Request) -> bool {
+    let Common { core, stage, peer } = common;
+    let Request { head: asked, body, answer } = request;
+    let exchange = Box::new(H2Exchange::new(common, body, answer, asked.method() == b"HEAD"));
+    if let Some(flavour) = asked.get("content-type").and_then(Flavour::of) {
+        return grpc_stream(grpc::Origin { core, stage, peer: *peer }, flavour, asked, exchange).await;
     }
     let empty = exchange.is_read();
     let mut exchange = Exchange::rest(Transport::H2(exchange));
-    match head::head(&parts, empty) {
+    let head = head::head(&asked, empty);
+    // What is needed of it was copied, and a call may last.
+    drop(asked);
+    match head {
         Ok(head) => dispatch(core, head, &mut exchange, *peer).await,
         Err(e) => malformed(&mut exchange, e).await,
     }
@@ -192,23 +176,19 @@ async fn malformed(exchange: &mut Exchange<'_>, e: FramingError) {
 
 /// Serves one stream that is gRPC. Many an application cancels most of what it asks for, and gRPC carries all of it over
 /// one connection: only a call that was given up before it was answered is held against the client.
-async fn grpc_stream(
-    origin: grpc::Origin<'_>,
-    flavour: Flavour,
-    parts: &http::request::Parts,
-    exchange: Box<H2Exchange>,
-) -> bool {
-    let headers = match head::headers(parts, |name| !grpc::is_own_field(name), Some(b"application/json")) {
+async fn grpc_stream(origin: grpc::Origin<'_>, flavour: Flavour, asked: Head, exchange: Box<H2Exchange>) -> bool {
+    let headers = match head::headers(&asked, |name| !grpc::is_own_field(name), Some(b"application/json")) {
         Ok(headers) => headers,
         Err(e) => {
             malformed(&mut Exchange::rest(Transport::H2(exchange)), e).await;
             return true;
         }
     };
-    let path = Bytes::copy_from_slice(parts.uri.path().as_bytes());
-    let field = |name: &'static str| parts.headers.get(name).map(HeaderValue::as_bytes);
-    let (is_post, transport) = (parts.method == http::Method::POST, Transport::H2(exchange));
-    let served = grpc::serve(origin, flavour, is_post, path, field, headers, transport).await;
+    let path = asked.path().split(|b| *b == b'?').next().unwrap_or_default();
+    let path = Bytes::copy_from_slice(path);
+    let opening = Opening::new(flavour, asked.method() == b"POST", path, |name| asked.get(name));
+    drop(asked);
+    let served = grpc::serve(origin, &opening, headers, Transport::H2(exchange)).await;
     let Some(Transport::H2(mut x)) = served else { return true };
     let answered = x.is_answered();
     x.close();

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use h2::{Ping, PingPong};
+use penstock_http2::PingPong;
 use tokio::time::Instant;
 
 use crate::engine::Core;
@@ -41,7 +41,7 @@ impl<'a> Pulse<'a> {
             if self.waiting {
                 return Poll::Ready(());
             }
-            self.waiting = is_busy && self.pings.send_ping(Ping::opaque()).is_ok();
+            self.waiting = is_busy && self.pings.send();
             let wait = if self.waiting { self.timeout } else { self.interval };
             self.next.move_to(Instant::now() + wait);
         }

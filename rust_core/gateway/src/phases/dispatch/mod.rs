@@ -37,6 +37,8 @@ pub(super) struct Answer {
     pub(super) decoder: BodyDecoder,
     pub(super) reading: Reading,
     pub(super) hide_usage: bool,
+    /// The client left before the head came, and the upstream was told: that its answer ends early says nothing about it.
+    pub(super) client_left: bool,
 }
 
 /// What became of one attempt.
@@ -270,6 +272,7 @@ async fn exchange_with(
             decoder,
             reading: prepared.reading,
             hide_usage: prepared.hide_usage,
+            client_left: left_early,
         }));
     }
     let body = error_body(&mut lease, &mut decoder).await;
@@ -302,8 +305,8 @@ fn upstream_failure(reading: Reading, status: u16, body: &[u8]) -> Failure {
     if reading == Reading::AnthropicToChat {
         let error = providers::anthropic::error(status, body);
         failure.message = error.message.into();
-        failure.type_name = Some(error.kind.to_owned());
-        failure.code = error.code.map(str::to_owned);
+        failure.type_name = Some(error.kind.into());
+        failure.code = error.code.map(Into::into);
     }
     failure
 }

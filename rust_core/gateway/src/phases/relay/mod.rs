@@ -2,6 +2,7 @@
 
 mod meter;
 mod openai_frame;
+mod reading;
 mod stream;
 mod unary;
 

@@ -38,6 +38,7 @@ async fn read(call: &Call, answer: &mut Answer, exchange: &mut Exchange<'_>) -> 
         biased;
         piece = call.core.timers.within(wait, answer.lease.conn.read_body(&mut answer.decoder)) => match piece {
             Ok(Ok(Ok(piece))) => Read::Piece(piece),
+            Ok(_) if answer.client_left => Read::ClientGone,
             Ok(_) => Read::Broken(Failure::new(Kind::UpstreamProtocol, "The provider's answer broke off.")),
             Err(_) => Read::Broken(Failure::new(Kind::UpstreamTimeout, "The provider's answer stalled for longer than allowed.")),
         },

@@ -1,0 +1,1 @@
+"""LiteLLM's management routes that this gateway has nothing behind: each says so, and what to use instead."""

@@ -1,0 +1,112 @@
+"""One key used by many clients of several gateways at a steady pace, and what the gateways say about limits that they share."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from tests.conftest import Gateway
+from tests.faults.streams import body
+from tests.rig import NO_TLS
+
+_NOTHING_LEFT_S = 1.5
+"""Longer than leases last that somebody may still hold."""
+_AGAIN_S = 0.02
+
+
+def figure(gateway: Gateway, name: str) -> float:
+    """One metric of the control plane."""
+    with gateway.client() as client:
+        text = client.get("/metrics", headers=gateway.admin).text
+    found = re.search(rf"^{name} ([0-9.e+-]+)$", text, re.M)
+    assert found is not None, f"{name} is not among the metrics"
+    return float(found[1])
+
+
+class Callers:
+    """Clients of all gateways that use one key."""
+
+    def __init__(self, gateways: list[Gateway], key: str) -> None:
+        limits = httpx.Limits(max_connections=200)
+        self._clients = [
+            httpx.AsyncClient(base_url=each.url, timeout=30, trust_env=False, verify=NO_TLS, limits=limits)
+            for each in gateways
+        ]
+        self._headers = {"authorization": f"Bearer {key}"}
+        self.answers: list[tuple[float, int]] = []
+        """When each call was sent, and its status."""
+        self.others: list[str] = []
+
+    async def call(self, number: int, most: int = 3, headers: dict[str, str] | None = None) -> int:
+        """One call through the gateway whose turn it is."""
+        client = self._clients[number % len(self._clients)]
+        sent = time.monotonic()
+        answer = await client.post(
+            "/v1/chat/completions", headers={**self._headers, **(headers or {})}, json=body("sim", max_tokens=most)
+        )
+        self.answers.append((sent, answer.status_code))
+        if answer.status_code not in (200, 429):
+            self.others.append(answer.text)
+        return answer.status_code
+
+    async def hammer(
+        self,
+        per_second: float,
+        seconds: float,
+        at: dict[float, Callable[[], None]] | None = None,
+        most: int = 3,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        """Calls at a steady pace, whether they are answered or not. ``at``: what else happens, by second."""
+        begin, tasks, events = time.monotonic(), [], sorted((at or {}).items())
+        for number in range(int(per_second * seconds)):
+            await asyncio.sleep(max(0.0, begin + number / per_second - time.monotonic()))
+            while events and time.monotonic() - begin >= events[0][0]:
+                await asyncio.to_thread(events.pop(0)[1])
+            tasks.append(asyncio.ensure_future(self.call(number, most, headers)))
+        await asyncio.gather(*tasks)
+
+    async def use_up(self) -> None:
+        """Call on, one after the other through all gateways, until nobody has been served for a while: nothing is left then.
+
+        How much of a limit a steady pace takes says as much about the machine as about the limit.
+        """
+        served_at, number = time.monotonic(), 0
+        while time.monotonic() - served_at < _NOTHING_LEFT_S:
+            if await self.call(number) == 200:
+                served_at = time.monotonic()
+            number += 1
+            await asyncio.sleep(_AGAIN_S)
+
+    def admitted(self) -> int:
+        """Calls that were served."""
+        return sum(1 for _, status in self.answers if status == 200)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for client in self._clients:
+            await client.aclose()
+
+
+def run(gateways: list[Gateway], key: str, work: Callable[[Callers], Any]) -> Callers:
+    """Have a crowd do something."""
+
+    async def main() -> Callers:
+        crowd = Callers(gateways, key)
+        try:
+            await work(crowd)
+        finally:
+            await crowd.close()
+        return crowd
+
+    return asyncio.run(main())
+
+
+def trips(gateways: list[Gateway]) -> float:
+    """Round trips to Redis so far for the sake of limits."""
+    return sum(figure(gateway, "penstock_quota_round_trips_total") for gateway in gateways)
