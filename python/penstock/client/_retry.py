@@ -58,8 +58,9 @@ def delay(error: CallError, attempt: int, max_retries: int, remaining_s: float) 
     if error.retry_after is None:
         wait = _backoff(attempt, least=0.5 if lost_its_gateway(error) else 0.0)
     else:
-        # All that a gateway sent away were told the same.
-        wait = error.retry_after * (1.0 + _LATER * secrets.randbelow(1000) / 1000)
+        # All that a gateway sent away were told the same. Who has just enough time left for that is not kept beyond it.
+        latest = min(error.retry_after * (1.0 + _LATER), (error.retry_after + remaining_s) / 2)
+        wait = error.retry_after + max(0.0, latest - error.retry_after) * secrets.randbelow(1000) / 1000
     # Waiting past the deadline would only hide the real error behind "deadline exceeded".
     return wait if wait < remaining_s else None
 

@@ -287,6 +287,20 @@ def test_the_budget_fills_again() -> None:
     assert budget.failed()
 
 
+@pytest.mark.parametrize("retry_after", [8.0, 9.0, 9.9])
+def test_a_time_that_the_server_names_is_waited_for_whenever_it_is_left(retry_after: float) -> None:
+    error = RateLimited("busy", grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after=retry_after)
+    waits = {_retry.delay(error, 0, 2, 10.0) for _ in range(200)}
+    assert None not in waits
+    assert all(retry_after <= wait < 10.0 for wait in waits if wait)
+    assert len(waits) > 10, "not all at the same time"
+
+
+def test_a_time_that_is_not_left_is_not_waited_for() -> None:
+    error = RateLimited("busy", grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after=10.1)
+    assert _retry.delay(error, 0, 2, 10.0) is None
+
+
 def test_a_deadline_is_kept(gateway: Gateway, client: Client) -> None:
     gateway.behaviours[CREATE] = lambda request, context: gateway.cancelled.wait(10) and answer("late")
     before = time.monotonic()
