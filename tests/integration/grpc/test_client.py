@@ -35,6 +35,7 @@ from tests.faults.accounts import differences, idle, rows_of, settled
 from tests.integration.grpc.calls import CHAT, address
 from tests.integration.grpc.serving import configured, record_of
 from tests.rig import Sim, until
+from tests.stalls import Stopwatch
 
 ASK: dict[str, Any] = {"model": "sim", "messages": [CHAT], "max_tokens": 5}
 WORDS = " time river that this with"
@@ -157,10 +158,10 @@ def test_a_wrong_key(port: Gateway) -> None:
 
 
 def test_a_deadline_ends_the_provider_s_work(client: Client, sim: Sim) -> None:
-    since, begun = sim.mark(), time.monotonic()
+    since, watch = sim.mark(), Stopwatch()
     with pytest.raises(DeadlineExceeded):
-        client.chat.create(**ASK, timeout=0.4, metadata={"x-sim-ttft": "20000"})
-    assert time.monotonic() - begun < 1.5
+        client.chat.create(**ASK, timeout=1.2, metadata={"x-sim-ttft": "20000"})
+    assert watch.ran_s < 2.5
     until(lambda: [e for e in sim.ledger(since) if e["outcome"] == "cut"], "the provider was told")
 
 
@@ -190,7 +191,7 @@ def test_what_the_server_asks_to_try_again_is_tried_again(client: Client, sim: S
     tell = {"x-sim-fail-first": "1:429", "x-sim-retry-after": "1", "x-sim-key": f"client-{time.time()}"}
     begun = time.monotonic()
     assert client.chat.create(**ASK, metadata=tell).choices[0].message.content == WORDS
-    assert 0.9 < time.monotonic() - begun < 5
+    assert 0.9 < time.monotonic() - begun < 8
     assert [entry["status"] for entry in sim.ledger(since) if entry["call_id"]] == [429, 200]
 
 
@@ -205,10 +206,10 @@ def test_retries_are_switched_off_by_zero(client: Client, sim: Sim) -> None:
 
 def test_a_budget_that_is_used_up_is_not_tried_again(port: Gateway) -> None:
     with _client(port, port.new_key(max_budget=0)) as client:
-        begun = time.monotonic()
+        watch = Stopwatch()
         with pytest.raises(BudgetExceeded) as failed:
             client.chat.create(**ASK)
-        assert time.monotonic() - begun < 0.5
+        assert watch.ran_s < 0.5
         assert failed.value.quota
 
 

@@ -16,6 +16,7 @@ from tests.integration.grpc.calls import Ended, Rpc, dialled, ended
 from tests.integration.grpc.frames import Raw, frame
 from tests.integration.grpc.serving import entry_of, record_of
 from tests.rig import Sim, until
+from tests.stalls import Stopwatch
 
 CREATE = "/penstock.v1.Chat/Create"
 STREAM = "/penstock.v1.Chat/Stream"
@@ -51,11 +52,12 @@ def _agree(gateway: Gateway, sim: Sim, key: str, since: int) -> list[Row]:
 
 @pytest.mark.parametrize("model", ["sim", "claude"])
 def test_a_unary_deadline_ends_the_provider_s_work(port: Gateway, rpc: Rpc, sim: Sim, model: str) -> None:
-    since, begun = sim.mark(), time.monotonic()
-    call = rpc.call(methods.CHAT_CREATE, _request(model), sim={"ttft": 20_000}, timeout=0.4)
+    since, watch = sim.mark(), Stopwatch()
+    call = rpc.call(methods.CHAT_CREATE, _request(model), sim={"ttft": 20_000}, timeout=1.2)
     assert call.code is grpc.StatusCode.DEADLINE_EXCEEDED
     entry = _last(sim, since)
-    assert 0.3 < time.monotonic() - begun < 0.4 + PROMPTLY_S
+    assert watch.seconds > 1.1
+    assert watch.ran_s < 1.2 + PROMPTLY_S
     assert entry["outcome"] == "cut"
     rows = _agree(port, sim, rpc.key, since)
     assert [row["prompt_tokens"] + row["completion_tokens"] for row in rows] == [0]
@@ -64,13 +66,13 @@ def test_a_unary_deadline_ends_the_provider_s_work(port: Gateway, rpc: Rpc, sim:
 
 @pytest.mark.parametrize("model", ["sim", "claude"])
 def test_a_stream_s_deadline_settles_what_was_made(port: Gateway, rpc: Rpc, sim: Sim, model: str) -> None:
-    since = sim.mark()
-    call = rpc.call(methods.CHAT_STREAM, _request(model), sim={"tps": 50, "tokens": 5_000, "flush": 1}, timeout=0.6)
+    since, watch = sim.mark(), Stopwatch()
+    call = rpc.call(methods.CHAT_STREAM, _request(model), sim={"tps": 50, "tokens": 5_000, "flush": 1}, timeout=1.5)
     assert call.code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert len(call.answers) > 10
     entry = _last(sim, since)
     assert entry["outcome"] == "cut"
-    assert entry["duration_us"] < (0.6 + PROMPTLY_S) * 1e6
+    assert entry["duration_us"] < (1.5 + PROMPTLY_S + watch.stood_s) * 1e6
     rows = _agree(port, sim, rpc.key, since)
     assert rows[0]["completion_tokens"] == entry["tokens_sent"] > 10
     assert _ending(rows[0]) == LATE
@@ -81,12 +83,12 @@ def _ending(row: Row) -> tuple[int, str, str]:
     return told["http_status"], told["outcome"], told["error_code"]
 
 
-def _deadline(raw: Raw, value: str, path: str = CREATE, **tell: Any) -> tuple[int, float]:
-    begun = time.monotonic()
+def _deadline(raw: Raw, value: str, path: str = CREATE, **tell: Any) -> tuple[int, Stopwatch]:
+    watch = Stopwatch()
     more = [("grpc-timeout", value), *((f"x-sim-{name}", str(told)) for name, told in tell.items())]
     reply = raw.ask(path, frame(_request()), more=more)
     assert reply.http_status == 200
-    return reply.status, time.monotonic() - begun
+    return reply.status, watch
 
 
 @pytest.mark.parametrize(
@@ -96,9 +98,15 @@ def _deadline(raw: Raw, value: str, path: str = CREATE, **tell: Any) -> tuple[in
 def test_the_server_keeps_time_itself(raw: Raw, sim: Sim, value: str, seconds: float) -> None:
     """A client that waits for the server's word gets it, in each unit."""
     since = sim.mark()
-    status, took = _deadline(raw, value, ttft=20_000)
-    assert status == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
-    assert seconds - 0.02 <= took < seconds + 0.5
+    for _ in range(5):
+        status, watch = _deadline(raw, value, ttft=20_000)
+        took, ran = watch.seconds, watch.ran_s
+        assert status == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+        assert seconds - 0.02 <= took
+        assert ran < seconds + 0.5
+        # Of a machine that stands still the call may be over before it is sent upstream.
+        if seconds <= 0.05 or watch.longest_s < seconds or sim.mark() > since:
+            break
     if seconds > 0.05:
         assert _last(sim, since)["outcome"] == "cut"
 
@@ -111,15 +119,15 @@ def test_a_deadline_that_is_far_away_changes_nothing(raw: Raw, value: str) -> No
 @pytest.mark.parametrize("value", ["", "5", "m", "-1S", "1.5S", "5 S", "123456789S", "5s", "5X", "S5", "+5S"])
 def test_a_deadline_that_cannot_be_read_is_refused(raw: Raw, sim: Sim, value: str) -> None:
     since = sim.mark()
-    status, took = _deadline(raw, value, ttft=3_000)
+    status, watch = _deadline(raw, value, ttft=3_000)
     assert status in (grpc.StatusCode.INVALID_ARGUMENT.value[0], grpc.StatusCode.INTERNAL.value[0])
-    assert took < 2
+    assert watch.ran_s < 2
     assert sim.mark() == since, "nothing was sent upstream"
 
 
 def test_the_server_s_own_word_has_details(port: Gateway, raw: Raw) -> None:
     reply = raw.ask(
-        STREAM, frame(_request()), more=[("grpc-timeout", "400m"), ("x-sim-tps", "50"), ("x-sim-tokens", "900")]
+        STREAM, frame(_request()), more=[("grpc-timeout", "1500m"), ("x-sim-tps", "50"), ("x-sim-tokens", "900")]
     )
     assert reply.details.reason == "DEADLINE_EXCEEDED"
     assert reply.details.info["status"] == "504"
@@ -141,11 +149,11 @@ def test_a_call_that_nobody_answered_in_time_has_its_id(port: Gateway, raw: Raw)
 
 def test_the_request_s_own_time_counts(raw: Raw) -> None:
     """The deadline runs while the message still comes."""
-    begun = time.monotonic()
+    watch = Stopwatch()
     number = raw.begin(CREATE, b"\0\0\0\1\0", end=False, more=[("grpc-timeout", "300m")])
     reply = raw.end(number)
     assert reply.status == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
-    assert time.monotonic() - begun < 1.5
+    assert watch.ran_s < 1.5
 
 
 @pytest.mark.parametrize("stream", [False, True])

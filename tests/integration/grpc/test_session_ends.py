@@ -15,6 +15,7 @@ from tests.integration.grpc.calls import Rpc, dialled
 from tests.integration.grpc.serving import configured, record_of
 from tests.integration.grpc.sessions import Dialog
 from tests.rig import Sim, until
+from tests.stalls import Stopwatch
 
 
 def test_a_cancelled_call_ends_alone_and_is_settled(port: Gateway, rpc: Rpc, sim: Sim) -> None:
@@ -54,16 +55,17 @@ def test_a_call_can_be_cancelled_before_it_was_opened(rpc: Rpc, sim: Sim) -> Non
 def test_a_call_has_a_deadline_of_its_own(port: Gateway, rpc: Rpc, sim: Sim) -> None:
     since = sim.mark()
     with Dialog(rpc) as session:
-        session.start(1, tokens=1_000, tps=50, timeout=0.5, flush=1)
-        session.start(2, tokens=60, tps=50)
-        begun = time.monotonic()
+        watch = Stopwatch()
+        session.start(1, tokens=1_000, tps=50, timeout=1.5, flush=1)
+        session.start(2, tokens=120, tps=50)
         details = session.error(1)
-        assert 0.3 < time.monotonic() - begun < 1.5
+        assert watch.seconds > 1.3
+        assert watch.ran_s < 2.5
         assert details.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
         assert len(session.words(1)) > 5
         late = session.call_id(1)
         session.finish(2)
-        assert len(session.words(2)) == 60
+        assert len(session.words(2)) == 120
     idle(port)
     told = record_of(port, late)["metadata"]
     assert (told["http_status"], told["error_code"]) == (504, "deadline_exceeded")
@@ -74,14 +76,14 @@ def test_a_call_has_a_deadline_of_its_own(port: Gateway, rpc: Rpc, sim: Sim) -> 
 
 def test_a_deadline_runs_while_a_call_waits_for_credit(rpc: Rpc) -> None:
     with Dialog(rpc) as session:
-        session.start(1, tokens=1_000, bytes=5_000, timeout=0.5, credit=1)
+        session.start(1, tokens=1_000, bytes=5_000, timeout=1.5, credit=1)
         assert session.error(1).code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
         assert session.count(1) == 1
 
 
 def test_the_session_s_deadline_is_that_of_its_calls(port: Gateway, rpc: Rpc, sim: Sim) -> None:
     since = sim.mark()
-    with Dialog(rpc, timeout=0.7) as session:
+    with Dialog(rpc, timeout=2) as session:
         session.start(1, tokens=1_000, tps=50)
         session.start(2, ttft=20_000)
         assert session.ended().code is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -106,7 +108,7 @@ def test_the_end_of_a_session_settles_all_its_calls(port: Gateway, sim: Sim, how
         else:
             rpc.channel.close()
         session.close()
-    until(lambda: all(e["outcome"] == "cut" for e in sim.ledger(since) if e["call_id"]), "all were cut", 3)
+    until(lambda: all(e["outcome"] == "cut" for e in sim.ledger(since) if e["call_id"]), "all were cut")
     idle(port)
     rows = rows_of(port, key)
     assert len(rows) == 10

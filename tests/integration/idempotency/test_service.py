@@ -19,9 +19,11 @@ from penstock.shared import scripts as lua
 from penstock.shared.redis import SharedRedis
 from tests.integration.quota.rig import connected
 from tests.servers.redis import Redis, RedisCluster
+from tests.stalls import Stopwatch
 
 _ordinals = itertools.count(1)
-TTL_MS, KEEP_MS = 1_000, 60_000
+TTL_MS, KEEP_MS = 3_000, 60_000
+"""A claim outlasts a second in which the machine stands still."""
 
 
 def claim(id: str, request: str = "r", ttl_ms: int = TTL_MS) -> Claim:
@@ -238,9 +240,9 @@ async def test_without_redis_the_operators_choice_holds_and_nothing_waits(own_re
         open_ = await stack.enter_async_context(service(own_redis.url, when_gone="fail_open", deadline_ms=50))
         own_redis.stop()
         for _ in range(20):
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(3):
                 assert await closed.claim(claim(id)) is None
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(3):
                 assert await open_.claim(claim(id)) == Reply("run")
         assert (closed.figures.refused_alone, open_.figures.alone) == (20, 20)
 
@@ -250,11 +252,10 @@ async def test_a_redis_that_hangs_is_given_up_and_found_again(own_redis: Redis, 
         before = claim(id, ttl_ms=10_000)
         assert await verdict(closed, before) == "run"
         own_redis.freeze()
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        watch = Stopwatch()
         replies = await asyncio.gather(*(closed.claim(claim(secrets.token_hex(32))) for _ in range(50)))
         assert replies == [None] * 50
-        assert loop.time() - began < 1
+        assert watch.ran_s < 1
         # While nothing answers, the end of a call waits for its turn without holding anybody up.
         told = asyncio.ensure_future(closed.answered(answer_to(before), b"answer"))
         await asyncio.sleep(0.3)
@@ -294,7 +295,7 @@ async def test_a_redis_that_forgot_a_claim_is_told_again(own_redis: Redis, id: s
     async with service(own_redis.url) as a, service(own_redis.url) as b:
         assert await verdict(a, claim(id)) == "run"
         own_redis.flush()
-        await asyncio.sleep(TTL_MS / 1000 / 2)
+        await until(lambda: own_redis.command("EXISTS", scripts.key(id)))
         assert await verdict(b, claim(id)) == "running"
 
 
@@ -321,7 +322,7 @@ async def test_in_a_cluster_each_request_has_one_slot() -> None:
 async def test_the_hooks_say_it_in_the_data_planes_words(redis_url: str, id: str) -> None:
     async with service(redis_url) as a:
         hooks = IdempotencyHooks(a)
-        ask = b'{"id":"%s","request":"r","owner":"o-%d","ttl_ms":1000}'
+        ask = b'{"id":"%s","request":"r","owner":"o-%d","ttl_ms":3000}'
         assert await hooks.claim(ask % (id.encode(), 1)) == b"run"
         assert await hooks.claim(ask % (id.encode(), 2)) == b"running"
         told = b'{"id":"%s","request":"r","owner":"o-1","keep_ms":60000,"is_kept":true}\n\x00\n\x01' % id.encode()

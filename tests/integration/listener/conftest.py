@@ -22,7 +22,9 @@ penstock:
   upstream: {forward_headers: [x-sim-]}
 """
 
-SMALL = "max_body_mb: 1, header_timeout: 600ms, body_timeout: 600ms, max_streams: 16, trusted_proxies: [127.0.0.9]"
+SMALL = "max_body_mb: 1, header_timeout: 1500ms, body_timeout: 1500ms, max_streams: 16, trusted_proxies: [127.0.0.9]"
+
+"""Times that a client keeps although the machine stands still for a second."""
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from tests.integration.listener import wire
 from tests.integration.listener.conftest import BODY
 from tests.integration.listener.h2client import H2Client
 from tests.integration.listener.wire import Wire
+from tests.stalls import Stopwatch
 
 _CONFIG = """
 model_list:
@@ -110,9 +111,9 @@ class Call:
 
 
 def test_a_gateway_is_ready_within_two_seconds(installation: Installation) -> None:
-    begun = time.monotonic()
+    watch = Stopwatch()
     gateway = installation.start()
-    took = time.monotonic() - begun
+    took = watch.ran_s
     # Not the time for which a busy machine ran something else.
     waited = int(Path(f"/proc/{gateway.pid}/schedstat").read_text().split()[1]) / 1e9
     with wire.connect(gateway.url) as client:
@@ -124,7 +125,7 @@ def test_a_stream_finishes_within_the_grace_and_the_process_ends_well(installati
     gateway = installation.start("20s")
     call = Call(gateway, tokens=40, rate=40)
     _term(gateway)
-    wire.until(lambda: _refuses(gateway), 1, "new connections are taken")
+    wire.until(lambda: _refuses(gateway), 5, "new connections are taken")
     assert call.finish()[-1] == "data: [DONE]"
     ended = time.monotonic()
     assert gateway.process.wait() == 0
@@ -136,7 +137,7 @@ def test_a_stream_finishes_within_the_grace_and_the_process_ends_well(installati
 
 def test_readiness_is_503_from_the_signal_on(installation: Installation) -> None:
     gateway = installation.start("20s")
-    slow = wire.chat(gateway.admin_key, BODY, "x-sim-ttft: 700")
+    slow = wire.chat(gateway.admin_key, BODY, "x-sim-ttft: 2500")
     with wire.connect(gateway.url) as client:
         # Sent before the signal, answered after it: the second request waits for the first.
         client.send(slow + _READY.encode() + _LIVE.encode())
@@ -230,10 +231,11 @@ def test_idle_connections_are_closed_at_once(installation: Installation) -> None
     ):
         assert used.send(_LIVE).answer().status == 200
         assert second.answer(second.open("GET", "/_health/live")).status == 200
-        begun = _term(gateway)
+        watch = Stopwatch()
+        _term(gateway)
         assert used.is_closed()
         assert fresh.is_closed()
-        assert time.monotonic() - begun < 1.3, "idle connections were kept while another call was waited for"
+        assert watch.ran_s < 1.3, "idle connections were kept while another call was waited for"
         second.closed_with()
     assert call.finish()[-1] == "data: [DONE]"
     assert gateway.process.wait() == 0
@@ -268,7 +270,7 @@ def test_a_request_whose_body_is_still_coming_is_served(installation: Installati
         client.send(request[:-1])
         assert other.send(_LIVE).answer().status == 200
         _term(gateway)
-        wire.until(lambda: _refuses(gateway), 1)
+        wire.until(lambda: _refuses(gateway), 5)
         answer = client.send(request[-1:]).answer()
         assert answer.status == 200, answer
         assert answer.get("connection") == "close" or client.is_closed()
@@ -279,7 +281,7 @@ def test_a_second_signal_ends_what_is_left_at_once_and_settles_it(installation: 
     gateway = installation.start("60s")
     call = Call(gateway, tokens=10_000, rate=20)
     _term(gateway)
-    wire.until(lambda: _refuses(gateway), 1)
+    wire.until(lambda: _refuses(gateway), 5)
     assert gateway.process.process.poll() is None
     begun = _term(gateway)
     assert json.loads(call.finish()[-1].removeprefix("data: "))["error"]["code"] == "shutting_down"

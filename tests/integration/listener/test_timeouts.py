@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
 from tests.conftest import Gateway
 from tests.integration.listener import wire
 from tests.integration.listener.conftest import BODY
+from tests.stalls import Stopwatch
 
 # Of the shared gateway's configuration.
-_TIMEOUT_S = 0.6
-
-
-def _elapsed(since: float) -> float:
-    return time.monotonic() - since
+_TIMEOUT_S = 1.5
 
 
 @pytest.mark.parametrize(
@@ -31,7 +27,7 @@ def _elapsed(since: float) -> float:
     ],
 )
 def test_a_head_that_never_ends_is_given_up(port: Gateway, part: str) -> None:
-    begun = time.monotonic()
+    watch = Stopwatch()
     with wire.connect(port.url) as client:
         answers = client.send(part).answers()
     assert [answer.status for answer in answers] in ([408], []), answers
@@ -39,51 +35,53 @@ def test_a_head_that_never_ends_is_given_up(port: Gateway, part: str) -> None:
     if not part.startswith("PRI"):
         assert [answer.status for answer in answers] == [408]
         assert answers[0].get("connection") == "close"
-    assert _TIMEOUT_S * 0.9 <= _elapsed(begun) < _TIMEOUT_S + 3
+    assert watch.seconds >= _TIMEOUT_S * 0.9
+    assert watch.ran_s < _TIMEOUT_S + 3
 
 
 def test_a_head_that_drips_is_given_up_whatever_its_pace(port: Gateway) -> None:
-    begun = time.monotonic()
+    watch = Stopwatch()
     with wire.connect(port.url) as client:
         client.send("GET /_health/live HTTP/1.1\r\nHost: gateway\r\nX-Drip: ")
         client.sock.settimeout(0.05)
         answer = b""
-        while not answer and _elapsed(begun) < 5:
+        while not answer and watch.seconds < 8:
             client.send("a")
             try:
                 answer = client.sock.recv(4096)
             except TimeoutError:
                 continue
     assert answer.startswith(b"HTTP/1.1 408 "), answer
-    assert _elapsed(begun) < _TIMEOUT_S + 2
+    assert watch.ran_s < _TIMEOUT_S + 2
 
 
 def test_the_second_head_of_a_connection_is_bounded_too(port: Gateway) -> None:
     with wire.connect(port.url) as client:
         assert client.send("GET /_health/live HTTP/1.1\r\nHost: gateway\r\n\r\n").answer().status == 200
-        begun = time.monotonic()
+        watch = Stopwatch()
         answer = client.send("GET /_health/live HTTP/1.1\r\n").answer()
         assert answer.status == 408
         assert client.is_closed()
-    assert _elapsed(begun) < _TIMEOUT_S + 3
+    assert watch.ran_s < _TIMEOUT_S + 3
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 500", "Transfer-Encoding: chunked"], ids=["length", "chunked"])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/key/generate"], ids=["call", "control"])
 def test_a_body_that_stalls_is_given_up(port: Gateway, path: str, framing: str) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {port.admin_key}\r\n{framing}\r\n\r\n"
-    begun = time.monotonic()
+    watch = Stopwatch()
     with wire.connect(port.url) as client:
         answer = client.send(head + '5\r\n{"mod').answer()
         assert answer.status == 408
         assert answer.get("connection") == "close"
         assert answer.json()["error"]["code"] == "request_timeout"
-    assert _TIMEOUT_S * 0.9 <= _elapsed(begun) < _TIMEOUT_S + 3
+    assert watch.seconds >= _TIMEOUT_S * 0.9
+    assert watch.ran_s < _TIMEOUT_S + 3
 
 
 def test_a_body_that_makes_progress_is_waited_for(port: Gateway) -> None:
     body = json.dumps(BODY).encode()
-    begun = time.monotonic()
+    watch = Stopwatch()
     with wire.connect(port.url) as client:
         request = wire.chat(port.admin_key, BODY)
         client.send(request[: -len(body)])
@@ -92,7 +90,7 @@ def test_a_body_that_makes_progress_is_waited_for(port: Gateway) -> None:
             client.send(body[at : at + len(body) // 6 + 1])
         assert client.answer().status == 200
     # Longer than the pause that is allowed: it bounds the pause, not the whole.
-    assert _elapsed(begun) > _TIMEOUT_S * 1.5
+    assert watch.seconds > _TIMEOUT_S * 1.5
 
 
 def test_an_idle_connection_is_kept_beyond_the_head_s_bound(port: Gateway) -> None:
@@ -108,9 +106,9 @@ def test_two_hundred_slow_clients_are_in_nobody_s_way(port: Gateway) -> None:
     for client in slow:
         client.send("POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\nX-")
     with wire.connect(port.url) as quick:
-        begun = time.monotonic()
+        watch = Stopwatch()
         assert quick.send(wire.chat(port.admin_key, BODY)).answer().status == 200
-        assert _elapsed(begun) < 1
+        assert watch.ran_s < 1
     assert {client.answer().status for client in slow} == {408}
     for client in slow:
         client.close()

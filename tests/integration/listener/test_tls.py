@@ -59,7 +59,7 @@ def _start(directory: Path, simulator_url: str, authority: Authority, *, client_
         shutil.copy(source, directory / name)
     files = directory / "server.pem", directory / "server.key"
     ca = f", client_ca: {client_ca}" if client_ca else ""
-    tls = f"tls: {{certificate: {files[0]}, key: {files[1]}{ca}}}, header_timeout: 600ms"
+    tls = f"tls: {{certificate: {files[0]}, key: {files[1]}{ca}}}, header_timeout: 2s"
     return Secured(Gateway(directory, simulator_url, config=CONFIG % tls), authority, files)
 
 

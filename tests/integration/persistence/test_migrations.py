@@ -177,7 +177,7 @@ async def test_who_finds_nothing_to_do_needs_no_lock(
     database = await open_postgres(database_url)
     async with database.transaction() as tx:
         await tx.fetch_all(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
-        assert (await asyncio.wait_for(open_postgres(database_url), 2)).applied == []
+        assert (await asyncio.wait_for(open_postgres(database_url), 8)).applied == []
 
 
 async def test_a_changed_file_is_refused(database_url: str, open_postgres: Open, postgres: Postgres) -> None:

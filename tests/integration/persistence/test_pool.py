@@ -62,7 +62,7 @@ async def test_a_connection_that_is_given_to_who_gave_up_goes_to_the_next(databa
         await asyncio.sleep(0.05)
     # It is his by now, and he does not know it yet.
     impatient.cancel()
-    await asyncio.wait_for(patient, 1)
+    await asyncio.wait_for(patient, 5)
     with contextlib.suppress(asyncio.CancelledError):
         await impatient
     assert pool.open == 1

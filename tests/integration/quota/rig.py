@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
+
 from penstock.config.redis import RedisSettings
 from penstock.config.secret import Secret
 from penstock.quota.models import Ask, Grant, QuotaOptions
@@ -28,6 +30,18 @@ FAST = QuotaOptions(
     budget_hold_ms=800,
 )
 """The protocol with short times: what takes a minute takes a second."""
+CALM = msgspec.structs.replace(
+    FAST,
+    window_ms=5_000,
+    missing_after_ms=8_000,
+    patience_ms=5_000,
+    settle_ms=1_500,
+    slot_hold_ms=2_400,
+    budget_hold_ms=2_400,
+)
+"""The same where Redis is there all the time: a machine that stands still for a second is no outage, and nothing ends for that."""
+PAUSE_S = 0.08
+"""One that is an outage by :data:`FAST`, with what else happens beside it."""
 
 
 def settings(url: str, **fields: Any) -> RedisSettings:
@@ -48,7 +62,7 @@ async def connected(url: str, **fields: Any) -> AsyncIterator[SharedRedis]:
 @asynccontextmanager
 async def gateway(
     url: str,
-    options: QuotaOptions = FAST,
+    options: QuotaOptions = CALM,
     *,
     spent: SpentReader | None = None,
     incarnation: str | None = None,
@@ -86,6 +100,20 @@ def most_in_a_window(admitted: list[float], window_s: float) -> int:
             begin += 1
         most = max(most, end - begin + 1)
     return most
+
+
+class OverTheLimit(Exception):
+    """What must not happen even on a machine that stands still."""
+
+
+def never_over(admitted: list[float], window_s: float, limit: int) -> None:
+    """No more than ``limit`` in any window, of moments in order.
+
+    Raises:
+        OverTheLimit: there were.
+    """
+    if (most := most_in_a_window(admitted, window_s)) > limit:
+        raise OverTheLimit(f"{most} of {limit}")
 
 
 async def come_about(probe: Callable[[], bool], what: str, seconds: float = 5) -> None:

@@ -8,18 +8,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from penstock.payers import Figure
 from penstock.persistence import DatabaseUnavailable
 from penstock.quota.models import QuotaOptions
 from penstock.quota.service import QuotaService
-from tests.integration.quota.rig import FAST, come_about, draw, gateway, scope
+from tests.integration.quota.rig import CALM, come_about, draw, gateway, scope
 from tests.servers.proxy import Proxy
 from tests.servers.redis import Redis
 
 _PATIENT: dict[str, Any] = {"deadline_ms": 2_000}
-_LASTING = QuotaOptions(settle_ms=100)
+_LASTING = QuotaOptions(settle_ms=100, missing_after_ms=8_000, patience_ms=5_000)
 
 
 class Ledger:
@@ -66,8 +67,9 @@ async def test_a_figure_that_cannot_be_told_waits_and_its_money_stays_held(
     redis: Redis, redis_url: str, start_proxy: Callable[[int], Proxy]
 ) -> None:
     ledger, name, proxy = Ledger(), scope(), start_proxy(redis.port)
+    brief = msgspec.structs.replace(_LASTING, patience_ms=1_500)
     async with (
-        gateway(f"redis://127.0.0.1:{proxy.port}/0", _LASTING, spent=ledger.read) as far,
+        gateway(f"redis://127.0.0.1:{proxy.port}/0", brief, spent=ledger.read) as far,
         gateway(redis_url, _LASTING, spent=ledger.read, **_PATIENT) as near,
     ):
         assert await money(far, name, 900) == 900
@@ -151,18 +153,18 @@ async def test_who_stops_leaves_what_was_told_and_holds_what_was_not(redis_url: 
 async def test_holds_are_renewed_while_their_gateway_lives(redis_url: str) -> None:
     ledger, name = Ledger(), scope()
     async with (
-        gateway(redis_url, FAST, spent=ledger.read, **_PATIENT) as one,
-        gateway(redis_url, FAST, spent=ledger.read, **_PATIENT) as two,
+        gateway(redis_url, CALM, spent=ledger.read, **_PATIENT) as one,
+        gateway(redis_url, CALM, spent=ledger.read, **_PATIENT) as two,
     ):
         assert await money(one, name, 900) == 900
-        await asyncio.sleep(2 * FAST.budget_hold_ms / 1000)
+        await asyncio.sleep(2 * CALM.budget_hold_ms / 1000)
         assert await money(two, name, 101) == 0
 
 
 async def test_what_a_gateway_held_that_never_comes_back_is_free_after_its_time(redis_url: str) -> None:
     ledger, name = Ledger(), scope()
-    async with gateway(redis_url, FAST, spent=ledger.read, **_PATIENT) as other:
-        async with gateway(redis_url, FAST, spent=ledger.read, **_PATIENT) as killed:
+    async with gateway(redis_url, CALM, spent=ledger.read, **_PATIENT) as other:
+        async with gateway(redis_url, CALM, spent=ledger.read, **_PATIENT) as killed:
             assert await money(killed, name, 700) == 700
             # As when it is killed, nothing is said.
             killed._beats.is_up = False
@@ -170,5 +172,5 @@ async def test_what_a_gateway_held_that_never_comes_back_is_free_after_its_time(
         ended = time.monotonic()
         assert await money(other, name, 301) == 0
         while not await money(other, name, 1_000):
-            assert time.monotonic() < ended + 3 * FAST.budget_hold_ms / 1000
-        assert time.monotonic() > ended + FAST.budget_hold_ms / 2000
+            assert time.monotonic() < ended + 3 * CALM.budget_hold_ms / 1000
+        assert time.monotonic() > ended + CALM.budget_hold_ms / 2000

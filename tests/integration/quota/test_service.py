@@ -16,9 +16,10 @@ from penstock.quota.hooks import QuotaHooks
 from penstock.quota.link import Op
 from penstock.quota.models import Ask, QuotaAnswer, QuotaOptions
 from penstock.quota.service import QuotaService
-from tests.integration.quota.rig import FAST, come_about, connected, draw, gateway, most_in_a_window, scope
+from tests.integration.quota.rig import CALM, FAST, PAUSE_S, come_about, connected, draw, gateway, never_over, scope
 from tests.servers.proxy import Proxy
 from tests.servers.redis import Redis, RedisCluster, RedisSentinel
+from tests.stalls import Stopwatch, again_after_a_stall
 
 _WINDOW_S = FAST.window_ms / 1000
 
@@ -57,9 +58,12 @@ async def test_large_limits_are_leased_and_what_is_not_used_goes_back(redis_url:
     name = scope()
     async with gateway(redis_url) as one, gateway(redis_url) as two:
         await come_about(lambda: one.sharing == 2, "two share")
+        watch = Stopwatch()
         lease = await draw(one, name, limit=6_400, want=10_000)
         assert lease.granted == 200, "a sixteenth of an even share"
-        assert FAST.lease_ttl_ms <= lease.ttl_ms < FAST.lease_ttl_ms + 1_000, "since it was asked for"
+        assert CALM.lease_ttl_ms <= lease.ttl_ms <= CALM.lease_ttl_ms + 1_000 * watch.seconds + 1, (
+            "since it was asked for"
+        )
         one.give_back(name, "rpm", 150, lease=lease.lease)
         await draw(one, name, limit=6_400)
         last = await draw(two, name, limit=6_400, need=6_349)
@@ -98,7 +102,7 @@ async def test_slots_are_held_until_they_are_given_back(redis_url: str) -> None:
         assert (await draw(one, name, "parallel", 3, need=2)).granted == 2
         assert [(await draw(two, name, "parallel", 3)).granted for _ in range(2)] == [1, 0]
         # Longer than a hold lasts: it is renewed.
-        await asyncio.sleep(FAST.slot_hold_ms / 1000 * 1.5)
+        await asyncio.sleep(CALM.slot_hold_ms / 1000 * 1.5)
         assert (await draw(two, name, "parallel", 3)).granted == 0
         one.give_back(name, "parallel", 1)
         await draw(one, scope())
@@ -109,13 +113,13 @@ async def test_slots_of_a_gateway_that_ended_without_a_word_come_free(redis_url:
     name = scope()
     async with gateway(redis_url) as two:
         async with connected(redis_url) as shared:
-            one = QuotaService(shared, "1" * 16, options=FAST)
+            one = QuotaService(shared, "1" * 16, options=CALM)
             await one.start()
             assert (await draw(one, name, "parallel", 1)).granted == 1
             one._beats.is_up = False
             await one.stop()
         assert (await draw(two, name, "parallel", 1)).granted == 0
-        await asyncio.sleep(FAST.slot_hold_ms / 1000)
+        await asyncio.sleep(CALM.slot_hold_ms / 1000)
         assert (await draw(two, name, "parallel", 1)).granted == 1
 
 
@@ -162,24 +166,25 @@ async def test_a_flush_is_noticed_and_nothing_is_given_twice(redis: Redis, redis
         assert (await draw(one, slots, "parallel", 10, need=8)).granted == 8
         assert (await draw(one, money, "budget", 10, need=8)).granted == 8
         redis.flush()
-        begin = time.monotonic()
+        watch = Stopwatch()
         grants = await asyncio.gather(
             draw(two, name, limit=10, need=3),
             draw(two, slots, "parallel", 10, need=3),
             draw(two, money, "budget", 10, need=3),
         )
         assert [grant.granted for grant in grants] == [0, 0, 0]
-        assert time.monotonic() - begin < 2
+        assert watch.ran_s < 2 * CALM.settle_ms / 1000
         assert (await draw(two, slots, "parallel", 10, need=2)).granted == 2
         assert (await draw(two, money, "budget", 10, need=2)).granted == 2
 
 
 @pytest.mark.parametrize("fault", ["crash", "freeze", "flush"])
+@again_after_a_stall(PAUSE_S)
 async def test_the_limit_holds_while_redis_fails_and_comes_back(fault: str) -> None:
     redis, name, limit = Redis(), scope(), 40
     try:
         async with AsyncExitStack() as stack:
-            services = [await stack.enter_async_context(gateway(redis.url)) for _ in range(2)]
+            services = [await stack.enter_async_context(gateway(redis.url, FAST)) for _ in range(2)]
             await come_about(lambda: all(service.sharing == 2 for service in services), "two share")
             hammering = asyncio.create_task(hammer(services, name, limit, 5))
             await asyncio.sleep(0.6)
@@ -192,17 +197,18 @@ async def test_the_limit_holds_while_redis_fails_and_comes_back(fault: str) -> N
                 await asyncio.to_thread(redis.start if fault == "crash" else redis.resume)
                 await come_about(lambda: all(service.state == "shared" for service in services), "both are back")
             admitted = await hammering
-        assert most_in_a_window(admitted, _WINDOW_S) <= limit
+        never_over(admitted, _WINDOW_S, limit)
         assert len(admitted) >= 2 * limit, "calls went on"
     finally:
         redis.close()
 
 
+@again_after_a_stall(PAUSE_S)
 async def test_the_limit_holds_while_one_gateway_is_cut_off(
     redis: Redis, redis_url: str, start_proxy: Callable[[int], Proxy]
 ) -> None:
     proxy, name, limit = start_proxy(redis.port), scope(), 40
-    async with gateway(redis_url) as near, gateway(f"redis://127.0.0.1:{proxy.port}/0") as far:
+    async with gateway(redis_url, FAST) as near, gateway(f"redis://127.0.0.1:{proxy.port}/0", FAST) as far:
         await come_about(lambda: near.sharing == far.sharing == 2, "two share")
         hammering = asyncio.create_task(hammer([near, far], name, limit, 6))
         await asyncio.sleep(0.6)
@@ -214,11 +220,12 @@ async def test_the_limit_holds_while_one_gateway_is_cut_off(
         proxy.heal()
         await come_about(lambda: far.state == "shared", "it is back")
         admitted = await hammering
-    assert most_in_a_window(admitted, _WINDOW_S) <= limit
+    never_over(admitted, _WINDOW_S, limit)
     assert far.figures.granted_alone > 0
     assert len(admitted) >= 2 * limit
 
 
+@again_after_a_stall(PAUSE_S)
 async def test_what_is_drawn_before_it_is_noticed_that_one_is_cut_off_counts(
     redis: Redis, redis_url: str, start_proxy: Callable[[int], Proxy]
 ) -> None:
@@ -245,6 +252,7 @@ async def test_what_is_drawn_before_it_is_noticed_that_one_is_cut_off_counts(
         assert taken <= 1
 
 
+@again_after_a_stall(0.3)
 async def test_a_busy_gateway_comes_back_all_the_same(
     redis: Redis, redis_url: str, start_proxy: Callable[[int], Proxy]
 ) -> None:
@@ -273,11 +281,12 @@ async def test_a_busy_gateway_comes_back_all_the_same(
 
 
 @pytest.mark.parametrize("is_answered", [True, False])
+@again_after_a_stall(PAUSE_S)
 async def test_on_the_way_back_nothing_is_used_that_others_may_draw(
     redis: Redis, redis_url: str, start_proxy: Callable[[int], Proxy], is_answered: bool
 ) -> None:
     proxy, name = start_proxy(redis.port), scope()
-    async with gateway(redis_url) as near, gateway(f"redis://127.0.0.1:{proxy.port}/0") as far:
+    async with gateway(redis_url, FAST) as near, gateway(f"redis://127.0.0.1:{proxy.port}/0", FAST) as far:
         await come_about(lambda: near.sharing == far.sharing == 2, "two share")
         # Lately enough that nothing but what was in use may be used at first.
         assert (await draw(far, name, limit=40)).granted == 1
@@ -326,22 +335,26 @@ def far_redis(start_proxy: Callable[[int], Proxy]) -> Iterator[Proxy]:
 
 
 @pytest.mark.parametrize("limit", [20, 640])
+@again_after_a_stall(0.2)
 async def test_the_limit_holds_while_answers_come_late(far_redis: Proxy, limit: int) -> None:
+    far_redis.heal()
     url, name = f"redis://127.0.0.1:{far_redis.port}/0", scope()
     async with gateway(url, _SLOW, deadline_ms=20) as one, gateway(url, _SLOW, deadline_ms=20) as two:
         await come_about(lambda: one.sharing == two.sharing == 2, "two share")
         far_redis.delay(0.03)
         admitted = await hammer([one, two] * 10, name, limit, 7)
         far_redis.delay(0.0)
+        never_over(admitted, _SLOW.window_ms / 1000, limit)
         assert (one.state, two.state) == ("shared", "shared")
-        assert most_in_a_window(admitted, _SLOW.window_ms / 1000) <= limit
         assert len(admitted) >= limit
         ahead = one.figures.granted_ahead + two.figures.granted_ahead
         assert (ahead > 0) is (limit == 640), "only of large limits there is something to spare"
         assert one.figures.granted_alone + two.figures.granted_alone == 0
 
 
+@again_after_a_stall(0.2)
 async def test_calls_do_not_wait_for_a_slow_redis(far_redis: Proxy) -> None:
+    far_redis.heal()
     name, limit = scope(), 1_000_000
     async with gateway(f"redis://127.0.0.1:{far_redis.port}/0", _SLOW, deadline_ms=20) as one:
         await draw(one, name, limit=limit)
@@ -362,7 +375,7 @@ async def test_after_the_time_of_shares_the_operator_has_chosen(
 ) -> None:
     redis = Redis()
     try:
-        async with gateway(redis.url, local_share_ms=400, when_gone=when_gone) as one:
+        async with gateway(redis.url, local_share_ms=2_500, when_gone=when_gone) as one:
             redis.stop()
             name = scope()
             await come_about(lambda: one.state == "local_share", "it is alone")
@@ -417,7 +430,7 @@ async def test_the_data_planes_questions_are_answered_as_bytes(redis_url: str) -
 async def test_a_cluster_keeps_each_tenant_together() -> None:
     cluster = RedisCluster(3)
     try:
-        options = msgspec.structs.replace(FAST, window_ms=12_000, lease_ttl_ms=100)
+        options = msgspec.structs.replace(CALM, window_ms=12_000, lease_ttl_ms=1_000)
         async with AsyncExitStack() as stack:
             one, two = [
                 await stack.enter_async_context(gateway(cluster.url, options, is_cluster=True, deadline_ms=500))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import select
-import time
 
 import msgspec
 import pytest
@@ -17,6 +16,7 @@ from tests.conftest import Gateway
 from tests.integration.listener import wire
 from tests.integration.listener.wire import Message, Wire, until
 from tests.integration.regressions.rig import COMPLETION, Plane, Rig, answering, digest, messages
+from tests.stalls import Stopwatch
 
 _UNKNOWN = 1_000
 
@@ -32,7 +32,7 @@ def _asked(plane: Plane, key: str) -> tuple[Wire, int]:
 
 @pytest.mark.parametrize("answer", [None, b"", b'{"token": "nonsense"}', b"][", b"{}"])
 def test_a_look_up_that_failed_once_is_asked_again_for_the_next_call(rig: Rig, answer: bytes | None) -> None:
-    plane = rig.plane([rig.provider(answering(COMPLETION)).deployment()], hook_timeout_ms=300)
+    plane = rig.plane([rig.provider(answering(COMPLETION)).deployment()], hook_timeout_ms=1_500)
     key = _core.generate_key()
     for _ in range(2):
         client, id = _asked(plane, key)
@@ -53,11 +53,11 @@ def test_a_look_up_that_failed_once_is_asked_again_for_the_next_call(rig: Rig, a
 def test_a_look_up_that_the_control_plane_cannot_answer_is_told_at_once(rig: Rig) -> None:
     plane = rig.plane([rig.provider(answering(COMPLETION)).deployment()], hook_timeout_ms=5_000)
     client, id = _asked(plane, _core.generate_key())
-    begun = time.monotonic()
+    watch = Stopwatch()
     plane.core.resolve_hook(id, b"")
     answer = client.answer()
     client.close()
-    assert (answer.status, time.monotonic() - begun < 1) == (503, True)
+    assert (answer.status, watch.ran_s < 1) == (503, True)
 
 
 def _flood(url: str) -> list[Wire]:
@@ -69,12 +69,12 @@ def test_a_thousand_unknown_keys_do_not_hold_up_a_known_one(rig: Rig) -> None:
     plane = rig.plane([rig.provider(answering(COMPLETION)).deployment()], hook_timeout_ms=5_000)
     key = plane.key()
     clients = _flood(plane.url)
-    begun = time.monotonic()
+    watch = Stopwatch()
     assert plane.ask(messages(), key=key).status == 200
-    took = time.monotonic() - begun
+    took = watch.ran_s
 
     asked = len(plane.core.drain_events())
-    turned_away = until(lambda: _answered(clients, _UNKNOWN - asked), 3, "the rest was not turned away at once")
+    turned_away = until(lambda: _answered(clients, _UNKNOWN - asked), 4, "the rest was not turned away at once")
     for client in clients:
         client.close()
     assert took < 0.5
@@ -97,10 +97,10 @@ def test_a_thousand_unknown_keys_do_not_keep_the_control_plane_from_real_ones(ga
     with gateway.client() as client:
         model = client.get("/v1/models", headers=gateway.admin).json()["data"][0]["id"]
     clients = _flood(gateway.url)
-    begun = time.monotonic()
+    watch = Stopwatch()
     with wire.connect(gateway.url) as own:
         status = own.send(wire.chat(key, messages(model=model, max_tokens=2))).answer().status
-    took = time.monotonic() - begun
+    took = watch.ran_s
     statuses = {client.answer().status for client in clients}
     for other in clients:
         other.close()

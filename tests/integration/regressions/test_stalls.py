@@ -8,7 +8,6 @@ import socket
 import ssl
 import string
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from tests.integration.listener import wire
 from tests.integration.listener.certificates import Authority, needs_openssl
 from tests.integration.listener.wire import Message, Wire, pause, settled, until
 from tests.integration.regressions.rig import COMPLETION, MASTER, Door, Plane, Rig, answering, messages
+from tests.stalls import Stopwatch
 
 _STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -103,9 +103,9 @@ def test_a_huge_prompt_of_a_counted_key_does_not_delay_others(rig: Rig) -> None:
     with plane.connect() as client:
         caller.start()
         while caller.is_alive():
-            begun = time.monotonic()
+            watch = Stopwatch()
             assert client.send("GET /_health/live HTTP/1.1\r\nHost: gateway\r\n\r\n").answer().status == 200
-            longest = max(longest, time.monotonic() - begun)
+            longest = max(longest, watch.ran_s)
             pause(0.005)
     caller.join()
     assert answers[0].status == 200
@@ -178,24 +178,24 @@ def test_a_client_that_stops_reading_is_given_up(
     rig: Rig, authority: Authority, identity: tuple[Path, Path], secure: bool
 ) -> None:
     tls = ListenerTls(certificate=str(identity[0]), key=str(identity[1])) if secure else None
-    plane = rig.plane([_endless(rig)], write_timeout_ms=600, tls=tls)
+    plane = rig.plane([_endless(rig)], write_timeout_ms=1_500, tls=tls)
     client = plane.connect()
     sock = authority.context().wrap_socket(client.sock, server_hostname="127.0.0.1") if secure else client.sock
     sock.sendall(wire.chat(MASTER, messages(stream=True)))
     assert sock.recv(100)
-    (record,) = plane.records(seconds=5)
+    (record,) = plane.records(seconds=10)
     assert record["outcome"] == "client_disconnect"
-    until(lambda: plane.in_flight() == 0, 2)
+    until(lambda: plane.in_flight() == 0, 5)
     sock.close()
 
 
 def test_a_listener_that_grants_nothing_more_is_given_up(rig: Rig) -> None:
-    plane = rig.plane([_endless(rig)], write_timeout_ms=600)
+    plane = rig.plane([_endless(rig)], write_timeout_ms=1_500)
     door = Door(plane.core)
     call = door.submit(messages(stream=True))
-    (record,) = plane.records(seconds=5)
+    (record,) = plane.records(seconds=10)
     assert record["outcome"] == "client_disconnect"
-    until(lambda: door.of(call, "call.abort"), 2, "the listener was not told")
+    until(lambda: door.of(call, "call.abort"), 5, "the listener was not told")
     assert 0 < len(door.of(call, "call.data")) <= 16
     assert door.of(call, "call.end") == []
 
@@ -218,7 +218,7 @@ def test_a_slow_listener_is_not_taken_for_a_provider_that_stalls(rig: Rig) -> No
         peer.sock.sendall(_chunk(f"data: {finish}\n\ndata: [DONE]\n\n".encode()) + b"0\r\n\r\n")
 
     provider = rig.provider(script)
-    plane = rig.plane([provider.deployment(idle_timeout_ms=500)])
+    plane = rig.plane([provider.deployment(idle_timeout_ms=1_500)])
     door = Door(plane.core)
     call = door.submit(messages(stream=True))
 
@@ -227,7 +227,7 @@ def test_a_slow_listener_is_not_taken_for_a_provider_that_stalls(rig: Rig) -> No
         return len(received)
 
     until(lambda: seen() >= 16)
-    pause(1)
+    pause(2.5)
     assert seen() == 16
     plane.core.credit(call, 100)
     until(lambda: seen() > 16)

@@ -60,7 +60,7 @@ async def test_closing_the_client_ends_calls_with_its_own_error(
 @BOTH
 async def test_closing_the_client_ends_pauses(gateway: Gateway, aclient: AsyncClient, call: Any) -> None:
     def busy(request: Any, context: Any) -> Any:
-        return fail(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", retry_info(9_000))
+        return fail(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", retry_info(5_000))
 
     gateway.behaviours[CREATE] = gateway.behaviours[STREAM] = busy
     task = asyncio.create_task(call(aclient))

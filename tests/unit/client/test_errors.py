@@ -306,7 +306,7 @@ def test_a_deadline_is_kept(gateway: Gateway, client: Client) -> None:
     before = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         client.chat.create(model="m", messages=MESSAGES, timeout=0.2)
-    assert time.monotonic() - before < 2
+    assert time.monotonic() - before < 5
     assert gateway.cancelled.wait(5)
 
 

@@ -57,7 +57,7 @@ async def test_one_leads_until_its_lease_is_over(
         redis = await connect(RedisSettings(url=Secret(request.getfixturevalue("redis_url"))))
 
     def lease(name: str) -> Any:
-        return RedisLease(redis, name, 300) if redis is not None else DatabaseLease(database, name, 300)
+        return RedisLease(redis, name, 1_500) if redis is not None else DatabaseLease(database, name, 1_500)
 
     turns = Turns()
     one = Leader(lease("one"), database, [turns.job("one")])
@@ -98,7 +98,7 @@ async def test_a_lease_given_back_is_the_next_one_s(database: Database) -> None:
 
 async def test_a_lease_is_by_the_clock_of_the_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has a clock that is ahead and dies keeps nobody out for longer than others."""
-    one, two = (DatabaseLease(database, name, 300) for name in ("one", "two"))
+    one, two = (DatabaseLease(database, name, 1_500) for name in ("one", "two"))
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: 4e9)
         assert await one.take() == "new"
