@@ -44,7 +44,7 @@ model_list:
   - model_name: unreachable
     litellm_params: {{model: openai/x, api_base: "http://127.0.0.1:1/v1", api_key: {OPENAI_KEY}}}
   - model_name: hasty/*
-    litellm_params: {{model: openai/*, api_base: $SIMULATOR/v1, api_key: {OPENAI_KEY}, timeout: 0.4, stream_timeout: 0.4}}
+    litellm_params: {{model: openai/*, api_base: $SIMULATOR/v1, api_key: {OPENAI_KEY}, timeout: 1.5, stream_timeout: 1.5}}
 litellm_settings: {{num_retries: 0}}
 router_settings: {{disable_cooldowns: true}}
 penstock:

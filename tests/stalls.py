@@ -5,12 +5,13 @@ machine has to do, which may let nothing of a test run for a second.
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from typing import ParamSpec
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-_P = ParamSpec("_P")
+_Test = TypeVar("_Test", bound=Callable[..., Any])
 _LOOK_S = 0.01
 _LATE_S = 0.02
 """A thread that is woken later than so much says that nothing ran."""
@@ -72,25 +73,38 @@ class Stopwatch:
         return seconds - self.stood_s
 
 
-def again_after_a_stall(
-    longest_s: float,
-) -> Callable[[Callable[_P, Awaitable[None]]], Callable[_P, Awaitable[None]]]:
-    """For tests of a protocol whose times are short: one that failed is made again when the machine stood still for so long
-    meanwhile, because it then met an outage that it did not make."""
+def again_after_a_stall(longest_s: float) -> Callable[[_Test], _Test]:
+    """For tests of a protocol whose times are short, and of what measures time: one that failed is made again when the machine
+    stood still for so long meanwhile, because it then met an outage, or measured one, that it did not make."""
 
-    def decorated(test: Callable[_P, Awaitable[None]]) -> Callable[_P, Awaitable[None]]:
+    def is_no_matter(watch: Stopwatch, attempt: int) -> bool:
+        return attempt < _TRIES and watch.longest_s >= longest_s
+
+    def decorated(test: _Test) -> _Test:
         @functools.wraps(test)
-        async def tried(*given: _P.args, **named: _P.kwargs) -> None:
+        async def tried_in_a_loop(*given: Any, **named: Any) -> None:
             for attempt in range(1, _TRIES + 1):
                 watch = Stopwatch()
                 try:
                     await test(*given, **named)
                 except (AssertionError, TimeoutError):
-                    if attempt == _TRIES or watch.longest_s < longest_s:
+                    if not is_no_matter(watch, attempt):
                         raise
                 else:
                     return
 
-        return tried
+        @functools.wraps(test)
+        def tried(*given: Any, **named: Any) -> None:
+            for attempt in range(1, _TRIES + 1):
+                watch = Stopwatch()
+                try:
+                    test(*given, **named)
+                except (AssertionError, TimeoutError):
+                    if not is_no_matter(watch, attempt):
+                        raise
+                else:
+                    return
+
+        return tried_in_a_loop if inspect.iscoroutinefunction(test) else tried  # type: ignore[return-value]
 
     return decorated

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from penstock import _core
+from tests.stalls import again_after_a_stall
 
 SLACK_US = 20_000
 """Timers and a busy machine only ever add time."""
@@ -31,6 +32,7 @@ def load(url: str, model: str, **options: object) -> dict[str, Any]:
     return report
 
 
+@again_after_a_stall(0.03)
 def test_time_to_first_token_and_gaps(url: str) -> None:
     stream = {"deltas": 10, "order": "numbered", "usage": True}
     report = load(url, "sim/ttft=60,tps=50,tokens=10", connections=4, requests=12, stream=stream)
@@ -41,12 +43,14 @@ def test_time_to_first_token_and_gaps(url: str) -> None:
     assert abs(report["stream"]["gap_us"]["mean"] - 20_000) <= SLACK_US / 4
 
 
+@again_after_a_stall(0.03)
 def test_a_unary_delay(url: str) -> None:
     report = load(url, "sim/ttft=40", connections=2, requests=10)
     assert (report["requests"], report["errors"]) == (10, 0), report["errors_by_kind"]
     assert 40_000 <= report["latency_us"]["min"] <= report["latency_us"]["p50"] <= 40_000 + SLACK_US
 
 
+@again_after_a_stall(0.03)
 def test_an_open_loop_keeps_its_rate(url: str) -> None:
     report = load(url, "sim/tokens=4", connections=8, rate=500, duration_ms=600)
     assert (report["requests"], report["errors"]) == (300, 0), report["errors_by_kind"]

@@ -91,7 +91,7 @@ def test_a_proxy_cuts_refuses_hangs_and_heals(redis: Redis, start_proxy: Callabl
     from redis import Redis as Client
 
     proxy = start_proxy(redis.port)
-    with Client(host="127.0.0.1", port=proxy.port, socket_timeout=0.3, retry=None) as client:  # type: ignore[arg-type]
+    with Client(host="127.0.0.1", port=proxy.port, socket_timeout=1.5, retry=None) as client:  # type: ignore[arg-type]
         assert client.ping()
         assert proxy.cut() == 1
         assert proxy.open == 0

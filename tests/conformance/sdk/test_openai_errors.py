@@ -104,7 +104,7 @@ def test_an_error_inside_a_stream_is_raised(client: openai.OpenAI) -> None:
 def test_the_clients_timeout_cancels_the_upstream(client_of: Clients, sim: Sim) -> None:
     since = sim.mark()
     with pytest.raises(openai.APITimeoutError):
-        _call(client_of(timeout=0.3), "openai/sim/ttft=20000")
+        _call(client_of(timeout=1.5), "openai/sim/ttft=20000")
     call_id = next(entry["call_id"] for entry in sim.ledger(since))
     assert sim.ended(call_id)["outcome"] == "cut"
 
@@ -116,7 +116,7 @@ def test_the_sdk_retries_as_retry_after_says(client_of: Clients, sim: Sim, door:
     answer = _call(client_of(max_retries=2), f"openai/sim/key={key},fail_first=1:429,retry_after=1", max_tokens=1)
     assert answer.choices[0].message.content == " time"
     assert [entry["status"] for entry in sim.ledger(since)] == [429, 200]
-    assert 0.9 <= time.monotonic() - begun < 5
+    assert 0.9 <= time.monotonic() - begun < 8
 
 
 def test_the_sdk_gives_up_after_its_retries(client_of: Clients, sim: Sim, door: Gateway) -> None:

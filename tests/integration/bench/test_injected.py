@@ -7,12 +7,14 @@ import secrets
 import pytest
 
 from tests.integration.bench.conftest import SLACK_MS, Bench
+from tests.stalls import again_after_a_stall
 
 
 def between(value_us: float, injected_ms: float, slack_ms: float = SLACK_MS) -> bool:
     return injected_ms * 1e3 <= value_us <= (injected_ms + slack_ms) * 1e3
 
 
+@again_after_a_stall(0.03)
 def test_a_unary_delay(bench: Bench, simulator_url: str) -> None:
     ended = bench(simulator_url, "--model", "sim/ttft=40", "--connections", "4", "--requests", "60")
     row = ended.row()
@@ -25,6 +27,7 @@ def test_a_unary_delay(bench: Bench, simulator_url: str) -> None:
 
 
 @pytest.mark.parametrize("surface", ["chat", "completions", "messages", "responses"])
+@again_after_a_stall(0.03)
 def test_time_to_first_token_gaps_and_the_whole(bench: Bench, simulator_url: str, surface: str) -> None:
     arguments = ["--stream", "--surface", surface, "--model", "sim/ttft=80,tps=50,tokens=10"]
     checks = ["--deltas", "10", "--check-order", "numbered", "--check-usage"]
@@ -64,6 +67,7 @@ def test_errors_at_a_known_rate(bench: Bench, simulator_url: str) -> None:
         ("hang_after:3", "timeout_body"),
     ],
 )
+@again_after_a_stall(0.2)
 def test_broken_streams_are_told_apart(bench: Bench, simulator_url: str, fault: str, kind: str) -> None:
     arguments = ["--stream", "--model", f"sim/tokens=8,fault={fault}", "--check-usage", "--timeout", "400ms"]
     ended = bench(simulator_url, *arguments, "--requests", "4", "--warmup", "0", status=1)
@@ -72,6 +76,7 @@ def test_broken_streams_are_told_apart(bench: Bench, simulator_url: str, fault: 
 
 
 @pytest.mark.parametrize("fault, kind", [("truncate", "closed_body"), ("hang_after:0", "timeout")])
+@again_after_a_stall(0.2)
 def test_broken_answers_are_told_apart(bench: Bench, simulator_url: str, fault: str, kind: str) -> None:
     arguments = ["--model", f"sim/fault={fault}", "--timeout", "400ms", "--requests", "3", "--warmup", "0"]
     assert bench(simulator_url, *arguments, status=1).row()["errors_by_kind"] == {kind: 3}
@@ -125,6 +130,7 @@ def test_large_bodies_arrive_whole(bench: Bench, simulator_url: str) -> None:
         assert ended.row(point=point)["errors_by_kind"] == {}
 
 
+@again_after_a_stall(0.03)
 def test_a_sweep_reports_each_point(bench: Bench, simulator_url: str) -> None:
     arguments = ["--model", "sim/ttft=20", "--duration", "600ms"]
     ended = bench(simulator_url, *arguments, "--connections", "1,4,16")
@@ -136,6 +142,7 @@ def test_a_sweep_reports_each_point(bench: Bench, simulator_url: str) -> None:
     assert [rated.metric("requests", point=point) for point in range(2)] == [30, 120]
 
 
+@again_after_a_stall(0.03)
 def test_targets_take_turns_and_are_compared(bench: Bench, simulator_url: str) -> None:
     arguments = [
         "--model",

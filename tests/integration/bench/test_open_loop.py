@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.conftest import Process
 from tests.integration.bench.conftest import Bench, Ended, command, environment
+from tests.stalls import again_after_a_stall
 
 STALL_S = 0.5
 
@@ -69,6 +70,7 @@ def _wait_for_requests(url: str, count: int) -> None:
     raise AssertionError("the load did not begin")
 
 
+@again_after_a_stall(0.03)
 def test_a_rate_that_the_server_cannot_keep(bench: Bench, simulator_url: str) -> None:
     arguments = ["--model", "sim/ttft=50", "--rate", "100", "--connections", "2", "--duration", "1s"]
     ended = bench(simulator_url, *arguments)
@@ -80,6 +82,7 @@ def test_a_rate_that_the_server_cannot_keep(bench: Bench, simulator_url: str) ->
     assert any("does not keep up" in warning for warning in ended.document["warnings"])
 
 
+@again_after_a_stall(0.03)
 def test_a_rate_that_it_can(bench: Bench, simulator_url: str) -> None:
     ended = bench(simulator_url, "--model", "sim/ttft=10", "--rate", "100", "--duration", "1s")
     assert ended.metric("requests") == 100

@@ -10,6 +10,7 @@ import pytest
 
 from penstock.bench import processes
 from tests.integration.bench.conftest import Bench
+from tests.stalls import again_after_a_stall
 
 pytestmark = pytest.mark.skipif(not processes.available(), reason="reads Linux's /proc")
 
@@ -48,6 +49,7 @@ def burner(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
 @pytest.mark.parametrize(
     "burner", [("0.25", "0", "0"), ("0.1", "0.2", "0")], ids=["alone", "with a child"], indirect=True
 )
+@again_after_a_stall(0.1)
 def test_a_known_share_of_a_core(bench: Bench, simulator_url: str, burner: int, request: pytest.FixtureRequest) -> None:
     share = sum(float(part) for part in request.node.callspec.params["burner"][:2])
     arguments = ["--model", "sim/ttft=20", "--duration", "2s", "--process", str(burner)]

@@ -25,7 +25,7 @@ model_list:
   - model_name: unreachable
     litellm_params: {model: openai/x, api_base: "http://127.0.0.1:1/v1", api_key: sk-upstream}
   - model_name: hasty
-    litellm_params: {model: openai/gpt-sim, api_base: $SIMULATOR/v1, api_key: sk-upstream, timeout: 0.4, stream_timeout: 0.4}
+    litellm_params: {model: openai/gpt-sim, api_base: $SIMULATOR/v1, api_key: sk-upstream, timeout: 1.5, stream_timeout: 1.5}
   - model_name: full
     litellm_params: {model: openai/gpt-sim, api_base: $SIMULATOR/v1, api_key: sk-upstream, rpm: 0}
 penstock:

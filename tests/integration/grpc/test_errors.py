@@ -337,7 +337,7 @@ def test_parallel_calls_over_the_limit_are_refused_until_one_ends(port: Gateway)
     key = port.new_key(max_parallel_requests=1)
     request = pb.ChatCreateRequest(model="sim", messages=[{"role": "user", "text": "a"}])
     with dialled(port, key) as rpc:
-        slow = rpc.begin(methods.CHAT_CREATE, request, sim={"ttft": 800})
+        slow = rpc.begin(methods.CHAT_CREATE, request, sim={"ttft": 3_000})
         until(lambda: "1" in _in_flight(port), "the slow call")
         refused = rpc.call(methods.CHAT_CREATE, request)
         assert refused.failed == "RESOURCE_EXHAUSTED rate_limit_exceeded"

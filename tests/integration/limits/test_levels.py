@@ -77,7 +77,7 @@ def test_requests_per_minute_hold_over_all_keys(managed: Managed, level: str) ->
 @pytest.mark.parametrize("level", ["team", "customer"])
 def test_calls_in_flight_hold_over_all_keys(managed: Managed, level: str) -> None:
     owner, call = _under(managed, level, max_parallel_requests=2)
-    answers = managed.many(managed.key(**owner), 6, sim={"ttft": 200}, **call)
+    answers = managed.many(managed.key(**owner), 6, sim={"ttft": 2_000}, **call)
     assert sorted(answer.status_code for answer in answers) == [200, 200, 429, 429, 429, 429]
     assert managed.chat(managed.key(**owner), **call).status_code == 200
 

@@ -122,7 +122,7 @@ def test_used_up_tokens_are_refused_until_they_have_had_their_minute(managed: Ma
 def test_concurrent_calls_never_reserve_more_than_the_limit(managed: Managed) -> None:
     key = managed.key(tpm_limit=LIMIT)
     demand = prompt_tokens() + 191
-    answers = managed.many(key, 30, max_tokens=191, sim={"ttft": 300, "tokens": 2})
+    answers = managed.many(key, 30, max_tokens=191, sim={"ttft": 2_500, "tokens": 2})
     admitted = sum(answer.status_code == 200 for answer in answers)
     assert admitted == LIMIT // demand
 

@@ -13,6 +13,7 @@ from penstock.engine.snapshot import ModelGroup, Settings
 from tests.integration.listener import wire
 from tests.integration.listener.wire import Message, Wire, pause, settled, until
 from tests.integration.regressions.rig import COMPLETION, Door, Rig, answering, messages
+from tests.stalls import Stopwatch
 
 _FAILS = answering({"error": {"message": "no"}}, status=500)
 
@@ -150,10 +151,11 @@ def test_overhead_is_the_gateways_own_time(rig: Rig) -> None:
 
     provider = rig.provider(script)
     plane = rig.plane([provider.deployment()], settings=Settings(retries=1, retry_backoff_ms=200, cooldown_ms=0))
-    begun = time.monotonic()
+    watch = Stopwatch()
     answer = plane.ask(messages())
-    assert time.monotonic() - begun > 1
+    assert watch.seconds > 1
+    most_us = 100_000 + 1_000_000 * watch.stood_s
     (record,) = plane.records()
     assert (answer.status, record["attempts"]) == (200, 2)
-    assert record["overhead_us"] < 100_000
-    assert int(answer.get("x-penstock-overhead-us") or "") < 100_000
+    assert record["overhead_us"] < most_us
+    assert int(answer.get("x-penstock-overhead-us") or "") < most_us

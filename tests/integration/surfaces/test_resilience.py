@@ -194,8 +194,8 @@ def test_keep_alive_comments_come_before_the_first_token_only(start_gateway: Sta
     config = _config("streams: {keepalive: 0.1}", "num_retries: 0")
     gateway = start_gateway(config=config, listener=listener)
     begun = time.monotonic()
-    answer = _ask(gateway, "sim/ttft=450,tps=5,tokens=3", stream=True)
-    # One for each 0.1 s: four or so on an idle machine, and never more than the whole call has room for.
+    answer = _ask(gateway, "sim/ttft=1700,tps=5,tokens=3", stream=True)
+    # One for each 0.1 s: sixteen or so on an idle machine, and never more than the whole call has room for.
     room = (time.monotonic() - begun) / 0.1
     frames = answer.text.strip().split("\n\n")
     comments = [frame.startswith(":") for frame in frames]
@@ -213,7 +213,7 @@ def test_keep_alive_comments_come_before_the_first_token_only(start_gateway: Sta
 
 def test_an_error_after_a_keep_alive_comment_is_an_event(start_gateway: Start) -> None:
     gateway = start_gateway(config=_config("streams: {keepalive: 0.1}", "num_retries: 0"))
-    answer = _ask(gateway, "sim/ttft=300,status=500", stream=True)
+    answer = _ask(gateway, "sim/ttft=1500,status=500", stream=True)
     assert answer.status_code == 200
     assert answer.text.startswith(": ")
     assert "error" in json.loads(answer.text.strip().split("\n\n")[-1].removeprefix("data: "))
