@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import time
 from collections.abc import Callable
@@ -10,13 +11,15 @@ from typing import Any
 
 import httpx
 
-from tests.conftest import Gateway
+from tests.conftest import Gateway, close_all
+from tests.faults.accounts import note
 from tests.faults.streams import body
 from tests.rig import NO_TLS
 
 _NOTHING_LEFT_S = 1.5
 """Longer than leases last that somebody may still hold."""
 _AGAIN_S = 0.02
+_TRIES = 3
 
 
 def figure(gateway: Gateway, name: str) -> float:
@@ -105,6 +108,50 @@ def run(gateways: list[Gateway], key: str, work: Callable[[Callers], Any]) -> Ca
         return crowd
 
     return asyncio.run(main())
+
+
+def outages(gateways: list[Gateway]) -> dict[str, float]:
+    """How often each of those that run gave Redis up so far."""
+    running = [gateway for gateway in gateways if gateway.process.process.poll() is None]
+    return {gateway.url: figure(gateway, "penstock_quota_outages_total") for gateway in running}
+
+
+def _named(given: dict[str, Any]) -> list[Gateway]:
+    """Those that a test got from its fixtures."""
+    found = [getattr(value, "gateways", value) for value in given.values()]
+    return [each for value in found if isinstance(value, list) for each in value if isinstance(each, Gateway)]
+
+
+def again_after_an_outage(test: Callable[..., None]) -> Callable[..., None]:
+    """For tests in which nobody takes Redis away: one that failed is made again when a gateway gave Redis up all the same, for a
+    machine that stands still for half a second looks like that from inside. Gateways that the test started are ended first."""
+
+    @functools.wraps(test)
+    def tried(**given: Any) -> None:
+        started: list[Gateway] = []
+        if (start := given.get("start_gateway")) is not None:
+
+            def noted(**options: Any) -> Gateway:
+                started.append(start(**options))
+                return started[-1]
+
+            given["start_gateway"] = noted
+        for attempt in range(1, _TRIES + 1):
+            before = outages(_named(given))
+            try:
+                return test(**given)
+            except AssertionError:
+                now = outages([*_named(given), *started])
+                if attempt == _TRIES or all(now[url] == before.get(url, 0.0) for url in now):
+                    raise
+            note("made again: Redis was given up although it was there")
+            close_all([gateway.process for gateway in started])
+            started.clear()
+            if "own_redis" in given:
+                given["own_redis"].flush()
+        return None
+
+    return tried
 
 
 def trips(gateways: list[Gateway]) -> float:

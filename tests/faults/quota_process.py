@@ -83,7 +83,9 @@ async def budgets(service: QuotaService, scope: str, budget: int, cost: int, cal
 async def main(arguments: list[str]) -> None:
     """See the module."""
     url, scope, limit, window, seconds, per_second, incarnation, *money = arguments
-    options = QuotaOptions(window_ms=int(window), lease_ttl_ms=max(200, int(window) // 120))
+    # A machine that stands still for a second has not lost its Redis.
+    patience = {"patience_ms": 5_000, "missing_after_ms": 8_000}
+    options = QuotaOptions(window_ms=int(window), lease_ttl_ms=max(200, int(window) // 120), **patience)
 
     async def ledger(*_: object) -> Figure:
         return Figure(0, 1)

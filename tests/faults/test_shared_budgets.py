@@ -18,7 +18,9 @@ import pytest
 from tests.conftest import Gateway, at_once
 from tests.faults.accounts import note
 from tests.faults.conftest import CONFIG
+from tests.faults.hammer import again_after_an_outage
 from tests.faults.streams import PROMPT_TOKENS
+from tests.integration.quota.rig import OverTheLimit
 from tests.rig import NO_TLS, Sim, until
 from tests.servers.proxy import Proxy
 from tests.servers.redis import Redis
@@ -201,6 +203,12 @@ def spent(sim: Sim, since: int) -> float:
     return round(total, 9)
 
 
+def never_above(total: float, budget: float) -> None:
+    """Whatever the machine did meanwhile."""
+    if total > budget:
+        raise OverTheLimit(f"${total} of ${budget}")
+
+
 def held(redis: Redis) -> int:
     """Nano-dollars that all gateways hold of all budgets."""
     total = 0
@@ -213,6 +221,7 @@ def held(redis: Redis) -> int:
 
 @pytest.mark.parametrize("gateways", [2, 3])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@again_after_an_outage
 def test_two_hundred_calls_at_once_share_a_budget(
     start_gateway: Start, database_url: str, own_redis: Redis, sim: Sim, gateways: int, stream: bool
 ) -> None:
@@ -227,12 +236,13 @@ def test_two_hundred_calls_at_once_share_a_budget(
     )
     total = spent(sim, since)
     note(f"{crowd.served} served, ${total} of ${_BUDGET}")
+    never_above(total, _BUDGET)
     assert not crowd.odd
-    assert total <= _BUDGET
     assert crowd.served >= int(_BUDGET / worst(500))
 
 
 @pytest.mark.parametrize("level", ["key", "team", "user"])
+@again_after_an_outage
 def test_what_was_reserved_and_not_used_is_for_others(pair: Fleet, sim: Sim, level: str) -> None:
     fields: dict[str, Any] = {}
     if level == "key":
@@ -244,6 +254,7 @@ def test_what_was_reserved_and_not_used_is_for_others(pair: Fleet, sim: Sim, lev
     uses_it_up(pair, sim, [pair.key(**fields) for _ in range(1 if level == "key" else 3)])
 
 
+@again_after_an_outage
 def test_what_was_reserved_of_everybody_s_budget_is_for_others(
     start_gateway: Start, database_url: str, own_redis: Redis, sim: Sim
 ) -> None:
@@ -265,8 +276,9 @@ def uses_it_up(fleet: Fleet, sim: Sim, keys: list[str]) -> None:
     crowd = run(fleet, keys, work, headers={"x-sim-tokens": "10"})
     total = spent(sim, since)
     note(f"{crowd.served} of {len(crowd.statuses)} served, ${total} of $0.01")
+    never_above(total, 0.01)
     assert not crowd.odd
-    assert 0.007 <= total <= 0.01
+    assert total >= 0.007
 
 
 @pytest.mark.long
@@ -285,7 +297,7 @@ def test_a_hold_does_not_leak(start_gateway: Start, database_url: str, own_redis
 
     crowd = run(fleet, [key], work, headers={"x-sim-tokens": "20"})
     assert not crowd.odd
-    assert spent(sim, since) <= _BUDGET
+    never_above(spent(sim, since), _BUDGET)
 
 
 @pytest.mark.parametrize("fault", ["crash", "flush", "freeze", "cut off"])
@@ -324,6 +336,7 @@ def test_a_budget_holds_whatever_redis_does(
     assert 0 < before[0] < crowd.served
 
 
+@again_after_an_outage
 def test_a_new_window_begins_for_everybody_at_once(pair: Fleet, sim: Sim) -> None:
     key, since = pair.key(max_budget=0.005, budget_duration="5s"), sim.mark()
     with pair.first.client() as client:
@@ -358,6 +371,7 @@ def test_a_new_window_begins_for_everybody_at_once(pair: Fleet, sim: Sim) -> Non
     assert spent(sim, since) <= 0.005 * len(bursts)
 
 
+@again_after_an_outage
 def test_calls_that_began_before_a_window_are_charged_to_it_when_it_lets_them_in(pair: Fleet, sim: Sim) -> None:
     # Three calls fit.
     key, since = pair.key(max_budget=0.0007, budget_duration="6s"), sim.mark()
@@ -391,9 +405,10 @@ def test_calls_that_began_before_a_window_are_charged_to_it_when_it_lets_them_in
         assert time.time() < end + 6, "all of it was one window"
 
     run(pair, [key], work, headers={"x-sim-tokens": "100"})
-    assert spent(sim, since) <= 0.0007
+    never_above(spent(sim, since), 0.0007)
 
 
+@again_after_an_outage
 def test_a_spend_that_is_set_back_lets_calls_through(pair: Fleet) -> None:
     key = pair.key(max_budget=0.002)
 
@@ -414,6 +429,7 @@ def test_a_spend_that_is_set_back_lets_calls_through(pair: Fleet) -> None:
     assert not crowd.odd
 
 
+@again_after_an_outage
 def test_what_a_killed_gateway_held_is_free_when_it_is_back(
     start_gateway: Start, database_url: str, own_redis: Redis, sim: Sim
 ) -> None:
@@ -439,9 +455,10 @@ def test_what_a_killed_gateway_held_is_free_when_it_is_back(
 
     crowd = run(fleet, [key], work, headers={"x-sim-tokens": "100"})
     assert not set(crowd.odd) - {0}
-    assert spent(sim, since) <= 0.01
+    never_above(spent(sim, since), 0.01)
 
 
+@again_after_an_outage
 def test_a_gateway_that_stops_leaves_nothing_held(
     start_gateway: Start, database_url: str, own_redis: Redis, sim: Sim
 ) -> None:

@@ -13,7 +13,8 @@ import pytest
 from tests.conftest import Gateway, at_once
 from tests.faults.accounts import Row, note, rows_of, settled
 from tests.faults.conftest import CONFIG
-from tests.faults.hammer import Callers, figure, run, trips
+from tests.faults.hammer import Callers, again_after_an_outage, figure, run, trips
+from tests.integration.quota.rig import OverTheLimit
 from tests.rig import Sim, until
 from tests.servers.redis import Redis
 
@@ -56,6 +57,7 @@ def together(gateways: list[Gateway], own_redis: Redis) -> list[Gateway]:
 
 
 @pytest.mark.parametrize("limit", [120, 900])
+@again_after_an_outage
 def test_a_limit_is_one_limit_for_all(together: list[Gateway], limit: int) -> None:
     key = together[0].new_key(rpm_limit=limit)
     before = trips(together)
@@ -67,18 +69,27 @@ def test_a_limit_is_one_limit_for_all(together: list[Gateway], limit: int) -> No
     note(
         f"limit {limit}: {admitted} of {len(crowd.answers)} admitted, {asked:.0f} round trips ({beats:.0f} of them beats)"
     )
+    never_over(admitted, limit)
     assert not crowd.others
-    assert 0.97 * limit <= admitted <= limit
+    assert 0.97 * limit <= admitted
 
 
+@again_after_an_outage
 def test_tokens_are_shared_and_what_was_not_used_is_free_again(together: list[Gateway]) -> None:
     key = together[0].new_key(tpm_limit=3_000)
     crowd = run(together, key, lambda crowd: crowd.hammer(60, 8, most=50, headers={"x-sim-tokens": "3"}))
     # Each call uses 13 tokens and might have used 60: the others are free again when it is settled.
     used = tokens_of(together[0], key, crowd.admitted())
     note(f"{used} of 3000 tokens by {crowd.admitted()} of {len(crowd.answers)} calls")
+    never_over(used, 3_000)
     assert not crowd.others
-    assert 0.9 * 3_000 <= used <= 3_000
+    assert used >= 0.9 * 3_000
+
+
+def never_over(found: int, limit: int) -> None:
+    """Whatever the machine did meanwhile."""
+    if found > limit:
+        raise OverTheLimit(f"{found} of {limit}")
 
 
 def tokens_of(gateway: Gateway, key: str, calls: int) -> int:
@@ -87,6 +98,7 @@ def tokens_of(gateway: Gateway, key: str, calls: int) -> int:
     return sum(row["total_tokens"] for row in rows)
 
 
+@again_after_an_outage
 def test_calls_in_flight_are_counted_over_all(together: list[Gateway], sim: Sim) -> None:
     key, most = together[0].new_key(max_parallel_requests=12), 12
 
@@ -103,6 +115,7 @@ def test_calls_in_flight_are_counted_over_all(together: list[Gateway], sim: Sim)
     peaks: list[int] = []
     crowd = run(together, key, waves)
     note(f"{peaks} of {most} slots used at once")
+    never_over(max(peaks), most)
     assert not crowd.others
     assert peaks == [most] * 3
 

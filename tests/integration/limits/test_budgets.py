@@ -142,7 +142,7 @@ def test_a_budget_begins_again_with_its_window(managed: Managed) -> None:
 
 
 def test_a_call_is_charged_to_the_window_that_let_it_in(managed: Managed) -> None:
-    key = managed.key(max_budget=dollars(2 * COST + worst_case()), budget_duration="5s")
+    key = managed.key(max_budget=dollars(2 * COST + worst_case()), budget_duration="8s")
     first = datetime.fromisoformat(managed.info(key)["budget_reset_at"])
     body = msgspec.json.encode(question())
     calls = []

@@ -289,7 +289,7 @@ def test_the_budget_fills_again() -> None:
 
 @pytest.mark.parametrize("retry_after", [8.0, 9.0, 9.9])
 def test_a_time_that_the_server_names_is_waited_for_whenever_it_is_left(retry_after: float) -> None:
-    error = RateLimited("busy", grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after=retry_after)
+    error = RateLimited(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", retry_after=retry_after)
     waits = {_retry.delay(error, 0, 2, 10.0) for _ in range(200)}
     assert None not in waits
     assert all(retry_after <= wait < 10.0 for wait in waits if wait)
@@ -297,7 +297,7 @@ def test_a_time_that_the_server_names_is_waited_for_whenever_it_is_left(retry_af
 
 
 def test_a_time_that_is_not_left_is_not_waited_for() -> None:
-    error = RateLimited("busy", grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after=10.1)
+    error = RateLimited(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", retry_after=10.1)
     assert _retry.delay(error, 0, 2, 10.0) is None
 
 
