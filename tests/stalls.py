@@ -73,12 +73,17 @@ class Stopwatch:
         return seconds - self.stood_s
 
 
-def again_after_a_stall(longest_s: float) -> Callable[[_Test], _Test]:
+def again_after_a_stall(longest_s: float, anew: Callable[..., None] | None = None) -> Callable[[_Test], _Test]:
     """For tests of a protocol whose times are short, and of what measures time: one that failed is made again when the machine
-    stood still for so long meanwhile, because it then met an outage, or measured one, that it did not make."""
+    stood still for so long meanwhile, because it then met an outage, or measured one, that it did not make. ``anew`` gets what
+    the test got, before it is made again."""
 
-    def is_no_matter(watch: Stopwatch, attempt: int) -> bool:
-        return attempt < _TRIES and watch.longest_s >= longest_s
+    def is_no_matter(watch: Stopwatch, attempt: int, named: dict[str, Any]) -> bool:
+        if attempt == _TRIES or watch.longest_s < longest_s:
+            return False
+        if anew is not None:
+            anew(**named)
+        return True
 
     def decorated(test: _Test) -> _Test:
         @functools.wraps(test)
@@ -88,7 +93,7 @@ def again_after_a_stall(longest_s: float) -> Callable[[_Test], _Test]:
                 try:
                     await test(*given, **named)
                 except (AssertionError, TimeoutError):
-                    if not is_no_matter(watch, attempt):
+                    if not is_no_matter(watch, attempt, named):
                         raise
                 else:
                     return
@@ -100,7 +105,7 @@ def again_after_a_stall(longest_s: float) -> Callable[[_Test], _Test]:
                 try:
                     test(*given, **named)
                 except (AssertionError, TimeoutError):
-                    if not is_no_matter(watch, attempt):
+                    if not is_no_matter(watch, attempt, named):
                         raise
                 else:
                     return

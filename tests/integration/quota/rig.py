@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+from redis import Redis as Client
 
 from penstock.config.redis import RedisSettings
 from penstock.config.secret import Secret
@@ -17,6 +18,9 @@ from penstock.quota.models import Ask, Grant, QuotaOptions
 from penstock.quota.service import QuotaService
 from penstock.quota.spends import SpentReader
 from penstock.shared.redis import SharedRedis, connect
+from tests.servers.proxy import Proxy
+from tests.servers.redis import Redis
+from tests.stalls import again_after_a_stall
 
 FAST = QuotaOptions(
     window_ms=1_200,
@@ -40,8 +44,6 @@ CALM = msgspec.structs.replace(
     budget_hold_ms=2_400,
 )
 """The same where Redis is there all the time: a machine that stands still for a second is no outage, and nothing ends for that."""
-PAUSE_S = 0.08
-"""One that is an outage by :data:`FAST`, with what else happens beside it."""
 
 
 def settings(url: str, **fields: Any) -> RedisSettings:
@@ -70,7 +72,9 @@ async def gateway(
     **fields: Any,
 ) -> AsyncIterator[QuotaService]:
     """A started service with a connection of its own, as one gateway has it."""
-    async with connected(url, **fields) as shared:
+    # As patient with new connections as with answers.
+    timeout = max(RedisSettings(url=Secret(url)).connect_timeout_ms, options.patience_ms)
+    async with connected(url, **{"connect_timeout_ms": timeout, **fields}) as shared:
         name = incarnation or secrets.token_hex(8)
         service = QuotaService(shared, name, options=options, spent=spent, waits_ms=waits_ms)
         await service.start()
@@ -100,6 +104,20 @@ def most_in_a_window(admitted: list[float], window_s: float) -> int:
             begin += 1
         most = max(most, end - begin + 1)
     return most
+
+
+def _forget(redis: Redis | None = None, far_redis: Proxy | None = None, **_: Any) -> None:
+    """Nothing of the gateways before, which may have ended without a word."""
+    if redis is not None:
+        redis.flush()
+    if far_redis is not None:
+        far_redis.heal()
+        with Client(host="127.0.0.1", port=far_redis.target[1], socket_timeout=5) as client:
+            client.flushall()
+
+
+again = again_after_a_stall(0.03, _forget)
+"""For tests of outages. In the time that Redis has to answer in them, it or they may have to wait for a core."""
 
 
 class OverTheLimit(Exception):

@@ -11,10 +11,9 @@ import pytest
 
 from penstock.quota.models import QuotaOptions
 from penstock.quota.service import QuotaService
-from tests.integration.quota.rig import come_about, draw, gateway, never_over, scope
+from tests.integration.quota.rig import again, come_about, draw, gateway, never_over, scope
 from tests.servers.proxy import Proxy
 from tests.servers.redis import Redis
-from tests.stalls import again_after_a_stall
 
 _OPTIONS = QuotaOptions(
     window_ms=2_400, lease_ttl_ms=500, beat_ms=100, missing_after_ms=1_200, patience_ms=500, settle_ms=600
@@ -37,7 +36,7 @@ async def _calls(service: QuotaService, name: str, end: float, used: list[float]
 
 
 @pytest.mark.parametrize("fault", ["slow", "flush", "freeze"])
-@again_after_a_stall(0.3)
+@again
 async def test_the_limit_holds_for_what_is_used(fault: str, start_proxy: Callable[[int], Proxy]) -> None:
     node, name, used = Redis(), scope(), list[float]()
     try:

@@ -16,10 +16,10 @@ from penstock.quota.hooks import QuotaHooks
 from penstock.quota.link import Op
 from penstock.quota.models import Ask, QuotaAnswer, QuotaOptions
 from penstock.quota.service import QuotaService
-from tests.integration.quota.rig import CALM, FAST, PAUSE_S, come_about, connected, draw, gateway, never_over, scope
+from tests.integration.quota.rig import CALM, FAST, again, come_about, connected, draw, gateway, never_over, scope
 from tests.servers.proxy import Proxy
 from tests.servers.redis import Redis, RedisCluster, RedisSentinel
-from tests.stalls import Stopwatch, again_after_a_stall
+from tests.stalls import Stopwatch
 
 _WINDOW_S = FAST.window_ms / 1000
 
@@ -179,7 +179,7 @@ async def test_a_flush_is_noticed_and_nothing_is_given_twice(redis: Redis, redis
 
 
 @pytest.mark.parametrize("fault", ["crash", "freeze", "flush"])
-@again_after_a_stall(PAUSE_S)
+@again
 async def test_the_limit_holds_while_redis_fails_and_comes_back(fault: str) -> None:
     redis, name, limit = Redis(), scope(), 40
     try:
@@ -203,7 +203,7 @@ async def test_the_limit_holds_while_redis_fails_and_comes_back(fault: str) -> N
         redis.close()
 
 
-@again_after_a_stall(PAUSE_S)
+@again
 async def test_the_limit_holds_while_one_gateway_is_cut_off(
     redis: Redis, redis_url: str, start_proxy: Callable[[int], Proxy]
 ) -> None:
@@ -225,7 +225,7 @@ async def test_the_limit_holds_while_one_gateway_is_cut_off(
     assert len(admitted) >= 2 * limit
 
 
-@again_after_a_stall(PAUSE_S)
+@again
 async def test_what_is_drawn_before_it_is_noticed_that_one_is_cut_off_counts(
     redis: Redis, redis_url: str, start_proxy: Callable[[int], Proxy]
 ) -> None:
@@ -252,7 +252,7 @@ async def test_what_is_drawn_before_it_is_noticed_that_one_is_cut_off_counts(
         assert taken <= 1
 
 
-@again_after_a_stall(0.3)
+@again
 async def test_a_busy_gateway_comes_back_all_the_same(
     redis: Redis, redis_url: str, start_proxy: Callable[[int], Proxy]
 ) -> None:
@@ -281,7 +281,7 @@ async def test_a_busy_gateway_comes_back_all_the_same(
 
 
 @pytest.mark.parametrize("is_answered", [True, False])
-@again_after_a_stall(PAUSE_S)
+@again
 async def test_on_the_way_back_nothing_is_used_that_others_may_draw(
     redis: Redis, redis_url: str, start_proxy: Callable[[int], Proxy], is_answered: bool
 ) -> None:
@@ -335,9 +335,8 @@ def far_redis(start_proxy: Callable[[int], Proxy]) -> Iterator[Proxy]:
 
 
 @pytest.mark.parametrize("limit", [20, 640])
-@again_after_a_stall(0.2)
+@again
 async def test_the_limit_holds_while_answers_come_late(far_redis: Proxy, limit: int) -> None:
-    far_redis.heal()
     url, name = f"redis://127.0.0.1:{far_redis.port}/0", scope()
     async with gateway(url, _SLOW, deadline_ms=20) as one, gateway(url, _SLOW, deadline_ms=20) as two:
         await come_about(lambda: one.sharing == two.sharing == 2, "two share")
@@ -352,9 +351,8 @@ async def test_the_limit_holds_while_answers_come_late(far_redis: Proxy, limit: 
         assert one.figures.granted_alone + two.figures.granted_alone == 0
 
 
-@again_after_a_stall(0.2)
+@again
 async def test_calls_do_not_wait_for_a_slow_redis(far_redis: Proxy) -> None:
-    far_redis.heal()
     name, limit = scope(), 1_000_000
     async with gateway(f"redis://127.0.0.1:{far_redis.port}/0", _SLOW, deadline_ms=20) as one:
         await draw(one, name, limit=limit)

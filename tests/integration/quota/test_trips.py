@@ -14,10 +14,10 @@ from penstock.quota.link import Op
 from penstock.quota.models import Ask, Grant, QuotaAnswer, QuotaOptions
 from penstock.quota.service import QuotaService
 from penstock.shared.redis import SharedUnavailable
-from tests.integration.quota.rig import FAST, PAUSE_S, come_about, draw, gateway, scope
+from tests.integration.quota.rig import FAST, again, come_about, draw, gateway, scope
 from tests.servers.proxy import Proxy
 from tests.servers.redis import Redis, RedisCluster
-from tests.stalls import Stopwatch, again_after_a_stall
+from tests.stalls import Stopwatch
 
 _PLAIN = QuotaOptions(window_ms=60_000, beat_ms=60_000, settle_ms=200, patience_ms=5_000)
 """No beat comes in between."""
@@ -166,6 +166,7 @@ async def test_a_draw_that_is_begun_again_is_counted_once_and_keeps_its_beginnin
         assert one.figures.draws == 1
 
 
+@again
 async def test_calls_hardly_wait_while_many_rates_are_reported(
     redis: Redis, redis_url: str, start_proxy: Callable[[int], Proxy]
 ) -> None:
@@ -188,16 +189,18 @@ async def test_calls_hardly_wait_while_many_rates_are_reported(
         busy = asyncio.create_task(crowd())
         proxy.heal()
         proxy.delay(0.1)
-        await come_about(lambda: far.state == "shared", "it is back", 10)
-        await asyncio.sleep(0.4)
-        busy.cancel()
+        try:
+            await come_about(lambda: far.state == "shared", "it is back", 10)
+            await asyncio.sleep(0.4)
+        finally:
+            busy.cancel()
         # The last reports and the word that it is there, each an answer.
         assert max(waits) < 2
         proxy.delay(0.0)
 
 
 @pytest.mark.parametrize("is_told", [True, False])
-@again_after_a_stall(PAUSE_S)
+@again
 async def test_what_was_used_without_redis_and_not_needed_goes_back(is_told: bool) -> None:
     redis, name = Redis(), scope()
     options = msgspec.structs.replace(FAST, window_ms=30_000)
@@ -222,7 +225,7 @@ async def test_what_was_used_without_redis_and_not_needed_goes_back(is_told: boo
         redis.close()
 
 
-@again_after_a_stall(0.2)
+@again
 async def test_what_was_used_ahead_of_a_slow_redis_and_not_needed_goes_back(
     redis: Redis, redis_url: str, start_proxy: Callable[[int], Proxy]
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from penstock.persistence import DatabaseUnavailable, Migration, MigrationError, SqliteDatabase
 from penstock.persistence.migrations import Applied, available, pending
 from penstock.persistence.sqlite import read_status
+from tests.stalls import again_after_a_stall
 
 
 async def test_opening_migrates_once_and_keeps_the_file_private(tmp_path: Path) -> None:
@@ -85,6 +86,7 @@ async def test_the_records_of_the_first_versions_are_read(tmp_path: Path) -> Non
 _COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT COUNT(*) AS n FROM n"
 
 
+@again_after_a_stall(0.1)
 async def test_a_question_does_not_wait_for_reports(tmp_path: Path) -> None:
     database = await SqliteDatabase.open(tmp_path / "penstock.db")
     # Seconds each; one of them is given up by who asked, and goes on.
