@@ -101,6 +101,7 @@ def test_a_huge_prompt_of_a_counted_key_does_not_delay_others(rig: Rig) -> None:
     caller = threading.Thread(target=call)
     longest = 0.0
     with plane.connect() as client:
+        whole = Stopwatch()
         caller.start()
         while caller.is_alive():
             watch = Stopwatch()
@@ -108,8 +109,10 @@ def test_a_huge_prompt_of_a_counted_key_does_not_delay_others(rig: Rig) -> None:
             longest = max(longest, watch.ran_s)
             pause(0.005)
     caller.join()
+    took = whole.seconds
     assert answers[0].status == 200
-    assert longest < 0.25
+    # Who had to wait for it would have waited for most of the time that it took.
+    assert longest < max(0.25, took / 20), took
 
 
 def _queued(server: int, client: int) -> int:
