@@ -34,7 +34,11 @@ class Proxy:
         """Where new connections go; set it to fail over."""
         self.accepted = 0
         """Connections taken so far."""
-        self.port = 0
+        # Bound for as long as this lives, and never listening: whoever asks for a port while connections are refused gets another.
+        self._place = socket.socket()
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._place.bind(("127.0.0.1", 0))
+        self.port = int(self._place.getsockname()[1])
         self._delay_s = 0.0
         self._pairs: dict[_Pair, asyncio.Task[None]] = {}
         self._listener: socket.socket | None = None
@@ -90,14 +94,14 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._place.close()
 
     def _do(self, work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _listen(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=512)
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=512, reuse_port=True)
         self._listener.setblocking(False)
-        self.port = int(self._listener.getsockname()[1])
         self._loop.add_reader(self._listener, self._take, self._listener)
 
     async def _cut(self) -> int:
