@@ -48,7 +48,7 @@ CALM = msgspec.structs.replace(
 
 def settings(url: str, **fields: Any) -> RedisSettings:
     """Of one test server; a deadline that a busy machine keeps."""
-    return RedisSettings(url=Secret(url), **{"deadline_ms": 150, **fields})
+    return RedisSettings(url=Secret(url), **{"deadline_ms": 150, "connect_timeout_ms": 5_000, **fields})
 
 
 @asynccontextmanager
