@@ -1,0 +1,26 @@
+"""How long a start takes, with the machine to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import Gateway
+from tests.faults.accounts import note
+from tests.stalls import Stopwatch
+
+pytestmark = pytest.mark.alone
+
+
+def test_a_gateway_is_ready_within_two_seconds(start_gateway: Callable[..., Gateway]) -> None:
+    took = []
+    for _ in range(3):
+        watch = Stopwatch()
+        gateway = start_gateway()
+        took.append(watch.ran_s)
+        with gateway.client() as client:
+            assert client.get("/_health/ready").status_code == 200
+        gateway.close()
+    note(f"ready after {', '.join(f'{seconds:.2f}' for seconds in took)} s")
+    assert min(took) < 2
