@@ -44,6 +44,14 @@ class KeysUnder:
             return [token for tokens in found for token in tokens]
         return await self._tokens(f"{_LEVELS[kind]} = ?", id) if kind in _LEVELS else []
 
+    async def tokens_of_team(self, tx: Transaction, team_id: str) -> list[str]:
+        """Tokens of the keys of a team, as the transaction sees them."""
+        return [str(row["token"]) for row in await tx.fetch_all("SELECT token FROM keys WHERE team_id = ?", (team_id,))]
+
+    async def tokens_of_user(self, tx: Transaction, user_id: str) -> list[str]:
+        """Tokens of a user's keys, as the transaction sees them."""
+        return [str(row["token"]) for row in await tx.fetch_all("SELECT token FROM keys WHERE user_id = ?", (user_id,))]
+
     async def tokens_of_member(self, tx: Transaction, team_id: str, user_id: str) -> list[str]:
         """Tokens of the keys that a user has in a team, as the transaction sees them."""
         sql = "SELECT token FROM keys WHERE team_id = ? AND user_id = ?"
@@ -62,11 +70,13 @@ class KeysUnder:
             found.update({str(row["old_token"]): str(row["token"]) for row in await tx.fetch_all(sql, part)})
         return found
 
-    async def move_to_organization(self, tx: Transaction, team_id: str, organization_id: str | None) -> None:
-        """The keys of a team belong to its organization."""
-        await tx.execute(
-            "UPDATE keys SET org_id = ?, revision = revision + 1 WHERE team_id = ?", (organization_id, team_id)
+    async def move_to_organization(self, tx: Transaction, team_id: str, organization_id: str | None) -> list[str]:
+        """The keys of a team belong to its organization; returns their tokens."""
+        moved = await tx.fetch_all(
+            "UPDATE keys SET org_id = ?, revision = revision + 1 WHERE team_id = ? RETURNING token",
+            (organization_id, team_id),
         )
+        return [str(row["token"]) for row in moved]
 
     async def _tokens(self, condition: str, *values: str) -> list[str]:
         rows = await self._database.fetch_all(f"SELECT token FROM keys WHERE {condition}", values)
