@@ -205,16 +205,29 @@ class Entities:
     async def delete_organizations(self, ids: Sequence[str], actor: str) -> None:
         """Remove organizations with their teams, and the keys of both."""
         for organization_id in ids:
-            teams = [team.team_id for team in await self.teams.of_organization(organization_id)]
-            if teams:
-                await self.teams.delete(teams, actor)
-            await self._delete_keys(names.organization(organization_id), actor)
-            await self.organizations.delete(organization_id, actor)
+            name = names.organization(organization_id)
+            await self.scopes.publish([*await self._delete_organization(organization_id, actor), name], relist=[name])
 
-    async def _delete_keys(self, scope: str, actor: str) -> None:
-        tokens = await self._under.tokens(scope)
-        if tokens:
-            await self._keys.delete(tokens, actor)
+    async def _delete_organization(self, organization_id: str, actor: str) -> list[str]:
+        """An organization with its teams and keys, all at once; returns the scopes that were below it."""
+        gone: list[str] = []
+
+        async def tokens(tx: Transaction) -> list[str]:
+            found = await self._under.tokens_of_organization(tx, organization_id)
+            gone.clear()
+            for team in await self.teams.of_organization(organization_id, tx):
+                of_team, scopes = await self.teams.remove_in(tx, team.team_id, actor)
+                found += of_team
+                gone.extend(scopes)
+            return found
+
+        async def remove(tx: Transaction) -> None:
+            for scope in gone:
+                await self.scopes.remove(tx, scope)
+            await self.organizations.remove_in(tx, organization_id, actor)
+
+        await self._keys.delete_with(tokens, actor, remove)
+        return gone
 
     async def _relist(self, scopes: list[str]) -> None:
         """Give the data plane the keys under these scopes again."""

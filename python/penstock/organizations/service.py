@@ -139,19 +139,13 @@ class OrganizationService:
         await self._scopes.publish([name], relist=[name] if is_relisted else [])
         return organization
 
-    async def delete(self, organization_id: str, actor: str) -> None:
-        """Remove an organization, its memberships and its limits; its teams are removed by who calls this."""
-        name = names.organization(organization_id)
-
-        async def once(tx: Transaction) -> None:
-            await self._present(tx, organization_id)
-            await self._store.members.delete(tx, {"organization_id": organization_id})
-            await self._store.rows.delete(tx, {"organization_id": organization_id})
-            await self._scopes.remove(tx, name)
-            await self._audit.append(tx, actor, "organization.delete", "organization", organization_id)
-
-        await managed(self._store.database, once)
-        await self._scopes.publish([name], relist=[name])
+    async def remove_in(self, tx: Transaction, organization_id: str, actor: str) -> None:
+        """Remove an organization, its memberships and its limits; its teams and keys are removed before by who calls this."""
+        await self._present(tx, organization_id)
+        await self._store.members.delete(tx, {"organization_id": organization_id})
+        await self._store.rows.delete(tx, {"organization_id": organization_id})
+        await self._scopes.remove(tx, names.organization(organization_id))
+        await self._audit.append(tx, actor, "organization.delete", "organization", organization_id)
 
     async def add_members(
         self,

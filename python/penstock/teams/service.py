@@ -117,9 +117,10 @@ class TeamService:
         found = await rows.find(database, where, "created_at DESC, team_id DESC", size, (page - 1) * size)
         return found, await rows.count(database, where)
 
-    async def of_organization(self, organization_id: str) -> list[Team]:
-        """The teams of an organization."""
-        return await self._store.rows.find(self._store.database, {"organization_id": organization_id}, "team_id")
+    async def of_organization(self, organization_id: str, tx: Transaction | None = None) -> list[Team]:
+        """The teams of an organization, as the transaction sees them or as they are committed."""
+        where = {"organization_id": organization_id}
+        return await self._store.rows.find(tx or self._store.database, where, "team_id")
 
     def drawn_up(self, request: NewTeamRequest, actor: str) -> tuple[Team, dict[str, Any]]:
         """The team that a request is for, and what it says of its scope; nothing is written.
@@ -274,12 +275,8 @@ class TeamService:
 
         async def remove(tx: Transaction) -> list[str]:
             await check()
-            members = await self._store.members.find(tx, {"team_id": team_id}, "user_id", _MOST_MEMBERS)
-            gone[:] = [names.team(team_id), *(names.member(team_id, member.user_id) for member in members)]
-            await self._store.members.delete(tx, {"team_id": team_id})
-            await self._store.rows.delete(tx, {"team_id": team_id})
-            await self._audit.append(tx, actor, "team.delete", "team", team_id)
-            return await self._under.tokens_of_team(tx, team_id)
+            tokens, gone[:] = await self.remove_in(tx, team_id, actor)
+            return tokens
 
         async def remove_scopes(tx: Transaction) -> None:
             for scope in gone:
@@ -287,6 +284,16 @@ class TeamService:
 
         await self._keys.delete_with(remove, actor, remove_scopes)
         return gone
+
+    async def remove_in(self, tx: Transaction, team_id: str, actor: str) -> tuple[list[str], list[str]]:
+        """Remove a team and its members; returns the tokens of its keys and then its scopes, which are for the caller to
+        remove in this order."""
+        members = await self._store.members.find(tx, {"team_id": team_id}, "user_id", _MOST_MEMBERS)
+        await self._store.members.delete(tx, {"team_id": team_id})
+        await self._store.rows.delete(tx, {"team_id": team_id})
+        await self._audit.append(tx, actor, "team.delete", "team", team_id)
+        scopes = [names.team(team_id), *(names.member(team_id, member.user_id) for member in members)]
+        return await self._under.tokens_of_team(tx, team_id), scopes
 
     async def present(self, tx: Transaction, team_id: str) -> Team:
         """A team as the transaction sees it, or 404."""

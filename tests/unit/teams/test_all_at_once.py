@@ -110,8 +110,8 @@ def _before_statement(
         async def __aenter__(self) -> Any:
             return Counting(await self._inner.__aenter__())
 
-        async def __aexit__(self, *error: object) -> bool | None:
-            return await self._inner.__aexit__(*error)  # type: ignore[arg-type]
+        async def __aexit__(self, *error: object) -> None:
+            await self._inner.__aexit__(*error)
 
     patch.setattr(app.runtime.database, "transaction", Counted)
 
