@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock.alerts.models import Alert
-from penstock.persistence import Database, Transaction
+from penstock.persistence import Database, Transaction, managed
 from penstock.tables import Table
 
 
@@ -33,12 +33,18 @@ class AlertStore:
             " WHERE scope = ? AND event = ? AND threshold = ? AND window_start = ? AND attempts = ?"
             " AND delivered_at IS NULL"
         )
-        async with self.database.transaction() as tx:
-            key = (alert.scope, alert.event, alert.threshold, alert.window_start)
+        key = (alert.scope, alert.event, alert.threshold, alert.window_start)
+
+        async def once(tx: Transaction) -> bool:
             return await tx.execute(sql, (until, *key, alert.attempts)) > 0
+
+        return await managed(self.database, once)
 
     async def delivered(self, alert: Alert, at: int) -> None:
         """It need not be sent again."""
         sql = "UPDATE alerts SET delivered_at = ? WHERE scope = ? AND event = ? AND threshold = ? AND window_start = ?"
-        async with self.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> None:
             await tx.execute(sql, (at, alert.scope, alert.event, alert.threshold, alert.window_start))
+
+        await managed(self.database, once)

@@ -12,7 +12,7 @@ from penstock.budgets.models import Budget, NewBudgetRequest, UpdateBudgetReques
 from penstock.budgets.store import BudgetStore
 from penstock.clock import now_ms
 from penstock.errors import ApiError, bad_request
-from penstock.persistence import Conflict, Transaction
+from penstock.persistence import Conflict, Transaction, managed
 from penstock.scopes.fields import checked_depth, checked_id, given, limits, model_limits, stored
 from penstock.scopes.models import BudgetFields
 from penstock.scopes.service import ScopeService
@@ -51,9 +51,12 @@ class BudgetService:
         """A new budget; 400 when the id is taken."""
         budget_id = request.budget_id if isinstance(request.budget_id, str) else str(uuid.uuid4())
         checked_id(budget_id, "budget_id")
+
+        async def once(tx: Transaction) -> Budget:
+            return await self.create_in(tx, budget_id, request, actor)
+
         try:
-            async with self._store.database.transaction() as tx:
-                return await self.create_in(tx, budget_id, request, actor)
+            return await managed(self._store.database, once)
         except Conflict as error:
             raise bad_request(f"Budget `{budget_id}` already exists.", "budget_id") from error
 
@@ -68,8 +71,11 @@ class BudgetService:
 
     async def update(self, request: UpdateBudgetRequest, actor: str) -> Budget:
         """Change the given fields; every scope that refers to the budget is held to it from the next call on."""
-        async with self._store.database.transaction() as tx:
-            budget, touched = await self.update_in(tx, request.budget_id, request, actor)
+
+        async def once(tx: Transaction) -> tuple[Budget, list[str]]:
+            return await self.update_in(tx, request.budget_id, request, actor)
+
+        budget, touched = await managed(self._store.database, once)
         await self._scopes.publish(touched, relist=touched if request.model_max_budget is not UNSET else ())
         return budget
 
@@ -88,7 +94,8 @@ class BudgetService:
     async def delete(self, budget_id: str, actor: str) -> Budget:
         """Remove a budget; 400 while a scope refers to it, which would lose its limits without notice."""
         budget = await self.get(budget_id, "id")
-        async with self._store.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> None:
             # Within it: nobody may begin to refer to the budget in between.
             users = await self._scopes.referring(tx, budget_id)
             if users:
@@ -98,6 +105,8 @@ class BudgetService:
                 )
             await self._store.rows.delete(tx, {"budget_id": budget_id})
             await self._audit.append(tx, actor, "budget.delete", "budget", budget_id)
+
+        await managed(self._store.database, once)
         return budget
 
 

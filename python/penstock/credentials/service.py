@@ -13,7 +13,7 @@ from penstock.credentials.models import CreateCredentialRequest, Credential, Upd
 from penstock.credentials.store import CredentialStore, SealedCredential
 from penstock.errors import ApiError, bad_request
 from penstock.nesting import DEEPEST, is_too_deep
-from penstock.persistence import Conflict
+from penstock.persistence import Conflict, Transaction, managed
 from penstock.providers.address import AddressError, checked
 
 Cipher = Callable[[bytes, bytes, bytes], bytes]
@@ -67,12 +67,15 @@ class CredentialService:
             updated_at=now,
             updated_by=actor,
         )
+
+        async def once(tx: Transaction) -> None:
+            await self._store.insert(tx, row)
+            await self._audit.append(
+                tx, actor, "credential.create", "credential", row.credential_name, request.credential_values
+            )
+
         try:
-            async with self._store.database.transaction() as tx:
-                await self._store.insert(tx, row)
-                await self._audit.append(
-                    tx, actor, "credential.create", "credential", row.credential_name, request.credential_values
-                )
+            await managed(self._store.database, once)
         except Conflict as error:
             raise bad_request(f"Credential '{row.credential_name}' already exists.", "credential_name") from error
         return _shown(row)
@@ -81,7 +84,8 @@ class CredentialService:
         """Replace some values or the description."""
         if request.credential_name not in (None, name):
             raise bad_request("`credential_name` cannot be changed", "credential_name")
-        async with self._store.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> SealedCredential:
             row = await self._store.get(tx, name)
             if row is None:
                 raise _unknown(name)
@@ -97,14 +101,19 @@ class CredentialService:
             await self._audit.append(
                 tx, actor, "credential.update", "credential", name, request.credential_values or ()
             )
-        return _shown(row)
+            return row
+
+        return _shown(await managed(self._store.database, once))
 
     async def delete(self, name: str, actor: str) -> None:
         """Remove a credential, or 404."""
-        async with self._store.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> None:
             if not await self._store.delete(tx, name):
                 raise _unknown(name)
             await self._audit.append(tx, actor, "credential.delete", "credential", name)
+
+        await managed(self._store.database, once)
 
     async def opened(self) -> dict[str, dict[str, str]]:
         """Every credential in the clear, for building deployments; never for an answer.

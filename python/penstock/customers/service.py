@@ -13,11 +13,15 @@ from penstock.customers.models import STORED_ONLY, Customer, CustomerFields
 from penstock.customers.store import CustomerStore
 from penstock.errors import ApiError, bad_request
 from penstock.money import nanos_from_dollars
-from penstock.persistence import Conflict, Transaction
+from penstock.persistence import Conflict, Transaction, managed
 from penstock.scopes import names
 from penstock.scopes.fields import as_refusal, changes, checked_depth, checked_id, given, model_changes, stored
 from penstock.scopes.models import ModelLimit
 from penstock.scopes.service import ScopeService
+
+
+def _not_found(user_id: str, param: str) -> ApiError:
+    return ApiError(404, f"End User Id={user_id} does not exist in db", param=param)
 
 
 class CustomerService:
@@ -38,7 +42,7 @@ class CustomerService:
         if customer is None and await self._scopes.find(names.customer(user_id)) is not None:
             return Customer(user_id=user_id)
         if customer is None:
-            raise ApiError(404, f"End User Id={user_id} does not exist in db", param=param)
+            raise _not_found(user_id, param)
         return customer
 
     async def all(self) -> list[Customer]:
@@ -51,11 +55,14 @@ class CustomerService:
         now = now_ms()
         customer = Customer(user_id=request.user_id, created_at=now, created_by=actor)
         columns = self._apply(request, customer, actor, now)
+
+        async def once(tx: Transaction) -> None:
+            models = await self._models(request, tx)
+            await self._store.rows.insert(tx, customer)
+            await self._put(tx, request, columns, models, "customer.new", actor)
+
         try:
-            async with self._store.database.transaction() as tx:
-                models = await self._models(request, tx)
-                await self._store.rows.insert(tx, customer)
-                await self._put(tx, request, columns, models, "customer.new", actor)
+            await managed(self._store.database, once)
         except Conflict as error:
             raise bad_request(
                 f"Customer already exists, passed user_id={request.user_id}. Please pass a new user_id.", "user_id"
@@ -71,15 +78,21 @@ class CustomerService:
         columns = self._apply(request, customer, actor, now)
         if "spend" in columns:
             await self._scopes.settle()
-        async with self._store.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> Customer:
             # Read again where nobody else writes: what another has changed meanwhile must not be undone.
             present = await self._store.rows.get(tx, {"user_id": request.user_id})
+            if present is None and await self._scopes.own(tx, names.customer(request.user_id)) is None:
+                raise _not_found(request.user_id, "user_id")
             customer = present or Customer(user_id=request.user_id, created_at=now, created_by=actor)
             columns = self._apply(request, customer, actor, now)
             models = await self._models(request, tx)
             await self._store.rows.insert(tx, customer, keep=True)
             await self._store.rows.replace(tx, customer)
             await self._put(tx, request, columns, models, "customer.update", actor)
+            return customer
+
+        customer = await managed(self._store.database, once)
         await self._tell([request.user_id])
         return customer
 
@@ -92,13 +105,16 @@ class CustomerService:
         if not blocked:
             for user_id in ids:
                 await self.get(user_id, "user_ids")
-        async with self._store.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> None:
             for user_id in dict.fromkeys(ids):
                 checked_id(user_id, "user_ids")
                 fresh = Customer(user_id=user_id, created_at=now, created_by=actor, updated_at=now, updated_by=actor)
                 await self._store.rows.insert(tx, fresh, keep=True)
                 await self._scopes.put(tx, names.customer(user_id), {"blocked": blocked})
                 await self._audit.append(tx, actor, action, "customer", user_id, ["blocked"])
+
+        await managed(self._store.database, once)
         await self._tell(list(ids))
         return await self._store.rows.among(self._store.database, "user_id", ids)
 
@@ -108,11 +124,14 @@ class CustomerService:
             raise bad_request("`user_ids` must name at least one customer", "user_ids")
         for user_id in ids:
             await self.get(user_id, "user_ids")
-        async with self._store.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> None:
             for user_id in dict.fromkeys(ids):
                 await self._store.rows.delete(tx, {"user_id": user_id})
                 await self._scopes.remove(tx, names.customer(user_id))
                 await self._audit.append(tx, actor, "customer.delete", "customer", user_id)
+
+        await managed(self._store.database, once)
         await self._tell(list(ids))
         return len(set(ids))
 

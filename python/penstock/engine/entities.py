@@ -23,6 +23,7 @@ from penstock.customers.service import CustomerService
 from penstock.customers.store import CustomerStore
 from penstock.durations import parse_duration
 from penstock.engine.snapshot import Snapshot
+from penstock.keys.models import GenerateKeyRequest, VirtualKey
 from penstock.keys.owners import KeyOwners
 from penstock.keys.rules import KeyRules
 from penstock.keys.service import KeyService
@@ -31,14 +32,14 @@ from penstock.money import nanos_from_dollars
 from penstock.organizations.models import OrganizationMember, OrganizationMemberInput
 from penstock.organizations.service import OrganizationService
 from penstock.organizations.store import OrganizationStore
-from penstock.persistence import Database, Transaction
+from penstock.persistence import Database, Transaction, managed
 from penstock.scopes import names
 from penstock.scopes.service import Defaults, ScopeService, Settlement, table_of
 from penstock.scopes.store import ScopeStore
 from penstock.tags.service import TagService
 from penstock.tags.store import TagStore
-from penstock.teams.members import MemberService, limits_of_member
-from penstock.teams.models import AddMembersRequest, Member, MemberRole
+from penstock.teams.members import Added, MemberService, limits_of_member
+from penstock.teams.models import AddMembersRequest, Member, MemberRole, NewTeamRequest, Team
 from penstock.teams.service import TeamService
 from penstock.teams.store import TeamStore
 from penstock.users.models import NewUserRequest, TeamToJoin, User
@@ -114,8 +115,26 @@ class Entities:
         self.users.default_duration = settings.internal_user_budget_duration
         self.alerts.url = config.penstock.alerts.webhook_url or _litellm_webhook(config)
 
-    async def create_user(self, request: NewUserRequest, actor: str) -> User:
-        """A new user, who is a member of the named teams and organizations from the start."""
+    async def create_team(self, request: NewTeamRequest, actor: str, check: Check = unchecked) -> Team:
+        """A new team with its first members, all at once; 400 when the id is taken."""
+        drawn, columns = self.teams.drawn_up(request, actor)
+        members = AddMembersRequest(team_id=drawn.team_id, member=request.everybody())
+
+        async def once(tx: Transaction) -> tuple[Team, list[Added]]:
+            await check()
+            team = await self.teams.create_in(tx, drawn, columns, request, actor)
+            return team, await self.members.add_in(tx, members, actor) if members.member else []
+
+        team, added = await managed(self._database, once)
+        scopes = [one.scope for one in added]
+        await self.scopes.publish(scopes, relist=[names.team(team.team_id), *scopes])
+        return team
+
+    async def create_user(
+        self, request: NewUserRequest, actor: str, key: GenerateKeyRequest | None = None
+    ) -> tuple[User, tuple[str, VirtualKey] | None]:
+        """A new user, who is a member of the named teams and organizations from the start, and with ``key`` the user's own,
+        all at once; returns the key's secret, too."""
         teams = [] if request.teams is UNSET else request.teams or []
         wanted = [_membership(team) for team in teams]
         for team in wanted:
@@ -126,29 +145,50 @@ class Entities:
             organizations.append(request.organization_id)
         for organization_id in organizations:
             await self.organizations.get(organization_id)
-        user = await self.users.create(request, actor)
+        user, columns = self.users.drawn_up(request, actor)
         for team in wanted:
             for member in team.member if isinstance(team.member, list) else [team.member]:
                 member.user_id = user.user_id
-            await self.members.add(team, actor)
-        for organization_id in dict.fromkeys(organizations):
-            member_of = [OrganizationMemberInput(user_id=user.user_id)]
-            await self.organizations.add_members(organization_id, member_of, actor)
-        return user
+        member_of = [OrganizationMemberInput(user_id=user.user_id)]
+
+        async def make(tx: Transaction) -> None:
+            await self.users.create_in(tx, user, columns, request, actor)
+            for team in wanted:
+                await self.members.add_in(tx, team, actor)
+            for organization_id in dict.fromkeys(organizations):
+                await self.organizations.add_members_in(tx, organization_id, member_of, actor)
+
+        generated = None
+        if key is None:
+            await managed(self._database, make)
+        else:
+            key.user_id = user.user_id
+            generated = await self._keys.generate_with(make, key, actor)
+        scopes = [names.member(team.team_id, user.user_id) for team in wanted]
+        await self.scopes.publish(scopes, relist=[names.user(user.user_id), *scopes])
+        return user, generated
 
     async def delete_users(self, ids: Sequence[str], actor: str) -> int:
         """Remove users with their keys and memberships; 404 when one does not exist, and then none is removed."""
         users = [await self.users.get(user_id) for user_id in dict.fromkeys(ids)]
         for user in users:
-            name = names.user(user.user_id)
-            await self._delete_keys(name, actor)
-            async with self._database.transaction() as tx:
-                gone = await self.members.forget_user(tx, user.user_id)
-                await self.organizations.forget_user(tx, user.user_id)
-                await self.users.delete(tx, user, actor)
-            await self._delete_keys(name, actor)
-            await self.scopes.publish([*gone, name])
+            await self.scopes.publish(await self._delete_user(user, actor))
         return len(users)
+
+    async def _delete_user(self, user: User, actor: str) -> list[str]:
+        """A user with its keys and memberships, all at once; returns the scopes that were."""
+        gone: list[str] = []
+
+        async def tokens(tx: Transaction) -> list[str]:
+            return await self._under.tokens_of_user(tx, user.user_id)
+
+        async def remove(tx: Transaction) -> None:
+            gone[:] = [*await self.members.forget_user(tx, user.user_id), names.user(user.user_id)]
+            await self.organizations.forget_user(tx, user.user_id)
+            await self.users.delete(tx, user, actor)
+
+        await self._keys.delete_with(tokens, actor, remove)
+        return gone
 
     async def delete_organization_member(
         self, member: OrganizationMember, actor: str, check: Check = unchecked
@@ -165,16 +205,29 @@ class Entities:
     async def delete_organizations(self, ids: Sequence[str], actor: str) -> None:
         """Remove organizations with their teams, and the keys of both."""
         for organization_id in ids:
-            teams = [team.team_id for team in await self.teams.of_organization(organization_id)]
-            if teams:
-                await self.teams.delete(teams, actor)
-            await self._delete_keys(names.organization(organization_id), actor)
-            await self.organizations.delete(organization_id, actor)
+            name = names.organization(organization_id)
+            await self.scopes.publish([*await self._delete_organization(organization_id, actor), name], relist=[name])
 
-    async def _delete_keys(self, scope: str, actor: str) -> None:
-        tokens = await self._under.tokens(scope)
-        if tokens:
-            await self._keys.delete(tokens, actor)
+    async def _delete_organization(self, organization_id: str, actor: str) -> list[str]:
+        """An organization with its teams and keys, all at once; returns the scopes that were below it."""
+        gone: list[str] = []
+
+        async def tokens(tx: Transaction) -> list[str]:
+            found = await self._under.tokens_of_organization(tx, organization_id)
+            gone.clear()
+            for team in await self.teams.of_organization(organization_id, tx):
+                of_team, scopes = await self.teams.remove_in(tx, team.team_id, actor)
+                found += of_team
+                gone.extend(scopes)
+            return found
+
+        async def remove(tx: Transaction) -> None:
+            for scope in gone:
+                await self.scopes.remove(tx, scope)
+            await self.organizations.remove_in(tx, organization_id, actor)
+
+        await self._keys.delete_with(tokens, actor, remove)
+        return gone
 
     async def _relist(self, scopes: list[str]) -> None:
         """Give the data plane the keys under these scopes again."""

@@ -20,7 +20,7 @@ from penstock.errors import ApiError, bad_request
 from penstock.keys.fields import apply
 from penstock.keys.models import GenerateKeyRequest, KeyFields, RegenerateKeyRequest, UpdateKeyRequest, VirtualKey
 from penstock.keys.store import KeyStore, Seed
-from penstock.persistence import Conflict, Transaction, begun_again
+from penstock.persistence import Conflict, Transaction, managed
 from penstock.scopes.fields import given
 
 _HEX = frozenset("0123456789abcdef")
@@ -136,6 +136,16 @@ class KeyChanges(ABC):
         self, request: GenerateKeyRequest, actor: str, check: Check = unchecked
     ) -> tuple[str, VirtualKey]:
         """A new key: the secret (shown this once) and the row. ``check`` is asked where it is written."""
+
+        async def checked(_: Transaction) -> None:
+            await check()
+
+        return await self.generate_with(checked, request, actor)
+
+    async def generate_with(
+        self, first: Callable[[Transaction], Awaitable[None]], request: GenerateKeyRequest, actor: str
+    ) -> tuple[str, VirtualKey]:
+        """A new key in the same transaction, after ``first`` has made there what it is for."""
         now = now_ms()
         secret = self._chosen(request.key, "key") or self._source.generate()
         key = VirtualKey(
@@ -148,16 +158,20 @@ class KeyChanges(ABC):
         )
         apply(request, key, now)
         key.total_spend = key.spend
-        await self._admit(key, given(request))
-        async with self._telling:
+
+        async def once(tx: Transaction) -> None:
+            await first(tx)
+            # Where nobody else writes: what is above the key must not be gone by the time that it is there.
+            await self._admit(key, given(request))
             try:
-                async with self._store.database.transaction() as tx:
-                    await check()
-                    await self._store.insert(tx, key)
-                    await self._write_above(tx, key, given(request), actor)
-                    await self._audit.append(tx, actor, "key.generate", "key", key.token, given(request))
+                await self._store.insert(tx, key)
             except Conflict as error:
                 raise self._conflict(error, key) from error
+            await self._write_above(tx, key, given(request), actor)
+            await self._audit.append(tx, actor, "key.generate", "key", key.token, given(request))
+
+        async with self._telling:
+            await managed(self._store.database, once)
             await self._tell([key.token])
         return secret, key
 
@@ -185,16 +199,20 @@ class KeyChanges(ABC):
             apply(request, key, now)
             key.updated_at, key.updated_by = now, actor
             await self._admit(key, given(request))
+
+            async def write(tx: Transaction) -> None:
+                await check()
+                await self._admit_still(key, given(request))
+                await self._replace(tx, seen, key, set(given(request)))
+                await self._write_above(tx, key, given(request), actor)
+                await self._store.change_token(tx, old, new, key_name(secret), now)
+                if self._scopes is not None:
+                    await self._scopes.rename(tx, old, new)
+                await self._audit.append(tx, actor, "key.regenerate", "key", old, given(request))
+                await self._audit.append(tx, actor, "key.regenerate", "key", new)
+
             try:
-                async with self._store.database.transaction() as tx:
-                    await check()
-                    await self._replace(tx, seen, key, set(given(request)))
-                    await self._write_above(tx, key, given(request), actor)
-                    await self._store.change_token(tx, old, new, key_name(secret), now)
-                    if self._scopes is not None:
-                        await self._scopes.rename(tx, old, new)
-                    await self._audit.append(tx, actor, "key.regenerate", "key", old, given(request))
-                    await self._audit.append(tx, actor, "key.regenerate", "key", new)
+                await managed(self._store.database, write)
             except Conflict as error:
                 raise self._conflict(error, key) from error
             return key
@@ -224,19 +242,18 @@ class KeyChanges(ABC):
         """Remove the keys that ``whose`` returns the tokens of, in the same transaction in which it ends what they were for;
         returns those that existed. What becomes of ``scopes`` comes after the keys: whoever charges takes them in that order."""
 
-        async def once() -> list[str]:
-            async with self._store.database.transaction() as tx:
-                deleted = [token for token in dict.fromkeys(await whose(tx)) if await self._store.delete(tx, token)]
-                for token in deleted:
-                    if self._scopes is not None:
-                        await self._scopes.remove(tx, token)
-                    await self._audit.append(tx, actor, "key.delete", "key", token)
-                if scopes is not None:
-                    await scopes(tx)
+        async def once(tx: Transaction) -> list[str]:
+            deleted = [token for token in dict.fromkeys(await whose(tx)) if await self._store.delete(tx, token)]
+            for token in deleted:
+                if self._scopes is not None:
+                    await self._scopes.remove(tx, token)
+                await self._audit.append(tx, actor, "key.delete", "key", token)
+            if scopes is not None:
+                await scopes(tx)
             return deleted
 
         async with self._telling:
-            deleted = await begun_again(once)
+            deleted = await managed(self._store.database, once)
             self._drop(deleted)
         return deleted
 
@@ -253,12 +270,16 @@ class KeyChanges(ABC):
             apply(fields, key, now)
             key.updated_at, key.updated_by = now, actor
             await self._admit(key, names)
+
+            async def write(tx: Transaction) -> None:
+                await check()
+                await self._admit_still(key, names)
+                await self._replace(tx, seen, key, names)
+                await self._write_above(tx, key, names, actor)
+                await self._audit.append(tx, actor, action, "key", token, names)
+
             try:
-                async with self._store.database.transaction() as tx:
-                    await check()
-                    await self._replace(tx, seen, key, names)
-                    await self._write_above(tx, key, names, actor)
-                    await self._audit.append(tx, actor, action, "key", token, names)
+                await managed(self._store.database, write)
             except Conflict as error:
                 raise self._conflict(error, key) from error
             return key
@@ -277,7 +298,7 @@ class KeyChanges(ABC):
 
     async def _replace(self, tx: Transaction, seen: Seed, key: VirtualKey, names: set[str]) -> None:
         more = max(0, key.spend - seen.key.spend) if "spend" in names else 0
-        key.total_spend += more
+        key.total_spend = seen.key.total_spend + more
         own = frozenset[str]().union(*(_WRITTEN[name] for name in _WRITTEN.keys() & names))
         if not await self._store.replace(tx, seen, key, own, more):
             raise _Disturbed
@@ -285,6 +306,14 @@ class KeyChanges(ABC):
     async def _admit(self, key: VirtualKey, names: set[str]) -> None:
         if self._scopes is not None:
             await self._scopes.admit(key, names)
+
+    async def _admit_still(self, key: VirtualKey, names: set[str]) -> None:
+        """Once more, where nobody else writes: what is above the key may have changed since, or be gone."""
+        before = key.org_id
+        if self._scopes is not None:
+            await self._scopes.admit(key, names)
+        if key.org_id != before:
+            raise _Disturbed
 
     async def _write_above(self, tx: Transaction, key: VirtualKey, names: set[str], actor: str) -> None:
         if self._scopes is not None:

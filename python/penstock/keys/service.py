@@ -27,7 +27,7 @@ from penstock.keys.models import (
 from penstock.keys.store import KeyStore, Seed
 from penstock.lookups import Asked, Lookups, Resolve
 from penstock.payers import Charged, Figure, Follower, addition
-from penstock.persistence import Transaction, begun_again
+from penstock.persistence import Transaction, managed
 from penstock.tables import parts
 
 _TEAM_MODELS = "all-team-models"
@@ -260,13 +260,12 @@ class KeyService(KeyChanges):
             if (following := self._following(seed.key.budget_reset_at, seed.key.budget_duration, now))
         ]
 
-        async def begin() -> None:
-            async with self._store.database.transaction() as tx:
-                for token, end, following in sorted(over):
-                    await self._store.payers.roll(tx, token, end, following)
+        async def begin(tx: Transaction) -> None:
+            for token, end, following in sorted(over):
+                await self._store.payers.roll(tx, token, end, following)
 
         if over:
-            await begun_again(begin)
+            await managed(self._store.database, begin)
         return bool(over)
 
     @staticmethod

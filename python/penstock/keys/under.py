@@ -44,15 +44,25 @@ class KeysUnder:
             return [token for tokens in found for token in tokens]
         return await self._tokens(f"{_LEVELS[kind]} = ?", id) if kind in _LEVELS else []
 
+    async def tokens_of_organization(self, tx: Transaction, organization_id: str) -> list[str]:
+        """Tokens of the keys of an organization, as the transaction sees them."""
+        return await self._tokens("org_id = ?", organization_id, tx=tx)
+
+    async def tokens_of_team(self, tx: Transaction, team_id: str) -> list[str]:
+        """Tokens of the keys of a team, as the transaction sees them."""
+        return await self._tokens("team_id = ?", team_id, tx=tx)
+
+    async def tokens_of_user(self, tx: Transaction, user_id: str) -> list[str]:
+        """Tokens of a user's keys, as the transaction sees them."""
+        return await self._tokens("user_id = ?", user_id, tx=tx)
+
     async def tokens_of_member(self, tx: Transaction, team_id: str, user_id: str) -> list[str]:
         """Tokens of the keys that a user has in a team, as the transaction sees them."""
-        sql = "SELECT token FROM keys WHERE team_id = ? AND user_id = ?"
-        return [str(row["token"]) for row in await tx.fetch_all(sql, (team_id, user_id))]
+        return await self._tokens("team_id = ? AND user_id = ?", team_id, user_id, tx=tx)
 
     async def tokens_in_organization(self, tx: Transaction, organization_id: str, user_id: str) -> list[str]:
         """Tokens of the keys that a user has in an organization and none of its teams, as the transaction sees them."""
-        sql = "SELECT token FROM keys WHERE org_id = ? AND team_id IS NULL AND user_id = ?"
-        return [str(row["token"]) for row in await tx.fetch_all(sql, (organization_id, user_id))]
+        return await self._tokens("org_id = ? AND team_id IS NULL AND user_id = ?", organization_id, user_id, tx=tx)
 
     async def predecessors(self, tx: Transaction, tokens: Sequence[str]) -> dict[str, str]:
         """The present tokens of keys, by a token that they had before they were regenerated."""
@@ -62,12 +72,14 @@ class KeysUnder:
             found.update({str(row["old_token"]): str(row["token"]) for row in await tx.fetch_all(sql, part)})
         return found
 
-    async def move_to_organization(self, tx: Transaction, team_id: str, organization_id: str | None) -> None:
-        """The keys of a team belong to its organization."""
-        await tx.execute(
-            "UPDATE keys SET org_id = ?, revision = revision + 1 WHERE team_id = ?", (organization_id, team_id)
+    async def move_to_organization(self, tx: Transaction, team_id: str, organization_id: str | None) -> list[str]:
+        """The keys of a team belong to its organization; returns their tokens."""
+        moved = await tx.fetch_all(
+            "UPDATE keys SET org_id = ?, revision = revision + 1 WHERE team_id = ? RETURNING token",
+            (organization_id, team_id),
         )
+        return [str(row["token"]) for row in moved]
 
-    async def _tokens(self, condition: str, *values: str) -> list[str]:
-        rows = await self._database.fetch_all(f"SELECT token FROM keys WHERE {condition}", values)
+    async def _tokens(self, condition: str, *values: str, tx: Transaction | None = None) -> list[str]:
+        rows = await (tx or self._database).fetch_all(f"SELECT token FROM keys WHERE {condition}", values)
         return [str(row["token"]) for row in rows]

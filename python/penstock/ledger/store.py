@@ -19,7 +19,7 @@ from penstock.engine.events import UsageRecord
 from penstock.ledger.progress import Progress
 from penstock.ledger.rejected import RejectedRecord
 from penstock.ledger.rollups import Row, Sums
-from penstock.persistence import Database, Transaction, Value
+from penstock.persistence import Database, Transaction, Value, managed
 from penstock.tables import SIZES, marks, parts
 
 _COLUMNS = UsageRecord.__struct_fields__
@@ -268,9 +268,12 @@ class LedgerStore:
 
     async def put_aside(self, rejected: RejectedRecord) -> None:
         """Keep a record that is not fit for the ledger where a person can look into it, once."""
-        async with self.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> None:
             await tx.execute(
                 "INSERT INTO usage_rejected (digest, at, reason, record) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (digest) DO NOTHING",
                 (rejected.digest, rejected.at, rejected.reason, rejected.record),
             )
+
+        await managed(self.database, once)

@@ -28,7 +28,7 @@ from penstock.models.entry import Basis, Built, build_model, without_nulls
 from penstock.models.hints import SECRET, hints_of, origins, provider_of
 from penstock.models.models import JsonObject, ModelChange, NewModelRequest, StoredModel
 from penstock.models.store import ModelStore
-from penstock.persistence import Conflict, Transaction
+from penstock.persistence import Conflict, Transaction, managed
 from penstock.uninterrupted import to_the_end
 
 logger = logging.getLogger("penstock.models")
@@ -212,12 +212,17 @@ class StoredModels:
                 )
             former, unusable = self._installed, self.unusable
             is_applied = False
+
+            async def once(tx: Transaction) -> tuple[_T, list[StoredDeployments]]:
+                nonlocal is_applied
+                result = await work(tx, basis)
+                stored = self._build(await self._store.all_in(tx), basis)
+                self._apply(basis, stored)
+                is_applied = True
+                return result, stored
+
             try:
-                async with self._store.database.transaction() as tx:
-                    result = await work(tx, basis)
-                    stored = self._build(await self._store.all_in(tx), basis)
-                    self._apply(basis, stored)
-                    is_applied = True
+                result, stored = await managed(self._store.database, once)
             except BaseException:
                 self.unusable = unusable
                 if is_applied:

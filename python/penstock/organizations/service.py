@@ -24,7 +24,7 @@ from penstock.organizations.models import (
     UpdateOrganizationRequest,
 )
 from penstock.organizations.store import OrganizationStore
-from penstock.persistence import Conflict, Transaction
+from penstock.persistence import Conflict, Transaction, managed
 from penstock.scopes import names
 from penstock.scopes.fields import (
     as_refusal,
@@ -101,11 +101,14 @@ class OrganizationService:
             organization_id=organization_id, organization_alias="", created_at=now, created_by=actor
         )
         columns = self._apply(request, request.organization_alias, organization, actor, now)
+
+        async def once(tx: Transaction) -> None:
+            await self._store.rows.insert(tx, organization)
+            await self._scopes.put(tx, names.organization(organization_id), columns, model_changes(request, {}))
+            await self._audit.append(tx, actor, "organization.new", "organization", organization_id, given(request))
+
         try:
-            async with self._store.database.transaction() as tx:
-                await self._store.rows.insert(tx, organization)
-                await self._scopes.put(tx, names.organization(organization_id), columns, model_changes(request, {}))
-                await self._audit.append(tx, actor, "organization.new", "organization", organization_id, given(request))
+            await managed(self._store.database, once)
         except Conflict as error:
             raise bad_request(f"Organization with id {organization_id} already exists.", "organization_id") from error
         return organization
@@ -118,7 +121,8 @@ class OrganizationService:
         columns = self._apply(request, request.organization_alias, organization, actor, now_ms())
         if "spend" in columns:
             await self._scopes.settle()
-        async with self._store.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> tuple[Organization, bool]:
             await check()
             # Read again where nobody else writes: what another has changed meanwhile must not be undone.
             organization = await self._present(tx, request.organization_id)
@@ -129,19 +133,19 @@ class OrganizationService:
             await self._audit.append(
                 tx, actor, "organization.update", "organization", organization.organization_id, given(request)
             )
-        await self._scopes.publish([name], relist=[name] if models is not None or "budget_id" in columns else [])
+            return organization, models is not None or "budget_id" in columns
+
+        organization, is_relisted = await managed(self._store.database, once)
+        await self._scopes.publish([name], relist=[name] if is_relisted else [])
         return organization
 
-    async def delete(self, organization_id: str, actor: str) -> None:
-        """Remove an organization, its memberships and its limits; its teams are removed by who calls this."""
-        name = names.organization(organization_id)
-        async with self._store.database.transaction() as tx:
-            await self._present(tx, organization_id)
-            await self._store.members.delete(tx, {"organization_id": organization_id})
-            await self._store.rows.delete(tx, {"organization_id": organization_id})
-            await self._scopes.remove(tx, name)
-            await self._audit.append(tx, actor, "organization.delete", "organization", organization_id)
-        await self._scopes.publish([name], relist=[name])
+    async def remove_in(self, tx: Transaction, organization_id: str, actor: str) -> None:
+        """Remove an organization, its memberships and its limits; its teams and keys are removed before by who calls this."""
+        await self._present(tx, organization_id)
+        await self._store.members.delete(tx, {"organization_id": organization_id})
+        await self._store.rows.delete(tx, {"organization_id": organization_id})
+        await self._scopes.remove(tx, names.organization(organization_id))
+        await self._audit.append(tx, actor, "organization.delete", "organization", organization_id)
 
     async def add_members(
         self,
@@ -154,28 +158,38 @@ class OrganizationService:
         await self.get(organization_id)
         if not members:
             raise bad_request("`member` must name at least one user", "member")
-        now = now_ms()
-        added: list[OrganizationMember] = []
-        users: list[str] = []
         for member in members:
             _check_role(member.role)
-            users.append(await self._users.id_of(member.user_id, member.user_email, create=True))
-        async with self._store.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> list[OrganizationMember]:
             await check()
-            for member, user_id in zip(members, users, strict=True):
-                email = member.user_email.strip().lower() if member.user_email else None
-                await self._users.ensure(tx, user_id, actor, email)
-                row = OrganizationMember(
-                    organization_id=organization_id,
-                    user_id=user_id,
-                    user_role=member.role,
-                    created_at=now,
-                    updated_at=now,
-                )
-                if not await self._store.members.insert(tx, row, keep=True):
-                    await self._store.members.replace(tx, row, frozenset({"created_at"}))
-                added.append(row)
-            await self._audit.append(tx, actor, "organization.member_add", "organization", organization_id, users)
+            return await self.add_members_in(tx, organization_id, members, actor)
+
+        return await managed(self._store.database, once)
+
+    async def add_members_in(
+        self, tx: Transaction, organization_id: str, members: Sequence[OrganizationMemberInput], actor: str
+    ) -> list[OrganizationMember]:
+        """:meth:`add_members` in the transaction that also makes who is taken in."""
+        await self._present(tx, organization_id)
+        now = now_ms()
+        added: list[OrganizationMember] = []
+        for member in members:
+            user_id = await self._users.id_of(member.user_id, member.user_email, create=True, tx=tx)
+            email = member.user_email.strip().lower() if member.user_email else None
+            await self._users.ensure(tx, user_id, actor, email)
+            row = OrganizationMember(
+                organization_id=organization_id,
+                user_id=user_id,
+                user_role=member.role,
+                created_at=now,
+                updated_at=now,
+            )
+            if not await self._store.members.insert(tx, row, keep=True):
+                await self._store.members.replace(tx, row, frozenset({"created_at"}))
+            added.append(row)
+        users = [member.user_id for member in added]
+        await self._audit.append(tx, actor, "organization.member_add", "organization", organization_id, users)
         return added
 
     async def update_member(
@@ -191,11 +205,14 @@ class OrganizationService:
         _check_role(role)
         member = await self.member(organization_id, user_id, email)
         member.user_role, member.updated_at = role, now_ms()
-        async with self._store.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> None:
             await check()
             if not await self._store.members.replace(tx, member):
                 raise _no_member(organization_id, member.user_id)
             await self._audit.append(tx, actor, "organization.member_update", "organization", organization_id)
+
+        await managed(self._store.database, once)
         return member
 
     async def delete_member(self, tx: Transaction, member: OrganizationMember, actor: str) -> None:

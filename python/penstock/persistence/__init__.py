@@ -16,7 +16,7 @@ from penstock.persistence.database import (
     Transaction,
     Value,
     ValueRefused,
-    begun_again,
+    managed,
 )
 from penstock.persistence.migrations import Migration, MigrationError
 from penstock.persistence.opening import migration_status, open_database
@@ -34,7 +34,7 @@ __all__ = [
     "Transaction",
     "Value",
     "ValueRefused",
-    "begun_again",
+    "managed",
     "migration_status",
     "open_database",
 ]

@@ -5,8 +5,10 @@ Apart from any engine so that a store never learns which one it runs on.
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from typing import Final, Literal, Protocol, TypeVar
 
 Value = str | int | float | bytes | None
@@ -14,7 +16,8 @@ Row = Mapping[str, Value]
 """Columns by name."""
 Dialect = Literal["sqlite", "postgres"]
 _T = TypeVar("_T")
-_TRIES = 5
+_TRIES = 8
+_FIRST_PAUSE_MS = 5
 
 
 NOW_MS: Final = {
@@ -32,15 +35,33 @@ class TryAgain(DatabaseUnavailable):
     """Nothing was done, for the sake of another transaction; the same work may succeed at once."""
 
 
-async def begun_again(work: Callable[[], Awaitable[_T]]) -> _T:
-    """What ``work`` returns: one whole transaction that does nothing else, made anew when it had to give way to another one.
+async def managed(database: Database, work: Callable[[Transaction], Awaitable[_T]]) -> _T:
+    """What ``work`` returns, once it is committed as the one management transaction at a time, and as the whole of it.
 
-    For what takes many rows that charges take, too; :meth:`Database.run` does the same by itself.
+    ``work`` is called again when it was rolled back for the sake of another (deadlock, serialization failure), as charges take
+    the rows of keys and scopes beside it. So it begins from what it reads, or from copies of what it was given, and does
+    nothing that the rollback does not undo; unlike the work of :meth:`Database.run` it may await what it likes.
+
+    Raises:
+        DatabaseUnavailable: that, too, after so many tries.
     """
-    for _ in range(_TRIES - 1):
-        with suppress(TryAgain):
-            return await work()
-    return await work()
+    for attempt in range(1, _TRIES):
+        try:
+            return await _once(database, work)
+        except TryAgain:
+            await asyncio.sleep(pause_s(attempt))
+    return await _once(database, work)
+
+
+async def _once(database: Database, work: Callable[[Transaction], Awaitable[_T]]) -> _T:
+    async with database.transaction() as tx:
+        return await work(tx)
+
+
+def pause_s(attempt: int) -> float:
+    """Seconds before the next try: growing, and never the same for two that stand in each other's way."""
+    longest = _FIRST_PAUSE_MS << attempt
+    return (longest / 2 + secrets.randbelow(longest)) / 1000
 
 
 class Conflict(Exception):
@@ -80,8 +101,8 @@ class Database(Protocol):
 
     Two kinds of writers share it:
 
-    * :meth:`transaction` is for management: there is one at a time, over all processes, so that it may read a row, decide
-      and write. It takes a lock of its own for that.
+    * :meth:`transaction` is for management, by way of :func:`managed`: there is one at a time, over all processes, so that it
+      may read a row, decide and write. It takes a lock of its own for that.
     * :meth:`run` is for the ledger: any number at a time, of every process, and beside a :meth:`transaction`. What both write
       is therefore changed by expressions (`spend = spend + ?`) or conditions (`WHERE budget_reset_at = ?`), never by a value
       that was read before.
@@ -94,7 +115,8 @@ class Database(Protocol):
     dialect: Dialect
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """The one management transaction at a time; others wait."""
+        """The one management transaction at a time; others wait. A block cannot be begun again, so that it may fail for the
+        sake of another transaction: what an administrator waits for is made with :func:`managed`."""
 
     async def run(self, work: Callable[[Transaction], Awaitable[_T]], *, gently: bool = False) -> _T:
         """A transaction with everything that is done in it known beforehand: ``work``, which is committed when it returns.

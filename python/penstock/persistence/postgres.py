@@ -7,14 +7,13 @@ server gives up by itself with the transaction, however that ends.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final, TypeVar
 
 from penstock.config.database import PostgresAddress
 from penstock.persistence import postgres_schema
-from penstock.persistence.database import DatabaseUnavailable, Dialect, Row, Transaction, TryAgain, Value
+from penstock.persistence.database import DatabaseUnavailable, Dialect, Row, Transaction, TryAgain, Value, pause_s
 from penstock.persistence.postgres_errors import ConnectionLost, NulInText, ReadOnlyNode, SchemaChanged
 from penstock.persistence.postgres_pool import Connection, Pool, PoolSettings
 from penstock.persistence.translate import without_nul
@@ -29,7 +28,6 @@ _AGAIN_LOCK: Final = MANAGEMENT_LOCK + 1
 """Advisory lock of transactions that were rolled back for the sake of another: from then on they stand in line, so that the
 same ones do not block each other again."""
 _ATTEMPTS = 8
-_FIRST_PAUSE_MS = 5
 _T = TypeVar("_T")
 
 
@@ -131,7 +129,7 @@ class PostgresDatabase:
             except TryAgain:
                 if attempt >= _ATTEMPTS:
                     raise
-            await asyncio.sleep(_pause_s(attempt))
+            await asyncio.sleep(pause_s(attempt))
 
     async def _run_last(self, work: Callable[[Transaction], Awaitable[_T]], lock: str = "") -> _T:
         """Whatever stands in the way of it but another transaction is the caller's to know."""
@@ -228,9 +226,3 @@ async def _commit(connection: Connection) -> None:
     status = await connection.command("COMMIT")
     if status != "COMMIT":
         raise RuntimeError("a statement of this transaction failed, so nothing of it was kept")
-
-
-def _pause_s(attempt: int) -> float:
-    """Growing, and never the same for two that stand in each other's way."""
-    longest = _FIRST_PAUSE_MS << attempt
-    return (longest / 2 + secrets.randbelow(longest)) / 1000

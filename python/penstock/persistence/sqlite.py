@@ -63,26 +63,6 @@ class _OnThread:
         return rows[0] if rows else None
 
 
-class _FromLoop:
-    """A transaction for the event loop: every statement is a trip to the connection's thread and back."""
-
-    def __init__(self, worker: Worker, connection: sqlite3.Connection) -> None:
-        self._worker = worker
-        self._direct = _OnThread(connection)
-
-    async def execute(self, sql: str, parameters: Sequence[Value] = ()) -> int:
-        return await self._worker.run(lambda: without_waiting(self._direct.execute(sql, parameters)))
-
-    async def execute_many(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
-        await self._worker.run(lambda: without_waiting(self._direct.execute_many(sql, rows)))
-
-    async def fetch_all(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
-        return await self._worker.run(lambda: without_waiting(self._direct.fetch_all(sql, parameters)))
-
-    async def fetch_one(self, sql: str, parameters: Sequence[Value] = ()) -> Row | None:
-        return await self._worker.run(lambda: without_waiting(self._direct.fetch_one(sql, parameters)))
-
-
 @contextmanager
 def _explained() -> Iterator[None]:
     try:
@@ -91,6 +71,31 @@ def _explained() -> Iterator[None]:
         raise Conflict(str(error)) from error
     except sqlite3.Error as error:
         raise DatabaseUnavailable(str(error)) from error
+
+
+class _FromLoop:
+    """A transaction for the event loop: every statement is a trip to the connection's thread and back."""
+
+    def __init__(self, worker: Worker, connection: sqlite3.Connection) -> None:
+        self._worker = worker
+        self._direct = _OnThread(connection)
+
+    async def execute(self, sql: str, parameters: Sequence[Value] = ()) -> int:
+        return await self._do(lambda: self._direct.execute(sql, parameters))
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
+        await self._do(lambda: self._direct.execute_many(sql, rows))
+
+    async def fetch_all(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
+        return await self._do(lambda: self._direct.fetch_all(sql, parameters))
+
+    async def fetch_one(self, sql: str, parameters: Sequence[Value] = ()) -> Row | None:
+        return await self._do(lambda: self._direct.fetch_one(sql, parameters))
+
+    async def _do(self, statement: Callable[[], Awaitable[_T]]) -> _T:
+        # Here already, for whoever makes a refusal of what stands in the way of one statement of several.
+        with _explained():
+            return await self._worker.run(lambda: without_waiting(statement()))
 
 
 class SqliteDatabase:

@@ -23,7 +23,7 @@ from penstock.engine.events import UsageRecord
 from penstock.engine.snapshot import ScopeRecord
 from penstock.lookups import Asked, Lookups, Resolve
 from penstock.payers import Charged, Figure, Follower
-from penstock.persistence import Transaction, begun_again
+from penstock.persistence import Transaction, managed
 from penstock.scopes import charging, names
 from penstock.scopes.changes import ScopeChanges
 from penstock.scopes.models import ReadScope
@@ -283,13 +283,17 @@ class ScopeService(ScopeChanges):
 
     async def _put_customers(self, new: Iterable[str]) -> None:
         """Make customers of whom nothing was stored, with the configuration's limits for all of them."""
-        async with self._store.database.transaction() as tx:
+        wanted = list(new)
+
+        async def once(tx: Transaction) -> None:
             budget_id = self.defaults.customer_budget_id
             known = budget_id is not None and await self._store.budget(tx, budget_id) is not None
-            for name in new:
+            for name in wanted:
                 # Somebody may have made it since it was looked for, and chosen otherwise.
                 if await self.own(tx, name) is None:
                     await self.put(tx, name, {"budget_id": budget_id} if known else {})
+
+        await managed(self._store.database, once)
 
     # Money
 
@@ -340,8 +344,11 @@ class ScopeService(ScopeChanges):
             return
         if found is not None and all(getattr(found, column) == value for column, value in columns.items()):
             return
-        async with self._store.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> None:
             await self.put(tx, names.PROXY, columns)
+
+        await managed(self._store.database, once)
         await self.publish([names.PROXY])
 
     async def _current(self, wanted: Sequence[str]) -> list[ReadScope]:
@@ -353,17 +360,16 @@ class ScopeService(ScopeChanges):
         now = max(now_ms(), ended)
         over = {scope.name for scope in scopes if scope.budget_reset_at is not None and scope.budget_reset_at <= now}
 
-        async def begin() -> None:
-            async with self._store.database.transaction() as tx:
-                for scope in sorted(scopes, key=lambda scope: scope.name):
-                    if scope.name not in over or scope.budget_reset_at is None or scope.budget_duration is None:
-                        continue
-                    duration = parse_duration(scope.budget_duration, "budget_duration")
-                    window = duration.window_after(scope.budget_reset_at, now)
-                    await self._store.payers.roll(tx, scope.name, scope.budget_reset_at, window)
+        async def begin(tx: Transaction) -> None:
+            for scope in sorted(scopes, key=lambda scope: scope.name):
+                if scope.name not in over or scope.budget_reset_at is None or scope.budget_duration is None:
+                    continue
+                duration = parse_duration(scope.budget_duration, "budget_duration")
+                window = duration.window_after(scope.budget_reset_at, now)
+                await self._store.payers.roll(tx, scope.name, scope.budget_reset_at, window)
 
         if over:
-            await begun_again(begin)
+            await managed(self._store.database, begin)
             fresh = {scope.name: scope for scope in await self._store.among(self._store.database, over)}
             scopes = [fresh.get(scope.name, scope) for scope in scopes]
         return [self._with_defaults(scope) for scope in scopes]

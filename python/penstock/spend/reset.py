@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from penstock.audit import AuditTrail
-from penstock.persistence import Database, Transaction, begun_again
+from penstock.persistence import Database, Transaction, managed
 
 
 class Payers(Protocol):
@@ -37,13 +37,12 @@ class SpendReset:
         """Reset; calls settled so far are charged before it, so that they do not count after it."""
         await self._flush()
 
-        async def once() -> None:
-            async with self._database.transaction() as tx:
-                for payers in self._payers:
-                    await payers.reset_spend(tx)
-                await self._audit.append(tx, actor, "spend.reset", "spend", "all", ["spend"])
+        async def once(tx: Transaction) -> None:
+            for payers in self._payers:
+                await payers.reset_spend(tx)
+            await self._audit.append(tx, actor, "spend.reset", "spend", "all", ["spend"])
 
-        await begun_again(once)
+        await managed(self._database, once)
         await self.tell()
 
     async def tell(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -69,9 +70,21 @@ class SpendService:
         return [_shown(row) for row in rows], following
 
 
+def _arrived_at(call_id: str, started_at: int) -> int:
+    """Unix milliseconds of a call's arrival. A call that waited for the next budget window is charged to that one, and
+    `started_at` is the window's beginning then; its id (RFC 9562, version 7) begins with when it was made."""
+    try:
+        id = UUID(call_id)
+    except ValueError:
+        return started_at
+    return min(id.int >> 80, started_at) if id.version == 7 else started_at
+
+
 def _shown(row: Row) -> dict[str, Any]:
     value: dict[str, Any] = dict(row)
     started, duration = value["started_at"], value["duration_us"]
+    # What was measured was measured from the arrival.
+    arrived = _arrived_at(value["call_id"], started)
     ttft = value["ttft_us"]
     prompt, completion = value["prompt_tokens"], value["completion_tokens"]
     return {
@@ -83,8 +96,8 @@ def _shown(row: Row) -> dict[str, Any]:
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "startTime": iso(started),
-        "endTime": iso(started + duration // 1000),
-        "completionStartTime": iso(started + ttft // 1000) if ttft is not None else None,
+        "endTime": iso(max(started, arrived + duration // 1000)),
+        "completionStartTime": iso(max(started, arrived + ttft // 1000)) if ttft is not None else None,
         "request_duration_ms": duration // 1000,
         "model": value["upstream_model"] or value["model"],
         "model_id": value["deployment_id"],

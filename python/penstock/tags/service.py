@@ -10,7 +10,7 @@ from msgspec import UNSET
 from penstock.audit import AuditTrail
 from penstock.clock import now_ms
 from penstock.errors import ApiError, bad_request
-from penstock.persistence import Conflict
+from penstock.persistence import Conflict, Transaction, managed
 from penstock.scopes import names
 from penstock.scopes.fields import changes, checked_depth, checked_id, given, model_changes, stored
 from penstock.scopes.service import ScopeService
@@ -55,11 +55,14 @@ class TagService:
         now = now_ms()
         tag = Tag(name=request.name, created_at=now, created_by=actor)
         columns = self._apply(request, tag, actor, now)
+
+        async def once(tx: Transaction) -> None:
+            await self._store.rows.insert(tx, tag)
+            await self._scopes.put(tx, names.tag(tag.name), columns, model_changes(request, {}))
+            await self._audit.append(tx, actor, "tag.new", "tag", tag.name, given(request))
+
         try:
-            async with self._store.database.transaction() as tx:
-                await self._store.rows.insert(tx, tag)
-                await self._scopes.put(tx, names.tag(tag.name), columns, model_changes(request, {}))
-                await self._audit.append(tx, actor, "tag.new", "tag", tag.name, given(request))
+            await managed(self._store.database, once)
         except Conflict as error:
             raise bad_request(f"Tag {request.name} already exists", "name") from error
         await self._tell(tag.name)
@@ -67,29 +70,35 @@ class TagService:
 
     async def update(self, request: TagFields, actor: str) -> Tag:
         """Change the given fields, with effect on the next call."""
-        tag = await self.get(request.name)
-        name = names.tag(tag.name)
-        async with self._store.database.transaction() as tx:
+        await self.get(request.name)
+        name = names.tag(request.name)
+
+        async def once(tx: Transaction) -> Tag:
             # Read again where nobody else writes: what another has changed meanwhile must not be undone.
-            present = await self._store.rows.get(tx, {"name": tag.name})
-            if present is None:
-                raise _not_found(tag.name)
-            tag = present
+            tag = await self._store.rows.get(tx, {"name": request.name})
+            if tag is None:
+                raise _not_found(request.name)
             columns = self._apply(request, tag, actor, now_ms())
             models = model_changes(request, (await self._scopes.models_of([name], tx)).get(name, {}))
             await self._store.rows.replace(tx, tag)
             await self._scopes.put(tx, name, columns, models)
             await self._audit.append(tx, actor, "tag.update", "tag", tag.name, given(request))
+            return tag
+
+        tag = await managed(self._store.database, once)
         await self._tell(tag.name)
         return tag
 
     async def delete(self, name: str, actor: str) -> None:
         """Remove a tag; keys keep the label."""
         await self.get(name)
-        async with self._store.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> None:
             await self._store.rows.delete(tx, {"name": name})
             await self._scopes.remove(tx, names.tag(name))
             await self._audit.append(tx, actor, "tag.delete", "tag", name)
+
+        await managed(self._store.database, once)
         await self._tell(name)
 
     async def _tell(self, name: str) -> None:

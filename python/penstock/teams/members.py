@@ -17,7 +17,7 @@ from penstock.clock import now_ms
 from penstock.errors import ApiError, bad_request
 from penstock.keys.service import KeyService
 from penstock.keys.under import KeysUnder
-from penstock.persistence import Transaction
+from penstock.persistence import Transaction, managed
 from penstock.scopes import names
 from penstock.scopes.fields import checked_new_id, limits, limits_called
 from penstock.scopes.service import ScopeService
@@ -40,6 +40,11 @@ class Added(msgspec.Struct, frozen=True):
 
     member: TeamMember
     is_new: bool
+
+    @property
+    def scope(self) -> str:
+        """The member's name among scopes."""
+        return names.member(self.member.team_id, self.member.user_id)
 
 
 class MemberService:
@@ -93,28 +98,32 @@ class MemberService:
 
     async def add(self, request: AddMembersRequest, actor: str, check: Check = unchecked) -> list[Added]:
         """Take users in; those that do not exist are created. Who is a member already gets role and limits."""
-        team = await self._teams.get(request.team_id)
+        await self._teams.get(request.team_id)
+        limits_of_member(request)
+
+        async def once(tx: Transaction) -> list[Added]:
+            await check()
+            return await self.add_in(tx, request, actor)
+
+        added = await managed(self._store.database, once)
+        scopes = [one.scope for one in added]
+        await self._scopes.publish(scopes, relist=scopes)
+        return added
+
+    async def add_in(self, tx: Transaction, request: AddMembersRequest, actor: str) -> list[Added]:
+        """:meth:`add` in the transaction that also makes the team or the users; their scopes are to be published after it."""
+        team = await self._teams.present(tx, request.team_id)
         members = request.member if isinstance(request.member, list) else [request.member]
         if not members:
             raise bad_request("`member` must name at least one user", "member")
-        columns = limits_of_member(request)
-        ids: list[str] = []
-        new: dict[str, str] = {}
-        for member in members:
-            user_id = await self._users.id_of(member.user_id, member.user_email, create=True)
-            if member.user_id is None and member.user_email is not None:
-                # Somebody new who is named twice is one user.
-                user_id = new.setdefault(address(member.user_email), user_id)
-            ids.append(user_id)
-        now = now_ms()
+        columns, now = limits_of_member(request), now_ms()
         added: list[Added] = []
-        async with self._store.database.transaction() as tx:
-            await check()
-            for member, user_id in zip(members, ids, strict=True):
-                added.append(await self._add_one(tx, team, member, user_id, columns, actor, now))
-            await self._audit.append(tx, actor, "team.member_add", "team", team.team_id, ids)
-        scopes = [names.member(team.team_id, user_id) for user_id in ids]
-        await self._scopes.publish(scopes, relist=scopes)
+        for member in members:
+            # Somebody new who is named twice is one user, whom the transaction sees by then.
+            user_id = await self._users.id_of(member.user_id, member.user_email, create=True, tx=tx)
+            added.append(await self._add_one(tx, team, member, user_id, columns, actor, now))
+        ids = [one.member.user_id for one in added]
+        await self._audit.append(tx, actor, "team.member_add", "team", team.team_id, ids)
         return added
 
     async def everybody(self) -> list[Member]:
@@ -127,21 +136,24 @@ class MemberService:
         team, member = await self._member(request.team_id, request.user_id, request.user_email)
         name = names.member(team.team_id, member.user_id)
         columns = limits_of_member(request)
-        async with self._store.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> TeamMember:
             await check()
             # Read again where nobody else writes: who did not see a demotion must not undo it.
             present = await self._store.members.get(tx, {"team_id": team.team_id, "user_id": member.user_id})
             if present is None:
                 raise _no_member(team.team_id, member.user_id)
-            member = present
             if request.role is not UNSET and request.role is not None:
-                member.role = request.role
-            member.updated_at = now_ms()
-            await self._store.members.replace(tx, member)
+                present.role = request.role
+            present.updated_at = now_ms()
+            await self._store.members.replace(tx, present)
             await self._scopes.put(tx, name, columns)
             await self._audit.append(tx, actor, "team.member_update", "team", team.team_id, [member.user_id])
+            return present
+
+        changed = await managed(self._store.database, once)
         await self._scopes.publish([name])
-        return member
+        return changed
 
     async def delete(
         self, team_id: str, user_id: str | None, email: str | None, actor: str, check: Check = unchecked
@@ -169,10 +181,15 @@ class MemberService:
         team, member = await self._member(team_id, user_id, None)
         await self._scopes.settle()
         name = names.member(team.team_id, user_id)
-        async with self._store.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> None:
             await check()
+            if await self._store.members.get(tx, {"team_id": team_id, "user_id": user_id}) is None:
+                raise _no_member(team_id, user_id)
             await self._scopes.put(tx, name, {"spend": 0})
             await self._audit.append(tx, actor, "team.member_reset_spend", "team", team.team_id, [user_id])
+
+        await managed(self._store.database, once)
         await self._scopes.publish([name])
         return member
 

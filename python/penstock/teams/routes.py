@@ -116,14 +116,9 @@ async def memberships_shown(runtime: Runtime, members: list[TeamMember]) -> list
 @post("/team/new", access=Access.MANAGER, status_code=200)
 async def new(request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[NewTeamRequest]) -> dict[str, Any]:
     """Create a team, with members if some are named."""
-    initial = data.everybody()
-    # Before there is a team: who is told that nothing was made must be able to ask again.
-    check_members(initial)
+    check_members(data.everybody())
     check = await authority_of(request, runtime).sure(lambda caller: caller.new_team(data))
-    actor = caller_of(request).actor
-    team = await runtime.entities.teams.create(data, actor, check)
-    if initial:
-        await _add(request, runtime, AddMembersRequest(team_id=team.team_id, member=initial))
+    team = await runtime.entities.create_team(data, caller_of(request).actor, check)
     return {**await _one(request, runtime, team), **warnings(data, WITHOUT_EFFECT_YET)}
 
 

@@ -19,7 +19,7 @@ from penstock.keys.service import KeyService
 from penstock.keys.under import KeysUnder
 from penstock.money import dollars, nanos_from_dollars
 from penstock.organizations.service import OrganizationService
-from penstock.persistence import Conflict, Transaction
+from penstock.persistence import Conflict, Transaction, managed
 from penstock.scopes import names
 from penstock.scopes.fields import (
     as_refusal,
@@ -52,6 +52,7 @@ _MEMBER_FIELDS = {
     "team_member_tpm_limit": "tpm_limit",
 }
 ALL_MODELS = "all-proxy-models"
+_MOST_MEMBERS = 1_000_000
 
 
 def _not_found(team_id: str) -> ApiError:
@@ -116,46 +117,53 @@ class TeamService:
         found = await rows.find(database, where, "created_at DESC, team_id DESC", size, (page - 1) * size)
         return found, await rows.count(database, where)
 
-    async def of_organization(self, organization_id: str) -> list[Team]:
-        """The teams of an organization."""
-        return await self._store.rows.find(self._store.database, {"organization_id": organization_id}, "team_id")
+    async def of_organization(self, organization_id: str, tx: Transaction | None = None) -> list[Team]:
+        """The teams of an organization, as the transaction sees them or as they are committed."""
+        where = {"organization_id": organization_id}
+        return await self._store.rows.find(tx or self._store.database, where, "team_id")
 
-    async def create(self, request: NewTeamRequest, actor: str, check: Check = unchecked) -> Team:
-        """A new team without members; 400 when the id is taken."""
+    def drawn_up(self, request: NewTeamRequest, actor: str) -> tuple[Team, dict[str, Any]]:
+        """The team that a request is for, and what it says of its scope; nothing is written.
+
+        Raises:
+            ApiError: 400 naming the field.
+        """
         team_id = request.team_id if isinstance(request.team_id, str) else str(uuid.uuid4())
         checked_new_id(team_id, "team_id")
         now = now_ms()
         team = Team(team_id=team_id, created_at=now, created_by=actor)
-        columns = self._apply(request, team, actor, now)
+        return team, self._apply(request, team, actor, now)
+
+    async def create_in(
+        self, tx: Transaction, drawn: Team, columns: Mapping[str, Any], request: NewTeamRequest, actor: str
+    ) -> Team:
+        """Write what was :meth:`drawn_up`, without members; 400 when the id is taken. Keys made before there was a check of
+        owners may name it, so that its scope is to be listed again after the commit."""
+        team = msgspec.structs.replace(drawn)
+        await self._within_organization(tx, team, columns)
+        await self._member_budget(tx, request, team, actor)
         try:
-            async with self._store.database.transaction() as tx:
-                await check()
-                await self._within_organization(tx, team, columns)
-                await self._member_budget(tx, request, team, actor)
-                await self._store.rows.insert(tx, team)
-                await self._scopes.put(tx, names.team(team_id), columns, model_changes(request, {}))
-                await self._audit.append(tx, actor, "team.new", "team", team_id, given(request))
+            await self._store.rows.insert(tx, team)
         except Conflict as error:
             raise bad_request(
-                f"Team id = {team_id} already exists. Please use a different team id.", "team_id"
+                f"Team id = {team.team_id} already exists. Please use a different team id.", "team_id"
             ) from error
-        # Keys made before there was such a check may name it.
-        await self._scopes.publish([], relist=[names.team(team_id)])
+        await self._scopes.put(tx, names.team(team.team_id), columns, model_changes(request, {}))
+        await self._audit.append(tx, actor, "team.new", "team", team.team_id, given(request))
         return team
 
     async def update(self, request: UpdateTeamRequest, actor: str, check: Check = unchecked) -> Team:
         """Change the given fields, with effect on the next call of the team's keys."""
-        team = await self.get(request.team_id)
-        name = names.team(team.team_id)
+        seen = await self.get(request.team_id)
+        name = names.team(seen.team_id)
         # What is refused is refused before anything is settled.
-        columns = self._apply(request, team, actor, now_ms())
-        if "spend" in columns:
+        if "spend" in self._apply(request, seen, actor, now_ms()):
             await self._scopes.settle()
-        tokens = await self._under.tokens(name) if request.organization_id is not UNSET else []
-        async with self._store.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> tuple[Team, list[str], bool]:
             await check()
             # Read again where nobody else writes: what another has changed meanwhile must not be undone.
-            team = await self._present(tx, team.team_id)
+            team = await self.present(tx, request.team_id)
             organization_id = team.organization_id
             columns = self._apply(request, team, actor, now_ms())
             await self._within_organization(tx, team, columns)
@@ -163,25 +171,30 @@ class TeamService:
             is_moved = team.organization_id != organization_id
             if is_moved:
                 # Keys before scopes, as whoever charges takes them.
-                await self._under.move_to_organization(tx, team.team_id, team.organization_id)
-                for token in tokens:
+                for token in await self._under.move_to_organization(tx, team.team_id, team.organization_id):
                     await self._audit.append(tx, actor, "key.move", "key", token, ["organization_id"])
             touched = await self._member_budget(tx, request, team, actor)
             await self._store.rows.replace(tx, team)
             await self._scopes.put(tx, name, columns, models)
             await self._audit.append(tx, actor, "team.update", "team", team.team_id, given(request))
-        is_relisted = models is not None or "budget_id" in columns or is_moved
+            return team, touched, models is not None or "budget_id" in columns or is_moved
+
+        team, touched, is_relisted = await managed(self._store.database, once)
         await self._scopes.publish([name, *touched], relist=[name] if is_relisted else [])
         return team
 
     async def set_blocked(self, team_id: str, blocked: bool, actor: str, check: Check = unchecked) -> Team:
         """Block or unblock every key of the team."""
-        async with self._store.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> Team:
             await check()
-            team = await self._present(tx, team_id)
+            team = await self.present(tx, team_id)
             await self._scopes.put(tx, names.team(team_id), {"blocked": blocked})
             action = "team.block" if blocked else "team.unblock"
             await self._audit.append(tx, actor, action, "team", team_id, ["blocked"])
+            return team
+
+        team = await managed(self._store.database, once)
         await self._scopes.publish([names.team(team_id)])
         return team
 
@@ -191,9 +204,10 @@ class TeamService:
         """Add models to those that the team may call, or take some away."""
         if not add and not remove:
             raise bad_request("`models` must name at least one model", "models")
-        async with self._store.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> Team:
             await check()
-            team = await self._present(tx, team_id)
+            team = await self.present(tx, team_id)
             # Read where nobody else writes: of two changes at once, each keeps the other's models.
             scope = await self._scopes.own(tx, names.team(team_id))
             models = list(scope.models) if scope is not None else []
@@ -208,6 +222,9 @@ class TeamService:
                 await self._within_organization(tx, team, {"models": changed})
             await self._scopes.put(tx, names.team(team_id), {"models": changed})
             await self._audit.append(tx, actor, "team.update", "team", team_id, ["models"])
+            return team
+
+        team = await managed(self._store.database, once)
         await self._scopes.publish([names.team(team_id)])
         return team
 
@@ -220,11 +237,12 @@ class TeamService:
             ApiError: 400, a permission is not known.
         """
         wanted = checked_permissions(permissions, "team_member_permissions" if not add else "permissions")
-        changed = 0
-        async with self._store.database.transaction() as tx:
+
+        async def once(tx: Transaction) -> int:
             await check()
+            changed = 0
             for team_id in teams:
-                team = await self._present(tx, team_id)
+                team = await self.present(tx, team_id)
                 before = team.member_permissions
                 after = list(dict.fromkeys([*before, *wanted])) if add else wanted
                 if after == before:
@@ -234,7 +252,9 @@ class TeamService:
                 team.updated_at, team.updated_by = now_ms(), actor
                 await self._store.rows.replace(tx, team)
                 await self._audit.append(tx, actor, "team.update", "team", team_id, ["team_member_permissions"])
-        return changed
+            return changed
+
+        return await managed(self._store.database, once)
 
     async def delete(
         self, ids: Sequence[str], actor: str, checks: Mapping[str, Check] = MappingProxyType({})
@@ -246,34 +266,41 @@ class TeamService:
         for team_id in teams:
             await self.get(team_id)
         for team_id in teams:
-            name, check = names.team(team_id), checks.get(team_id, unchecked)
-            await self._delete_keys(name, actor, check)
-            members = await self._store.members.find(self._store.database, {"team_id": team_id}, "user_id")
-            gone = [name, *(names.member(team_id, member.user_id) for member in members)]
-            async with self._store.database.transaction() as tx:
-                # Of the caller's rights those within this team go with it, so what comes after is not asked again.
-                await check()
-                await self._store.members.delete(tx, {"team_id": team_id})
-                await self._store.rows.delete(tx, {"team_id": team_id})
-                for scope in gone:
-                    await self._scopes.remove(tx, scope)
-                await self._audit.append(tx, actor, "team.delete", "team", team_id)
-            # Made while the others were being deleted.
-            await self._delete_keys(name, actor)
-            await self._scopes.publish(gone)
+            await self._scopes.publish(await self._delete_one(team_id, actor, checks.get(team_id, unchecked)))
         return teams
 
-    async def _present(self, tx: Transaction, team_id: str) -> Team:
+    async def _delete_one(self, team_id: str, actor: str, check: Check) -> list[str]:
+        """A team with its members and its keys, all at once; returns the scopes that were."""
+        gone: list[str] = []
+
+        async def remove(tx: Transaction) -> list[str]:
+            await check()
+            tokens, gone[:] = await self.remove_in(tx, team_id, actor)
+            return tokens
+
+        async def remove_scopes(tx: Transaction) -> None:
+            for scope in gone:
+                await self._scopes.remove(tx, scope)
+
+        await self._keys.delete_with(remove, actor, remove_scopes)
+        return gone
+
+    async def remove_in(self, tx: Transaction, team_id: str, actor: str) -> tuple[list[str], list[str]]:
+        """Remove a team and its members; returns the tokens of its keys and then its scopes, which are for the caller to
+        remove in this order."""
+        members = await self._store.members.find(tx, {"team_id": team_id}, "user_id", _MOST_MEMBERS)
+        await self._store.members.delete(tx, {"team_id": team_id})
+        await self._store.rows.delete(tx, {"team_id": team_id})
+        await self._audit.append(tx, actor, "team.delete", "team", team_id)
+        scopes = [names.team(team_id), *(names.member(team_id, member.user_id) for member in members)]
+        return await self._under.tokens_of_team(tx, team_id), scopes
+
+    async def present(self, tx: Transaction, team_id: str) -> Team:
         """A team as the transaction sees it, or 404."""
         team = await self._store.rows.get(tx, {"team_id": team_id})
         if team is None:
             raise _not_found(team_id)
         return team
-
-    async def _delete_keys(self, scope: str, actor: str, check: Check = unchecked) -> None:
-        tokens = await self._under.tokens(scope)
-        if tokens:
-            await self._keys.delete(tokens, actor, check)
 
     async def _member_budget(self, tx: Transaction, request: TeamFields, team: Team, actor: str) -> list[str]:
         """Write what the request says of every member's limits into the team's budget for members."""

@@ -109,15 +109,11 @@ async def new(request: AnyRequest, runtime: CurrentRuntime, data: JSONBody[NewUs
     if data.auto_create_key:
         # It is given the configuration's bounds by this.
         await authority_of(request, runtime).new_key(wanted, "/key/generate")
-        # Before there is a user: who is told that nothing was made must be able to ask again.
-        if isinstance(data.key_alias, str) and await runtime.keys.aliases_to_tokens([data.key_alias]):
-            raise bad_request(f"Key with alias '{data.key_alias}' already exists.", "key_alias")
-    user = await runtime.entities.create_user(data, actor)
+    user, generated = await runtime.entities.create_user(data, actor, wanted if data.auto_create_key else None)
     shown = await _one(runtime, user)
     made: dict[str, Any] = {"key": None, "expires": None, "token": None}
-    if data.auto_create_key:
-        wanted.user_id = user.user_id
-        secret, key = await runtime.keys.generate(wanted, actor)
+    if generated is not None:
+        secret, key = generated
         of_key = shown_key(key)
         made = {"key": secret, **{name: of_key[name] for name in ("expires", "token", "key_name", "key_alias")}}
     return {**shown, **made, **_warnings(data)}

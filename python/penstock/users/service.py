@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import UNSET
@@ -12,7 +12,7 @@ from penstock.audit import AuditTrail
 from penstock.clock import now_ms
 from penstock.errors import ApiError, bad_request
 from penstock.money import nanos_from_dollars
-from penstock.persistence import Conflict, Transaction
+from penstock.persistence import Conflict, Transaction, managed
 from penstock.scopes import names
 from penstock.scopes.fields import as_refusal, changes, checked_depth, checked_id, given, model_changes, stored
 from penstock.scopes.service import ScopeService
@@ -46,8 +46,11 @@ class UserService:
         """The user with this address, if there is one."""
         return await self._store.rows.get(self._store.database, {"user_email": address(email)})
 
-    async def id_of(self, user_id: str | None, email: str | None, *, create: bool) -> str:
-        """The id of whom a request names by id or address; ``create``: an address that nobody has gets a new id.
+    async def id_of(
+        self, user_id: str | None, email: str | None, *, create: bool, tx: Transaction | None = None
+    ) -> str:
+        """The id of whom a request names by id or address, as the transaction sees it or as it is committed; ``create``: an
+        address that nobody has gets a new id.
 
         Raises:
             ApiError: 400, neither is given; 404, nobody has the address.
@@ -57,7 +60,7 @@ class UserService:
             return user_id
         if email is None:
             raise bad_request("`user_id` or `user_email` must name the user", "user_id")
-        user = await self.by_email(email)
+        user = await self._store.rows.get(tx or self._store.database, {"user_email": address(email)})
         if user is None and not create:
             raise ApiError(404, "There is no user with this email address.", param="user_email")
         return user.user_id if user is not None else str(uuid.uuid4())
@@ -78,8 +81,12 @@ class UserService:
         user = await self.find(user_id) if user_id is not None else None
         return user is not None and user.user_role == ADMIN_ROLE
 
-    async def create(self, request: UserFields, actor: str) -> User:
-        """A new user; 400 when the id or the address is taken."""
+    def drawn_up(self, request: UserFields, actor: str) -> tuple[User, dict[str, Any]]:
+        """The user that a request is for, and what it says of its scope; nothing is written.
+
+        Raises:
+            ApiError: 400 naming the field.
+        """
         user_id = request.user_id if isinstance(request.user_id, str) else str(uuid.uuid4())
         checked_id(user_id, "user_id")
         now = now_ms()
@@ -87,16 +94,19 @@ class UserService:
         columns = self._apply(request, user, actor, now)
         if columns.get("max_budget") is None and user.user_role != ADMIN_ROLE:
             columns = {**columns, **self._defaults(columns)}
+        return user, columns
+
+    async def create_in(
+        self, tx: Transaction, user: User, columns: Mapping[str, Any], request: UserFields, actor: str
+    ) -> None:
+        """Write what was :meth:`drawn_up`; 400 when the id or the address is taken. Keys may have named the user before, so
+        that its scope is to be listed again after the commit."""
         try:
-            async with self._store.database.transaction() as tx:
-                await self._store.rows.insert(tx, user)
-                await self._scopes.put(tx, names.user(user_id), columns, model_changes(request, {}))
-                await self._audit.append(tx, actor, "user.new", "user", user_id, given(request))
+            await self._store.rows.insert(tx, user)
         except Conflict as error:
             raise self._conflict(error, user) from error
-        # Keys may have named the user before, when there was none.
-        await self._scopes.publish([], relist=[names.user(user_id)])
-        return user
+        await self._scopes.put(tx, names.user(user.user_id), columns, model_changes(request, {}))
+        await self._audit.append(tx, actor, "user.new", "user", user.user_id, given(request))
 
     async def ensure(self, tx: Transaction, user_id: str, actor: str, email: str | None = None) -> bool:
         """The user, created with the default limits when there is none; True when that was so."""
@@ -123,22 +133,25 @@ class UserService:
         columns = self._apply(request, user, actor, now_ms())
         if "spend" in columns:
             await self._scopes.settle()
+
+        async def once(tx: Transaction) -> tuple[User, bool]:
+            # Read again where nobody else writes: who did not see a demotion must not undo it.
+            present = await self._store.rows.get(tx, {"user_id": user.user_id})
+            if present is None:
+                raise ApiError(404, f"User {user.user_id} not found", param="user_id")
+            columns = self._apply(request, present, actor, now_ms())
+            models = model_changes(request, (await self._scopes.models_of([name], tx)).get(name, {}))
+            await self._store.rows.replace(tx, present)
+            await self._scopes.put(tx, name, columns, models)
+            await self._audit.append(tx, actor, "user.update", "user", user.user_id, given(request))
+            return present, models is not None or "budget_id" in columns
+
         try:
-            async with self._store.database.transaction() as tx:
-                # Read again where nobody else writes: who did not see a demotion must not undo it.
-                present = await self._store.rows.get(tx, {"user_id": user.user_id})
-                if present is None:
-                    raise ApiError(404, f"User {user.user_id} not found", param="user_id")
-                user = present
-                columns = self._apply(request, user, actor, now_ms())
-                models = model_changes(request, (await self._scopes.models_of([name], tx)).get(name, {}))
-                await self._store.rows.replace(tx, user)
-                await self._scopes.put(tx, name, columns, models)
-                await self._audit.append(tx, actor, "user.update", "user", user.user_id, given(request))
+            changed, is_relisted = await managed(self._store.database, once)
         except Conflict as error:
             raise self._conflict(error, user) from error
-        await self._scopes.publish([name], relist=[name] if models is not None or "budget_id" in columns else [])
-        return user
+        await self._scopes.publish([name], relist=[name] if is_relisted else [])
+        return changed
 
     async def delete(self, tx: Transaction, user: User, actor: str) -> None:
         """Remove a user; what it belongs to is removed by who knows it."""

@@ -31,7 +31,7 @@ def entities(database: Database) -> Entities:
 async def test_a_change_within_an_ended_window_keeps_nobody_waiting(entities: Entities, database: Database) -> None:
     made = NewOrganizationRequest(organization_alias="o", max_budget=Decimal(5), budget_duration="30d")
     organization = await entities.organizations.create(made, "root")
-    team = await entities.teams.create(
+    team = await entities.create_team(
         NewTeamRequest(team_alias="t", organization_id=organization.organization_id), "root"
     )
     async with database.transaction() as tx:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from itertools import count
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -17,6 +20,11 @@ from penstock.spend.store import SpendStore, logs_query
 from tests.unit.spend.test_pages import FILTERS, NOW, TOKENS, agree, record, walked, write
 
 _numbers = count()
+
+
+def uuid7(at: int) -> str:
+    """The id of a call that arrived then, as the data plane makes them."""
+    return str(UUID(int=at << 80 | 7 << 76 | 2 << 62))
 
 
 def made(number: int) -> list[UsageRecord]:
@@ -53,6 +61,33 @@ async def test_pages_and_sums(database: Database, size: int) -> None:
     at = [row["startTime"] for row in both]
     assert at == sorted(at, reverse=True)
     await agree(spend)
+
+
+@pytest.mark.parametrize(
+    "id, waited_ms, ends_after_ms",
+    [
+        pytest.param(uuid7, 0, 2_000, id="at once"),
+        pytest.param(uuid7, 1_500, 500, id="charged to the window that it waited for"),
+        pytest.param(uuid7, 60_000, 0, id="refused as that window began"),
+        pytest.param(uuid7, -5, 2_000, id="never before it came"),
+        pytest.param(lambda _: "no-uuid", 0, 2_000, id="another id"),
+        pytest.param(lambda _: str(uuid4()), 0, 2_000, id="an id without a time"),
+    ],
+)
+async def test_a_call_ends_as_long_after_its_arrival_as_it_took(
+    database: Database, id: Callable[[int], str], waited_ms: int, ends_after_ms: int
+) -> None:
+    """`started_at` of a call that waited for its budget's next window is the window's beginning."""
+    call = record(call_id=id(NOW - waited_ms), started_at=NOW, duration_us=2_000_000, ttft_us=1_900_000)
+    await write(LedgerStore(database), [call])
+    ((shown,), _) = await SpendService(SpendStore(database)).logs(LogFilter(), None, 10)
+    start, first, end = (
+        datetime.fromisoformat(shown[name]) for name in ("startTime", "completionStartTime", "endTime")
+    )
+    assert start == datetime.fromtimestamp(NOW / 1000, UTC)
+    assert end - start == timedelta(milliseconds=ends_after_ms)
+    assert first - start == timedelta(milliseconds=max(0, ends_after_ms - 100))
+    assert shown["request_duration_ms"] == 2_000
 
 
 @pytest.mark.parametrize("case", FILTERS)
