@@ -96,7 +96,7 @@ class SessionState(Generic[I]):
         """A new call and its first frame. Frames must be sent in the order of their ids, so callers hold a lock.
 
         Raises:
-            InvalidRequest: The frame is too large. The gateway would end the session with all its calls.
+            InvalidRequest: The frame is larger than the gateway takes, which is known without sending it.
             CallError: The session has ended or is about to.
         """
         with self._lock:

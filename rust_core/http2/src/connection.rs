@@ -269,6 +269,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Poll::Pending
     }
 
+    /// Bytes that were written and that the socket has not taken; what a TLS stream holds back counts as one.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.core.borrow().out.len() + usize::from(self.unflushed)
+    }
+
     /// Tells the client to open no more streams here. Those that it opened before it knew are served, and when the last of
     /// them is over the connection is.
     pub fn graceful_shutdown(&mut self) {

@@ -91,13 +91,14 @@ class Raw(H2Client):
     def write(self, number: int, data: bytes, *, end: bool = True) -> None:
         """Sends as flow control allows; stops when the answer is there already."""
         stream = self.streams[number]
-        while data and not stream.ended and stream.reset is None:
-            room = min(self.connection.local_flow_control_window(number), len(data), 16_384)
+        sent = 0
+        while sent < len(data) and not stream.ended and stream.reset is None:
+            room = min(self.connection.local_flow_control_window(number), len(data) - sent, 16_384)
             if room == 0:
                 self.pump()
                 continue
-            super().write(number, data[:room], end=False)
-            data = data[room:]
+            super().write(number, data[sent : sent + room], end=False)
+            sent += room
         if end and stream.reset is None:
             super().write(number, b"")
 

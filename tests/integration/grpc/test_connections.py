@@ -10,18 +10,19 @@ from typing import Any
 
 import grpc
 import h2.exceptions
+import h2.settings
 import pytest
 
 from penstock.client import CallError, Client
 from penstock.client import _calls as methods
 from penstock.client import _messages as pb
 from tests.conftest import Gateway
-from tests.faults.accounts import differences, idle, rows_of, settled
+from tests.faults.accounts import differences, gauge, idle, rows_of, settled
 from tests.integration.grpc.calls import address, dialled, words
 from tests.integration.grpc.frames import Raw, frame
 from tests.integration.grpc.serving import configured
 from tests.integration.grpc.sessions import Dialog
-from tests.integration.listener.wire import Broken
+from tests.integration.listener.wire import Broken, pause
 from tests.rig import Sim, until
 from tests.stalls import Stopwatch
 
@@ -51,6 +52,23 @@ def pinging(simulator_url: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     running = Gateway(tmp_path_factory.mktemp("pinging"), simulator_url, config=config)
     yield running
     running.close()
+
+
+def test_a_reader_that_pauses_gets_the_end_of_its_answer_when_the_connection_is_to_go(aged: Gateway) -> None:
+    """The call is long over for the gateway, and the last of its answer is more than the sockets hold."""
+    with Raw(aged, receive_buffer=65_536) as raw:
+        raw.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1 << 30})
+        raw.connection.increment_flow_control_window(1 << 30)
+        long = [("x-sim-tokens", "200"), ("x-sim-bytes", "20000")]
+        number = raw.begin(CREATE, frame(LONG), more=long)
+        raw.wait(lambda: raw.goaways)
+        while gauge(aged, "penstock_in_flight_requests"):
+            for _ in range(20):
+                raw.pump()
+        pause(4)
+        reply = raw.end(number)
+        assert reply.status == 0
+        assert len(reply.messages[0][1]) > 4_000_000
 
 
 @pytest.mark.parametrize("calls", [True, False])

@@ -211,6 +211,7 @@ def test_the_gateway_tells_what_it_is(rpc: Rpc) -> None:
     assert list(info.encodings) == ["gzip"]
     assert not info.HasField("max_connection_age")
     assert 0 < info.min_ping_interval.ToSeconds() <= 30
+    assert info.max_session_calls == 256
 
 
 def test_own_answers_may_be_compressed(rpc: Rpc) -> None:

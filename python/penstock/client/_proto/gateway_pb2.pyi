@@ -27,7 +27,7 @@ class GatewayInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GatewayInfoResponse(_message.Message):
-    __slots__ = ("version", "services", "state", "max_request_bytes", "encodings", "max_connection_age", "max_connection_age_grace", "min_ping_interval")
+    __slots__ = ("version", "services", "state", "max_request_bytes", "encodings", "max_connection_age", "max_connection_age_grace", "min_ping_interval", "max_session_calls")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SERVICES_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,7 @@ class GatewayInfoResponse(_message.Message):
     MAX_CONNECTION_AGE_FIELD_NUMBER: _ClassVar[int]
     MAX_CONNECTION_AGE_GRACE_FIELD_NUMBER: _ClassVar[int]
     MIN_PING_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    MAX_SESSION_CALLS_FIELD_NUMBER: _ClassVar[int]
     version: str
     services: _containers.RepeatedScalarFieldContainer[str]
     state: GatewayState
@@ -44,4 +45,5 @@ class GatewayInfoResponse(_message.Message):
     max_connection_age: _duration_pb2.Duration
     max_connection_age_grace: _duration_pb2.Duration
     min_ping_interval: _duration_pb2.Duration
-    def __init__(self, version: _Optional[str] = ..., services: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[GatewayState, str]] = ..., max_request_bytes: _Optional[int] = ..., encodings: _Optional[_Iterable[str]] = ..., max_connection_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_connection_age_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., min_ping_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    max_session_calls: int
+    def __init__(self, version: _Optional[str] = ..., services: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[GatewayState, str]] = ..., max_request_bytes: _Optional[int] = ..., encodings: _Optional[_Iterable[str]] = ..., max_connection_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_connection_age_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., min_ping_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_session_calls: _Optional[int] = ...) -> None: ...

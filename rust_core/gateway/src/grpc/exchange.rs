@@ -107,7 +107,7 @@ impl<'a> GrpcExchange<'a> {
     pub(crate) async fn body(&mut self, limit: usize, pause: Duration) -> Result<Bytes, BodyError> {
         let message = match &mut self.sink {
             Sink::Stream(s) => s.message(limit, pause).await?,
-            Sink::Lane(l) => l.request(),
+            Sink::Lane(l) => l.request().map_err(BodyError::Refused)?,
         };
         self.dialect.request(&message, limit).map_err(|failure| BodyError::Refused(Box::new(failure)))
     }

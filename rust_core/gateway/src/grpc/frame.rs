@@ -144,25 +144,36 @@ impl Reader {
         self.one.len() + self.many.len()
     }
 
+    /// Flag and length of the frame that begins with what is there, in bytes.
+    pub(crate) fn announced(&self) -> Option<(u8, usize)> {
+        let there: &[u8] = if self.one.is_empty() { &self.many } else { &self.one };
+        let (&[flag, a, b, c, d], _) = there.split_first_chunk::<PREFIX>()?;
+        Some((flag, u32::from_be_bytes([a, b, c, d]) as usize))
+    }
+
     /// The next frame, once it is whole.
     ///
     /// # Errors
     /// It announces more than `limit` bytes.
     pub(crate) fn next(&mut self, limit: usize) -> Outcome<Option<Frame>> {
-        let there: &[u8] = if self.one.is_empty() { &self.many } else { &self.one };
-        let Some((&[flag, a, b, c, d], rest)) = there.split_first_chunk::<PREFIX>() else { return Ok(None) };
-        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        let Some((flag, length)) = self.announced() else { return Ok(None) };
         if length > limit {
             return Err(too_large(limit));
         }
-        if rest.len() < length {
+        if self.len() - PREFIX < length {
             return Ok(None);
         }
-        let mut whole = match self.one.is_empty() {
-            true => self.many.split_to(PREFIX + length).freeze(),
-            false => self.one.split_to(PREFIX + length),
-        };
-        Ok(Some(Frame { flag, data: whole.split_off(PREFIX) }))
+        let data = self.take(PREFIX + length).split_off(PREFIX);
+        Ok(Some(Frame { flag, data }))
+    }
+
+    /// What is there, as it came, but no more than `most` bytes: of a frame that is not put together.
+    pub(crate) fn take(&mut self, most: usize) -> Bytes {
+        if self.one.is_empty() {
+            self.many.split_to(most.min(self.many.len())).freeze()
+        } else {
+            self.one.split_to(most.min(self.one.len()))
+        }
     }
 }
 
@@ -189,6 +200,11 @@ impl<'a> Inflating<'a> {
     /// `encoding`: how messages are compressed that are.
     pub(crate) fn new(core: &'a Core, encoding: Encoding) -> Self {
         Self { room: &core.inflating, encoding }
+    }
+
+    /// Whether a message with this flag can be read.
+    pub(crate) fn understands(self, flag: u8) -> bool {
+        flag == 0 || (flag == 1 && self.encoding == Encoding::Gzip)
     }
 
     /// The message in a frame. What is made of it is to be made without waiting for anything.
@@ -291,6 +307,23 @@ mod tests {
         reader.push(Bytes::from_static(&[0, 0, 0, 1, 1]));
         assert_eq!(reader.next(256).unwrap_err().kind, Kind::BodyTooLarge);
         assert!(reader.next(257).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_frame_may_be_taken_as_it_comes() {
+        let mut reader = Reader::default();
+        for piece in [&[0, 0, 0][..], &[0, 4, 1], &[2, 3, 4, 1, 0, 0, 0, 1, 9]] {
+            assert!(reader.announced().is_none());
+            reader.push(Bytes::copy_from_slice(piece));
+        }
+        assert_eq!(reader.announced(), Some((0, 4)));
+        assert_eq!(
+            (&reader.take(PREFIX)[..], &reader.take(2)[..], &reader.take(2)[..]),
+            (&[0, 0, 0, 0, 4][..], &[1, 2][..], &[3, 4][..])
+        );
+        let next = reader.next(1).unwrap().unwrap();
+        assert_eq!((next.flag, &next.data[..]), (1, &[9][..]));
+        assert!(reader.take(5).is_empty() && reader.is_empty());
     }
 
     #[test]

@@ -214,6 +214,7 @@ fn info(core: &Core) -> Bytes {
             wire::put_message(&mut out, field, |out| status::duration(out, ms));
         }
     }
+    wire::put_uint(&mut out, 9, u64::from(options.max_streams));
     out.freeze()
 }
 

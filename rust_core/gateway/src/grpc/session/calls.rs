@@ -60,7 +60,8 @@ impl<'a> Calls<'a> {
         let (outbox, head, peer) = (Rc::clone(&self.outbox), self.head.clone(), self.origin.peer);
         self.running.spawn_local(Box::pin(async move {
             let patience = Duration::from_millis(core.shared.options.write_timeout_ms);
-            let lane = Lane::new(outbox, reins, start.id, start.request, &core.timers, start.timeout, patience);
+            let request = start.fault.map_or(Ok(start.request), Err);
+            let lane = Lane::new(outbox, reins, start.id, request, &core.timers, start.timeout, patience);
             let call = Call::ChatStream;
             let mut exchange = Exchange::Grpc(Box::new(GrpcExchange::new(Sink::Lane(lane), call)));
             phases::serve(&core, call.surface(), call.route(), head, &mut exchange, peer).await;

@@ -25,10 +25,19 @@ pub(super) enum Asked {
 pub(super) struct Start {
     pub(super) id: u64,
     pub(super) request: Bytes,
+    /// Why the request cannot be had.
+    pub(super) fault: Option<Box<Failure>>,
     pub(super) timeout: Option<Duration>,
     pub(super) credit: Option<u64>,
     /// Further pieces of the request.
     more: BytesMut,
+}
+
+impl Start {
+    /// A call that fails as soon as it is begun.
+    pub(super) fn failed(id: u64, why: Failure) -> Self {
+        Self { id, fault: Some(Box::new(why)), ..Self::default() }
+    }
 }
 
 /// Reads a `ChatSessionRequest`. A frame that is there twice is one, of which the parts are put together.

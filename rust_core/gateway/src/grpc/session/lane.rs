@@ -80,7 +80,7 @@ pub(crate) struct Lane<'a> {
     place: Place,
     reins: Rc<Reins>,
     id: u64,
-    request: Bytes,
+    request: Result<Bytes, Box<Failure>>,
     call_id: Option<Arc<str>>,
     timers: &'a Timers,
     deadline: Option<Deadline<'a>>,
@@ -96,7 +96,7 @@ impl<'a> Lane<'a> {
         outbox: Rc<Outbox>,
         reins: Rc<Reins>,
         id: u64,
-        request: Bytes,
+        request: Result<Bytes, Box<Failure>>,
         timers: &'a Timers,
         timeout: Option<Duration>,
         patience: Duration,
@@ -119,8 +119,11 @@ impl<'a> Lane<'a> {
     }
 
     /// The request message.
-    pub(crate) fn request(&mut self) -> Bytes {
-        std::mem::take(&mut self.request)
+    ///
+    /// # Errors
+    /// It could not be read.
+    pub(crate) fn request(&mut self) -> Result<Bytes, Box<Failure>> {
+        std::mem::replace(&mut self.request, Ok(Bytes::new()))
     }
 
     /// The call has this id, which the client hears however it ends.

@@ -8,19 +8,20 @@ mod event;
 mod frames;
 mod lane;
 mod outbox;
+mod oversized;
+mod requests;
 mod writer;
 
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use penstock_http1::RequestHead;
 use tokio::time::Instant;
 
-use super::frame::{self, Inflating};
 use super::status::Status;
 use super::stream::Stream;
 use super::{Origin, status, wire};
@@ -35,12 +36,16 @@ use event::{Event, Watched};
 use frames::{Asked, Start};
 use lane::End;
 use outbox::Outbox;
+use requests::Requests;
 use writer::Writer;
 
 pub(crate) use lane::Lane;
 
 /// How long the client may take to end a session that is drained and has no calls left.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How long the client may take to hear how its calls ended when the gateway ends. The thread waits for connections a
+/// second longer, so that this one ends as others do.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What a client may say before the other tasks of the thread have their turn: frames, and pieces of frames.
 const TURN: u32 = 64;
 
@@ -68,11 +73,11 @@ pub(super) async fn serve(origin: Origin<'_>, head: &RequestHead, mut stream: St
     let outbox = Rc::new(Outbox::new(stream.messages()));
     let Transport::H2(exchange) = stream.into_transport() else { return };
     let Some((incoming, outgoing)) = exchange.into_halves() else { return };
+    let limit = origin.core.shared.options.max_body_bytes;
     let mut session = Session {
         origin,
-        inflating,
         incoming: Some(incoming),
-        reader: frame::Reader::default(),
+        requests: Requests::new(inflating, limit),
         writer: Writer::new(origin.core, outgoing, Rc::clone(&outbox)),
         calls: Calls::new(origin, head, outbox),
         deadline,
@@ -85,10 +90,9 @@ pub(super) async fn serve(origin: Origin<'_>, head: &RequestHead, mut stream: St
 
 struct Session<'a> {
     origin: Origin<'a>,
-    inflating: Inflating<'a>,
     /// `None`: the client has said all.
     incoming: Option<Incoming>,
-    reader: frame::Reader,
+    requests: Requests<'a>,
     writer: Writer<'a>,
     calls: Calls<'a>,
     deadline: Option<Deadline<'a>>,
@@ -126,7 +130,7 @@ impl Session<'_> {
     /// The client has said all.
     fn silent(&mut self) -> Result<(), Over> {
         self.incoming = None;
-        if self.reader.is_empty() {
+        if self.requests.is_empty() {
             return Ok(());
         }
         Err(broken("The session ended in the middle of a message."))
@@ -134,15 +138,10 @@ impl Session<'_> {
 
     /// Takes what the client says.
     async fn said(&mut self, piece: Bytes) -> Result<(), Over> {
-        self.reader.push(piece);
+        self.requests.push(piece);
         self.pause().await;
-        let limit = self.origin.core.shared.options.max_body_bytes;
-        let failed = |failure: Failure| Over::Failed(Status::of(&failure));
-        while let Some(frame) = self.reader.next(limit).map_err(failed)? {
-            let message = self.inflating.message(frame, limit).await.map_err(|(failure, code)| {
-                Over::Failed(code.map_or_else(|| Status::of(&failure), |code| Status::with(code, &failure)))
-            })?;
-            match frames::read(&message).map_err(failed)? {
+        while let Some(asked) = self.requests.next().await.map_err(Over::Failed)? {
+            match asked {
                 Asked::Start(start) => self.start(start)?,
                 Asked::Cancel(id) => self.calls.reins(id, |reins| reins.end(End::Cancelled)),
                 Asked::Credit(id, more) => self.calls.reins(id, |reins| reins.grant(more)),
@@ -195,7 +194,7 @@ impl Session<'_> {
     async fn end(mut self, over: Over) {
         // What nobody reads any more would take room from the connection's other streams.
         self.incoming = None;
-        self.reader = frame::Reader::default();
+        self.requests.clear();
         self.calls.end_all();
         let status = match over {
             Over::Well => self.flush().await.then_some(Status::OK),
@@ -214,11 +213,16 @@ impl Session<'_> {
     async fn flush(&mut self) -> bool {
         let (core, writer) = (self.origin.core, &mut self.writer);
         let mut stage = core.stage.watch();
+        let mut last_words = None;
         let written = poll_fn(|cx| {
             if writer.poll_gone(cx).is_ready() {
                 return Poll::Ready(false);
             }
-            if writer.is_flushed() { Poll::Ready(true) } else { stage.poll(Stage::Ending, cx).map(|()| false) }
+            if writer.is_flushed() {
+                return Poll::Ready(true);
+            }
+            ready!(stage.poll(Stage::Ending, cx));
+            last_words.get_or_insert_with(|| core.timers.after(LAST_WORDS)).poll(cx).map(|()| false)
         });
         let patience = Duration::from_millis(core.shared.options.write_timeout_ms);
         core.timers.within(patience, written).await.unwrap_or(false)

@@ -71,8 +71,9 @@ async fn run(core: &Rc<Core>, mut connection: Connection<Io>, crew: &mut Crew, p
     let own = Rc::new(LocalStage::new(Stage::Running));
     let common = Rc::new(Common { core: Rc::clone(core), stage: Rc::clone(&own), peer });
     let mut leaving = false;
-    // A client that never acknowledges the shutdown is not waited for.
+    // A client that never acknowledges the shutdown is not waited for; one that still reads what it was answered is.
     let mut patience = core.timers.after(idle);
+    let mut reading = Reading::default();
     loop {
         let is_busy = crew.is_busy();
         let leave = tokio::select! {
@@ -108,8 +109,12 @@ async fn run(core: &Rc<Core>, mut connection: Connection<Io>, crew: &mut Crew, p
             is_over = age.reached() => if is_over { return } else { true },
             () = pulse::lost(&mut pulse, is_busy) => return,
             () = patience.wait(), if !is_busy && leaving => {
-                connection.abrupt_shutdown(Reason::NO_ERROR);
-                return connection.closed().await;
+                if !reading.goes_on(connection.unsent(), Duration::from_millis(core.shared.options.write_timeout_ms)) {
+                    connection.abrupt_shutdown(Reason::NO_ERROR);
+                    return connection.closed().await;
+                }
+                patience.move_to(Instant::now() + GOODBYE);
+                false
             }
         };
         if leave && !leaving {
@@ -118,6 +123,26 @@ async fn run(core: &Rc<Core>, mut connection: Connection<Io>, crew: &mut Crew, p
             connection.graceful_shutdown();
             patience.move_to(Instant::now() + GOODBYE);
         }
+    }
+}
+
+/// A client that is to go and has not read all it was answered.
+#[derive(Default)]
+struct Reading {
+    /// What it had not taken when it last took something, in bytes, and since when.
+    last: Option<(usize, Instant)>,
+}
+
+impl Reading {
+    /// Whether it is waited for further: there is something, and it took some of it within `patience`.
+    fn goes_on(&mut self, unsent: usize, patience: Duration) -> bool {
+        let now = Instant::now();
+        let since = match self.last {
+            Some((before, since)) if unsent >= before => since,
+            _ => now,
+        };
+        self.last = Some((unsent, since));
+        unsent > 0 && now.duration_since(since) < patience
     }
 }
 
@@ -193,4 +218,20 @@ async fn grpc_stream(origin: grpc::Origin<'_>, flavour: Flavour, asked: Head, ex
     let answered = x.is_answered();
     x.close();
     answered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_reads_is_waited_for() {
+        let long = Duration::from_secs(60);
+        assert!(!Reading::default().goes_on(0, long), "it has all");
+        let mut reading = Reading::default();
+        assert!(reading.goes_on(10, long) && reading.goes_on(10, long), "it has time");
+        assert!(!reading.goes_on(10, Duration::ZERO), "it has had its time");
+        let late = || Reading { last: Instant::now().checked_sub(long).map(|since| (10, since)) };
+        assert!(late().goes_on(9, long) && !late().goes_on(10, long));
+    }
 }
