@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import msgspec
@@ -210,6 +211,7 @@ class KeyChanges(ABC):
                     await self._scopes.rename(tx, old, new)
                 await self._audit.append(tx, actor, "key.regenerate", "key", old, given(request))
                 await self._audit.append(tx, actor, "key.regenerate", "key", new)
+                written.append(old)
 
             try:
                 await managed(self._store.database, write)
@@ -217,7 +219,7 @@ class KeyChanges(ABC):
                 raise self._conflict(error, key) from error
             return key
 
-        async with self._telling:
+        async with self._telling, self._untold() as written:
             key = await _undisturbed(once)
             key.token, key.key_name = new, key_name(secret)
             self._drop([old])
@@ -250,9 +252,10 @@ class KeyChanges(ABC):
                 await self._audit.append(tx, actor, "key.delete", "key", token)
             if scopes is not None:
                 await scopes(tx)
+            written.extend(deleted)
             return deleted
 
-        async with self._telling:
+        async with self._telling, self._untold() as written:
             deleted = await managed(self._store.database, once)
             self._drop(deleted)
         return deleted
@@ -277,6 +280,7 @@ class KeyChanges(ABC):
                 await self._replace(tx, seen, key, names)
                 await self._write_above(tx, key, names, actor)
                 await self._audit.append(tx, actor, action, "key", token, names)
+                written.append(token)
 
             try:
                 await managed(self._store.database, write)
@@ -284,10 +288,21 @@ class KeyChanges(ABC):
                 raise self._conflict(error, key) from error
             return key
 
-        async with self._telling:
+        async with self._telling, self._untold() as written:
             key = await _undisturbed(once)
             await self._tell([token])
         return key
+
+    @asynccontextmanager
+    async def _untold(self) -> AsyncIterator[list[str]]:
+        """Within it, keys that a transaction has written are noted. When nobody can say whether it was committed, or what to tell
+        of them, or nobody waits for it, the data plane forgets them: none of them may go on as it was."""
+        written: list[str] = []
+        try:
+            yield written
+        except BaseException:
+            self._drop(written)
+            raise
 
     async def _seen(self, token: str) -> Seed:
         """The key to be changed, or 404."""

@@ -30,9 +30,9 @@ from penstock.scopes.models import ReadScope
 from penstock.scopes.store import ScopeStore
 
 _NAMED = ("customer:", "tag:")
+"""Scopes that requests name."""
 _NOBODY = b"null"
 """The answer about what does not exist."""
-"""Scopes that requests name."""
 _SWEEP_BATCH = 500
 
 

@@ -9,16 +9,18 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from penstock.bench import processes
 from tests.conftest import Gateway, free_port
 from tests.integration.bench.conftest import Bench, command, environment
 from tests.integration.listener.certificates import Authority, needs_openssl
+from tests.rig import Sim, until
+from tests.stalls import Stopwatch
 
 KEY = "sk-bench-3f9ac1d07e"
 
@@ -55,8 +57,9 @@ def test_thresholds_decide_the_status(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_what_was_measured_before_an_interrupt_is_kept(
-    simulator_url: str, tmp_path: Path, number: signal.Signals
+    simulator_url: str, sim: Sim, tmp_path: Path, number: signal.Signals
 ) -> None:
+    since = sim.mark()
     arguments = ["--model", "sim/ttft=5", "--duration", "60s", "--rounds", "3", "--output", "out", "--format", "json"]
     tool = subprocess.Popen(
         command(simulator_url, *arguments, "--connections", "2"),
@@ -66,11 +69,12 @@ def test_what_was_measured_before_an_interrupt_is_kept(
         cwd=tmp_path,
         env=environment(),
     )
-    threading.Event().wait(2.5)
-    began = time.monotonic()
+    # Warmed up, and then some.
+    until(lambda: sim.mark() > since + 800, "calls are measured", 40)
+    watch = Stopwatch()
     tool.send_signal(number)
     out, err = tool.communicate(timeout=20)
-    assert time.monotonic() - began < 5
+    assert watch.ran_s < 5
     assert tool.returncode == 130, err
     document = json.loads(out)
     assert document["partial"]
@@ -107,16 +111,10 @@ def test_an_interrupt_before_anything_was_measured(tmp_path: Path, after_s: floa
 
 def _until_handled(pid: int) -> None:
     """Until the process has a handler for SIGINT of the tool's own, which is so once it has a child."""
-    from penstock.bench import processes
-    from tests.rig import until
-
     until(lambda: processes.tree(pid)[1:], "the load generator")
 
 
 def test_a_load_generator_does_not_outlive_the_tool(simulator_url: str, tmp_path: Path) -> None:
-    from penstock.bench import processes
-    from tests.rig import until
-
     arguments = ["--model", "sim/ttft=5", "--duration", "60s", "--warmup", "0"]
     with subprocess.Popen(
         command(simulator_url, *arguments), stdout=subprocess.DEVNULL, cwd=tmp_path, env=environment()
@@ -124,7 +122,7 @@ def test_a_load_generator_does_not_outlive_the_tool(simulator_url: str, tmp_path
         child = until(lambda: processes.tree(tool.pid)[1:], "the load generator")[0]
         # Let it begin: the first look is a load generator, too, and ends by itself.
         threading.Event().wait(1.5)
-        child = processes.tree(tool.pid)[1]
+        child = until(lambda: processes.tree(tool.pid)[1:], "the load generator")[0]
         tool.kill()
     until(lambda: not processes.is_running(child), "its end")
 

@@ -7,6 +7,7 @@ import itertools
 import secrets
 import struct
 from collections.abc import Callable
+from functools import partial
 
 import grpc
 import pytest
@@ -173,6 +174,10 @@ def test_the_end_in_the_middle_of_one_is_told(raw: Raw) -> None:
     assert reply.status == grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 
+def _is_heard(raw: Raw) -> bool:
+    return raw.pongs == 1
+
+
 @pytest.fixture
 def small(start: Callable[..., Gateway]) -> Gateway:
     """It has one thread, and a session may have seven calls in flight."""
@@ -202,7 +207,7 @@ def test_what_is_too_large_is_not_kept(small: Gateway, packed: bool) -> None:
         path = raw.begin(methods.CHAT_SESSION.path, data[: len(data) - 1], end=False, more=PACKED)
         raw.connection.ping(bytes(8))
         raw.flush()
-        raw.wait(lambda raw=raw: raw.pongs == 1)
+        raw.wait(partial(_is_heard, raw))
         assert raw.streams[path].reset is None
     kept = resident_mb(small.pid) - before
     for raw in open_ones:
