@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn a_frame_may_be_taken_as_it_comes() {
         let mut reader = Reader::default();
-        for piece in [&[0, 0, 0][..], &[0, 4, 1], &[2, 3, 4, 1, 0, 0, 0, 1, 9]] {
+        for piece in [&[0, 0, 0][..], &[0], &[4, 1, 2, 3, 4, 1, 0, 0, 0, 1, 9]] {
             assert!(reader.announced().is_none());
             reader.push(Bytes::copy_from_slice(piece));
         }
