@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 SIZES = (64, 8, 1)
 """Rows or values of one statement."""
+ALL = 1_000_000
+"""The limit of :meth:`Table.find` for what must be found whole."""
 
 
 def marks(count: int) -> str:

@@ -364,9 +364,9 @@ def test_a_new_window_begins_for_everybody_at_once(pair: Fleet, sim: Sim) -> Non
             bursts.append([])
         bursts[-1].append(sent)
     note(f"served in bursts of {[len(burst) for burst in bursts]}")
+    never_above(max(map(len, bursts)) * worst(100), 0.005)
     assert not crowd.odd
     assert 3 <= len(bursts) <= 4
-    assert all(len(burst) <= int(0.005 / worst(100)) for burst in bursts)
     assert all(len(burst) == int(0.005 / worst(100)) for burst in bursts[1:-1])
     assert spent(sim, since) <= 0.005 * len(bursts)
 
@@ -397,12 +397,16 @@ def test_calls_that_began_before_a_window_are_charged_to_it_when_it_lets_them_in
         second = [asyncio.ensure_future(slow(number, later)) for number in range(8)]
         await asyncio.sleep(end + 0.1 - time.time())
         soon.set()
-        assert (await asyncio.gather(*first)).count(200) == 3
+        served = (await asyncio.gather(*first)).count(200)
+        never_above(served * worst(100), 0.0007)
+        assert served == 3
         # By then everybody has heard what they cost.
         await asyncio.sleep(2.5)
         later.set()
-        assert (await asyncio.gather(*second)).count(200) == 0
+        served += (await asyncio.gather(*second)).count(200)
         assert time.time() < end + 6, "all of it was one window"
+        never_above(served * worst(100), 0.0007)
+        assert served == 3
 
     run(pair, [key], work, headers={"x-sim-tokens": "100"})
     never_above(spent(sim, since), 0.0007)
@@ -413,7 +417,9 @@ def test_a_spend_that_is_set_back_lets_calls_through(pair: Fleet) -> None:
     key = pair.key(max_budget=0.002)
 
     async def work(crowd: Crowd) -> None:
-        assert await crowd.burst(40, 100) == int(0.002 / worst(100))
+        served = await crowd.burst(40, 100)
+        never_above(served * worst(100), 0.002)
+        assert served == int(0.002 / worst(100))
         for change, left in (({"spend": 0}, 0.002), ({"max_budget": 0.004}, 0.004 - 9 * worst(100))):
             await asyncio.sleep(1.0)
             assert await crowd.call(0, 100, at=1) != 200
@@ -423,7 +429,9 @@ def test_a_spend_that_is_set_back_lets_calls_through(pair: Fleet) -> None:
                 assert time.monotonic() - begin < 2
             # Until it is charged: on the way it may be counted twice, in what was spent and in what is held.
             await asyncio.sleep(1.5)
-            assert await crowd.burst(40, 100) == int(left / worst(100)) - 1
+            served = 1 + await crowd.burst(40, 100)
+            never_above(served * worst(100), left)
+            assert served == int(left / worst(100))
 
     crowd = run(pair, [key], work, headers={"x-sim-tokens": "100"})
     assert not crowd.odd

@@ -1,4 +1,4 @@
-"""Append to the trail inside the transaction that makes the change; read what other processes appended.
+"""Append to the trail inside the transaction that makes the change; read what was appended.
 
 A row names fields, never their values: a value may be a secret.
 """

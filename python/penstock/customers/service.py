@@ -109,6 +109,8 @@ class CustomerService:
         async def once(tx: Transaction) -> None:
             for user_id in dict.fromkeys(ids):
                 checked_id(user_id, "user_ids")
+                if not blocked and await self._scopes.own(tx, names.customer(user_id)) is None:
+                    raise _not_found(user_id, "user_ids")
                 fresh = Customer(user_id=user_id, created_at=now, created_by=actor, updated_at=now, updated_by=actor)
                 await self._store.rows.insert(tx, fresh, keep=True)
                 await self._scopes.put(tx, names.customer(user_id), {"blocked": blocked})

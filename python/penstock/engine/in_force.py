@@ -148,7 +148,7 @@ class InForce:
             await self.recompile()
 
     async def ask_anew(self) -> None:
-        """The same for another process's change, of which nobody waits for an answer: following must not end with it."""
+        """The same for a change that is followed, of which nobody waits for an answer: following must not end with it."""
         try:
             await self.scopes_changed()
         except (ConfigError, CredentialSealed) as error:

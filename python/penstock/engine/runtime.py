@@ -454,7 +454,6 @@ class Runtime:
 
     async def _sync_once(self) -> None:
         async with self.audit.changes() as changed:
-            others = {change.object_type for change in changed if not change.is_own}
             # First: one of them may be revoked, and what follows may be much. Of this process's own changes, too: the database
             # may have gone, or the administrator, between the commit and what the data plane was to be told of it.
             tokens = [change.object_id for change in changed if change.object_type == "key"]
@@ -463,7 +462,11 @@ class Runtime:
             if scopes := [change.object_id for change in changed if change.object_type == "scope"]:
                 await self.entities.scopes.refresh(scopes)
                 await self.in_force.ask_anew()
-            if others & {"model", "credential"}:
+            # These a process applies itself as it stores them, or not at all.
+            others = {
+                change.object_type for change in changed if not change.is_own or change.object_type == "credential"
+            }
+            if others & {"model", "credential"} or self.models.is_stale:
                 await self.models.refresh()
             if "spend" in others:
                 await self.spend_reset.tell()

@@ -149,7 +149,7 @@ class KeyChanges(ABC):
         """A new key in the same transaction, after ``first`` has made there what it is for."""
         now = now_ms()
         secret = self._chosen(request.key, "key") or self._source.generate()
-        key = VirtualKey(
+        asked = VirtualKey(
             token=self._source.digest(secret),
             key_name=key_name(secret),
             created_at=now,
@@ -157,11 +157,12 @@ class KeyChanges(ABC):
             updated_at=now,
             updated_by=actor,
         )
-        apply(request, key, now)
-        key.total_spend = key.spend
+        apply(request, asked, now)
+        asked.total_spend = asked.spend
 
-        async def once(tx: Transaction) -> None:
+        async def once(tx: Transaction) -> VirtualKey:
             await first(tx)
+            key = msgspec.structs.replace(asked)
             # Where nobody else writes: what is above the key must not be gone by the time that it is there.
             await self._admit(key, given(request))
             try:
@@ -170,9 +171,10 @@ class KeyChanges(ABC):
                 raise self._conflict(error, key) from error
             await self._write_above(tx, key, given(request), actor)
             await self._audit.append(tx, actor, "key.generate", "key", key.token, given(request))
+            return key
 
         async with self._telling:
-            await managed(self._store.database, once)
+            key = await managed(self._store.database, once)
             await self._tell([key.token])
         return secret, key
 

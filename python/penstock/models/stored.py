@@ -74,6 +74,8 @@ class StoredModels:
         self._built_on: Basis | None = None
         self.unusable: dict[str, str] = {}
         """Why models are not served although nobody blocked them, by id."""
+        self.is_stale = False
+        """Nobody knows whether the last change was committed: what is served may not be what is stored."""
 
     async def load(self, basis: Basis) -> list[StoredDeployments]:
         """What the database adds to a snapshot. The caller applies it, and holds `changing` meanwhile."""
@@ -82,10 +84,11 @@ class StoredModels:
         return self._installed
 
     async def refresh(self) -> None:
-        """Apply what another process stored."""
+        """Apply what is stored."""
         try:
             async with self._installer.changing() as basis:
-                self._installer.install(basis, await self.load(basis))
+                stored, self.is_stale = await self.load(basis), False
+                self._installer.install(basis, stored)
         except (ConfigError, CredentialSealed) as error:
             logger.error(
                 "the models of the database cannot be applied; the former ones stay in force",
@@ -226,6 +229,7 @@ class StoredModels:
             except BaseException:
                 self.unusable = unusable
                 if is_applied:
+                    self.is_stale = True
                     self._apply(basis, former)
                 raise
             self._installed = stored

@@ -220,7 +220,7 @@ class ScopeService(ScopeChanges):
         return [list(chain.from_iterable(by_place.get(name, ()) for name in dict.fromkeys(one))) for one in wanted]
 
     async def refresh(self, changed: Iterable[str]) -> None:
-        """Another process has changed these scopes: pass them on, and the keys that have others above them for it."""
+        """These scopes have changed, whoever did it: pass them on, and the keys that have others above them for it."""
         changed = list(dict.fromkeys(changed))
         present = {scope.name: scope for scope in await self._store.among(self._store.database, changed)}
         relist: list[str] = []

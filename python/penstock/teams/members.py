@@ -21,6 +21,7 @@ from penstock.persistence import Transaction, managed
 from penstock.scopes import names
 from penstock.scopes.fields import checked_new_id, limits, limits_called
 from penstock.scopes.service import ScopeService
+from penstock.tables import ALL
 from penstock.teams.models import AddMembersRequest, Member, Team, TeamMember, UpdateMemberRequest
 from penstock.teams.service import TeamService
 from penstock.teams.store import TeamStore
@@ -196,7 +197,7 @@ class MemberService:
     async def forget_user(self, tx: Transaction, user_id: str) -> list[str]:
         """A user is deleted: so are the memberships; returns the scopes that were."""
         gone = []
-        for member in await self._store.members.find(tx, {"user_id": user_id}, "team_id"):
+        for member in await self._store.members.find(tx, {"user_id": user_id}, "team_id", ALL):
             gone.append(names.member(member.team_id, user_id))
             await self._scopes.remove(tx, gone[-1])
         await self._store.members.delete(tx, {"user_id": user_id})

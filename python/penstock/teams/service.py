@@ -33,6 +33,7 @@ from penstock.scopes.fields import (
     stored,
 )
 from penstock.scopes.service import ScopeService
+from penstock.tables import ALL
 from penstock.teams.models import (
     PERMISSIONS,
     SPELLINGS,
@@ -52,7 +53,6 @@ _MEMBER_FIELDS = {
     "team_member_tpm_limit": "tpm_limit",
 }
 ALL_MODELS = "all-proxy-models"
-_MOST_MEMBERS = 1_000_000
 
 
 def _not_found(team_id: str) -> ApiError:
@@ -120,7 +120,7 @@ class TeamService:
     async def of_organization(self, organization_id: str, tx: Transaction | None = None) -> list[Team]:
         """The teams of an organization, as the transaction sees them or as they are committed."""
         where = {"organization_id": organization_id}
-        return await self._store.rows.find(tx or self._store.database, where, "team_id")
+        return await self._store.rows.find(tx or self._store.database, where, "team_id", ALL)
 
     def drawn_up(self, request: NewTeamRequest, actor: str) -> tuple[Team, dict[str, Any]]:
         """The team that a request is for, and what it says of its scope; nothing is written.
@@ -288,7 +288,7 @@ class TeamService:
     async def remove_in(self, tx: Transaction, team_id: str, actor: str) -> tuple[list[str], list[str]]:
         """Remove a team and its members; returns the tokens of its keys and then its scopes, which are for the caller to
         remove in this order."""
-        members = await self._store.members.find(tx, {"team_id": team_id}, "user_id", _MOST_MEMBERS)
+        members = await self._store.members.find(tx, {"team_id": team_id}, "user_id", ALL)
         await self._store.members.delete(tx, {"team_id": team_id})
         await self._store.rows.delete(tx, {"team_id": team_id})
         await self._audit.append(tx, actor, "team.delete", "team", team_id)
@@ -312,7 +312,7 @@ class TeamService:
         team.member_budget_id = str(uuid.uuid4())
         await self._budgets.create_in(tx, team.member_budget_id, budget, actor)
         touched = []
-        for member in await self._store.members.find(tx, {"team_id": team.team_id}, "user_id"):
+        for member in await self._store.members.find(tx, {"team_id": team.team_id}, "user_id", ALL):
             name = names.member(team.team_id, member.user_id)
             await self._scopes.put(tx, name, {"budget_id": team.member_budget_id})
             touched.append(name)

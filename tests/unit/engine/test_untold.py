@@ -95,3 +95,21 @@ async def test_a_scope_is_told_of_when_the_database_is_back(fake_app: FakeApp, m
     monkeypatch.setattr(fake_app.engine, "put_scopes", put_scopes)
     await fake_app.runtime._follow()
     assert {scope["blocked"] for scope in told if scope["name"] == "team:t"} == {True}
+
+
+async def test_a_credential_is_taken_up_when_the_database_is_back(
+    fake_app: FakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"credential_name": "c", "credential_values": {"api_key": "sk-1"}}
+    made = await fake_app.client.post("/credentials", headers=fake_app.admin, json=body)
+    assert made.status_code == 200, made.text
+    await fake_app.runtime._follow()
+    version = fake_app.runtime.snapshot.version
+    with monkeypatch.context() as broken:
+        broken.setattr(fake_app.runtime.in_force, "recompile", _gone)
+        change = {"credential_name": "c", "credential_values": {"api_key": "sk-2"}}
+        answer = await fake_app.client.patch("/credentials/c", headers=fake_app.admin, json=change)
+        assert answer.status_code == 503, answer.text
+    assert fake_app.runtime.snapshot.version == version
+    await fake_app.runtime._follow()
+    assert fake_app.runtime.snapshot.version > version

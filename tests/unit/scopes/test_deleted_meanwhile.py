@@ -41,6 +41,7 @@ CASES = [
     ("organization", ORGANIZATION, ("POST", "/key/generate", {"organization_id": "x"})),
     ("organization", ORGANIZATION, ("POST", "/user/new", {"user_id": "m", "organizations": ["x"]})),
     ("customer", CUSTOMER, ("POST", "/customer/update", {"user_id": "x", "max_budget": 1})),
+    ("customer", CUSTOMER, ("POST", "/customer/unblock", {"user_ids": ["x"]})),
     ("user", USER, ("POST", "/user/update", {"user_id": "x", "max_budget": 1})),
     ("tag", ("/tag/new", {"name": "x"}), ("POST", "/tag/update", {"name": "x", "rpm_limit": 1})),
     ("budget", ("/budget/new", {"budget_id": "x"}), ("POST", "/budget/update", {"budget_id": "x", "max_budget": 1})),

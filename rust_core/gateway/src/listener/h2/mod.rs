@@ -83,6 +83,7 @@ async fn run(core: &Rc<Core>, mut connection: Connection<Io>, crew: &mut Crew, p
                 quiet.move_to(Instant::now() + idle);
                 // Its last bytes may still be on their way.
                 patience.move_to(Instant::now() + GOODBYE);
+                reading = Reading::default();
                 if abuse.counts(ended) {
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     return connection.closed().await;
