@@ -1,4 +1,4 @@
-"""Append to the trail inside the transaction that makes the change; read what was appended.
+"""Append to the trail inside the transaction that makes the change; read what other processes appended.
 
 A row names fields, never their values: a value may be a secret.
 """
@@ -25,8 +25,6 @@ class Change(msgspec.Struct, frozen=True):
     object_type: str
     object_id: str
     action: str
-    is_own: bool
-    """Written by this process."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -85,7 +83,7 @@ class AuditTrail:
                 msgspec.json.encode(sorted(fields)).decode(),
             ),
         )
-        self._uncertain.append(Change(0, object_type, object_id, action, is_own=True))
+        self._uncertain.append(Change(0, object_type, object_id, action))
         del self._uncertain[:-_UNCERTAIN]
         self.appended.set()
 
@@ -112,13 +110,13 @@ class AuditTrail:
     async def own_changes(self, limit: int = 1000) -> list[Change]:
         """What this process has committed since the last time, oldest first."""
         rows = await self._database.fetch_all(
-            "SELECT id, origin, object_type, object_id, action FROM audit WHERE id > ? AND origin = ? ORDER BY id LIMIT ?",
+            "SELECT id, object_type, object_id, action FROM audit WHERE id > ? AND origin = ? ORDER BY id LIMIT ?",
             (self._told, self.origin, limit),
         )
         if not rows:
             return []
         self._told = int(rows[-1]["id"] or 0)
-        changes = [self._change(row) for row in rows]
+        changes = [_change(row) for row in rows]
         committed = {(change.object_type, change.object_id, change.action) for change in changes}
         self._uncertain = [
             change
@@ -133,19 +131,15 @@ class AuditTrail:
         return uncertain
 
     @asynccontextmanager
-    async def changes(self, limit: int = 1000) -> AsyncIterator[list[Change]]:
-        """What was changed since the last time, oldest first; shown again when the block raises."""
+    async def foreign_changes(self, limit: int = 1000) -> AsyncIterator[list[Change]]:
+        """What other processes changed since the last time, oldest first; shown again when the block raises."""
         rows = await self._database.fetch_all(
             "SELECT id, origin, object_type, object_id, action FROM audit WHERE id > ? ORDER BY id LIMIT ?",
             (self._seen, limit),
         )
-        yield [self._change(row) for row in rows]
+        yield [_change(row) for row in rows if row["origin"] != self.origin]
         if rows:
             self._seen = int(rows[-1]["id"] or 0)
-
-    def _change(self, row: Row) -> Change:
-        kind, id, action = str(row["object_type"]), str(row["object_id"]), str(row["action"])
-        return Change(int(row["id"] or 0), kind, id, action, is_own=row["origin"] == self.origin)
 
 
 def _entry(row: Row) -> Entry:
@@ -158,3 +152,7 @@ def _entry(row: Row) -> Entry:
         object_id=str(row["object_id"]),
         fields=msgspec.json.decode(str(row["fields"]), type=list[str]),
     )
+
+
+def _change(row: Row) -> Change:
+    return Change(int(row["id"] or 0), str(row["object_type"]), str(row["object_id"]), str(row["action"]))

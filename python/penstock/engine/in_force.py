@@ -44,6 +44,9 @@ class SnapshotTaker(Protocol):
 class ModelSource(Protocol):
     """The part of :class:`penstock.models.stored.StoredModels` that snapshots are made from."""
 
+    is_stale: bool
+    """It must be applied again."""
+
     async def load(self, basis: Basis) -> list[StoredDeployments]:
         """What the database has."""
 
@@ -91,8 +94,13 @@ class InForce:
         Raises:
             ConfigError: it cannot be compiled; the former snapshot stays in force.
         """
-        async with self.changing() as basis:
-            self.install(basis, await self._models.load(basis))
+        try:
+            async with self.changing() as basis:
+                self.install(basis, await self._models.load(basis))
+        except (DatabaseUnavailable, asyncio.CancelledError):
+            # Who asks for it has stored something.
+            self._models.is_stale = True
+            raise
 
     async def reload(self) -> bool:
         """Read the configuration again and make it current; False when it cannot be, and the former stays in force."""
@@ -148,7 +156,7 @@ class InForce:
             await self.recompile()
 
     async def ask_anew(self) -> None:
-        """The same for a change that is followed, of which nobody waits for an answer: following must not end with it."""
+        """The same for another process's change, of which nobody waits for an answer: following must not end with it."""
         try:
             await self.scopes_changed()
         except (ConfigError, CredentialSealed) as error:

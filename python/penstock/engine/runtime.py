@@ -443,7 +443,7 @@ class Runtime:
         await self.accounting.flush(lambda: self.status().usage_queue)
 
     async def _synchronise(self) -> None:
-        """Twice a second: what was changed, what another process charged, and budget windows that began."""
+        """Twice a second: what another process changed or charged, and budget windows that began."""
         while True:
             await asyncio.sleep(_SYNC_INTERVAL_S)
             await self._follow()
@@ -453,22 +453,17 @@ class Runtime:
             await self._attempt(self._sync_once())
 
     async def _sync_once(self) -> None:
-        async with self.audit.changes() as changed:
-            # First: one of them may be revoked, and what follows may be much. Of this process's own changes, too: the database
-            # may have gone, or the administrator, between the commit and what the data plane was to be told of it.
+        async with self.audit.foreign_changes() as changed:
+            # First: one of them may be revoked, and what follows may be much.
             tokens = [change.object_id for change in changed if change.object_type == "key"]
             if tokens:
                 await self.keys.refresh(tokens)
             if scopes := [change.object_id for change in changed if change.object_type == "scope"]:
                 await self.entities.scopes.refresh(scopes)
                 await self.in_force.ask_anew()
-            # These a process applies itself as it stores them, or not at all.
-            others = {
-                change.object_type for change in changed if not change.is_own or change.object_type == "credential"
-            }
-            if others & {"model", "credential"} or self.models.is_stale:
+            if self.models.is_stale or any(change.object_type in ("model", "credential") for change in changed):
                 await self.models.refresh()
-            if "spend" in others:
+            if any(change.object_type == "spend" for change in changed):
                 await self.spend_reset.tell()
         await self.keys.follow()
         await self.entities.scopes.follow()

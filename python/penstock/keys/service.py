@@ -162,7 +162,7 @@ class KeyService(KeyChanges):
         return Figure(max(0, seed.key.spend), seed.charged_at, until if until > ended else 0, seq)
 
     async def refresh(self, tokens: Iterable[str]) -> None:
-        """Give the data plane the present state of keys that have changed, whoever did it."""
+        """Give the data plane the present state of keys that somebody else changed."""
         for part in parts(list(dict.fromkeys(tokens))):
             async with self._telling:
                 await self._tell(part)

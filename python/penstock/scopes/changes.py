@@ -6,7 +6,7 @@ Apart from the service because it reads and writes rows and nothing else: no dat
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -30,6 +30,18 @@ class ScopeChanges:
     def __init__(self, store: ScopeStore, audit: AuditTrail) -> None:
         self._store = store
         self._audit = audit
+        self._written: dict[str, float] = {}
+        """What was written, or would have been had it been committed, and not published: since when, monotonic seconds."""
+
+    def unpublished(self, for_s: float) -> list[str]:
+        """Names of scopes that were written so long ago, or longer, and not published."""
+        before = time.monotonic() - for_s
+        return [name for name, since in self._written.items() if since <= before]
+
+    def published(self, scopes: Iterable[str]) -> None:
+        """The data plane knows these as they are."""
+        for name in scopes:
+            self._written.pop(name, None)
 
     async def own(self, tx: Transaction, name: str) -> Scope | None:
         """A scope as it is stored, without its budget's limits, as a transaction sees it: what a change begins from."""
@@ -75,6 +87,9 @@ class ScopeChanges:
         if "budget_id" in changed:
             await self.put_budget_models(tx, scope)
         await self._audit.append(tx, _ACTOR, "scope.put", "scope", name)
+        if scope.parent is None:
+            # Those below it are published with it.
+            self._written[name] = time.monotonic()
         return found is None
 
     async def put_budget_models(self, tx: Transaction, scope: Scope) -> None:
@@ -107,6 +122,7 @@ class ScopeChanges:
         """Remove a scope and those for one model below it."""
         for gone in await self._store.delete(tx, name):
             await self._audit.append(tx, _ACTOR, "scope.delete", "scope", gone)
+            self._written[name] = time.monotonic()
 
     async def rename_key(self, tx: Transaction, old: str, new: str) -> None:
         """A key has a new token: its scopes keep their limits and spend."""

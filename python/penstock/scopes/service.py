@@ -34,6 +34,8 @@ _NAMED = ("customer:", "tag:")
 _NOBODY = b"null"
 """The answer about what does not exist."""
 _SWEEP_BATCH = 500
+_PUBLISHED_WITHIN_S = 2.0
+"""What was written longer ago is published by nobody else."""
 
 
 @runtime_checkable
@@ -191,9 +193,9 @@ class ScopeService(ScopeChanges):
 
     async def publish(self, changed: Iterable[str], *, relist: Iterable[str] = ()) -> None:
         """Tell the data plane after a commit: the scopes that changed, and those under which keys have others above them."""
-        again = list(dict.fromkeys(relist))
+        changed, again = list(dict.fromkeys(changed)), list(dict.fromkeys(relist))
         async with self._telling:
-            gone = await self._put_present(list(dict.fromkeys(changed)))
+            gone = await self._put_present(changed)
         if again and self._relist is not None:
             await self._relist(again)
         if gone and self._table is not None:
@@ -201,6 +203,7 @@ class ScopeService(ScopeChanges):
             self._table.drop_scopes(gone)
         for name in gone:
             self._held.pop(name, None)
+        self.published(changed)
 
     async def publish_above(self, wanted: Sequence[Sequence[str]]) -> list[list[str]]:
         """Put these scopes and those for one model below them into the data plane, before the keys that they are above of;
@@ -213,6 +216,7 @@ class ScopeService(ScopeChanges):
                 await self._settlement.flush()
                 scopes = await self._with_models(asked)
             self._put(scopes)
+        self.published(asked)
         by_place: dict[str, list[str]] = {}
         for scope in scopes:
             place = scope.parent if scope.parent is not None and scope.parent in asked else scope.name
@@ -220,7 +224,7 @@ class ScopeService(ScopeChanges):
         return [list(chain.from_iterable(by_place.get(name, ()) for name in dict.fromkeys(one))) for one in wanted]
 
     async def refresh(self, changed: Iterable[str]) -> None:
-        """These scopes have changed, whoever did it: pass them on, and the keys that have others above them for it."""
+        """These scopes have changed and nobody here passes it on: do so, and the keys that have others above them for it."""
         changed = list(dict.fromkeys(changed))
         present = {scope.name: scope for scope in await self._store.among(self._store.database, changed)}
         relist: list[str] = []
@@ -235,7 +239,11 @@ class ScopeService(ScopeChanges):
         await self.publish([name for name in changed if name in self._held], relist=relist)
 
     async def follow(self) -> None:
-        """Pass on what was charged, and the budget windows that began, in scopes that the data plane has, whoever did it."""
+        """Pass on what was charged, and the budget windows that began, in scopes that the data plane has, whoever did it; and what
+        was written here and not published, because the database went, or the caller, after the commit."""
+        if late := self.unpublished(_PUBLISHED_WITHIN_S):
+            await self.refresh(late)
+            self.published(late)
         await self._follower.follow()
 
     async def _pass_on(self, charged: Sequence[Charged]) -> None:
@@ -294,6 +302,8 @@ class ScopeService(ScopeChanges):
                     await self.put(tx, name, {"budget_id": budget_id} if known else {})
 
         await managed(self._store.database, once)
+        # The data plane hears of them in the answer to its question.
+        self.published(wanted)
 
     # Money
 

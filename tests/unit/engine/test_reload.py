@@ -124,12 +124,12 @@ async def test_changes_of_others_are_shown_again_until_they_were_taken_up(runtim
         )
 
     async def fail_to_take_up() -> None:
-        async with runtime.audit.changes():
+        async with runtime.audit.foreign_changes():
             raise DatabaseUnavailable
 
     with pytest.raises(DatabaseUnavailable):
         await fail_to_take_up()
-    async with runtime.audit.changes() as changes:
+    async with runtime.audit.foreign_changes() as changes:
         assert [change.object_id for change in changes] == ["k"]
-    async with runtime.audit.changes() as changes:
+    async with runtime.audit.foreign_changes() as changes:
         assert changes == []

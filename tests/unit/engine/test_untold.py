@@ -16,9 +16,7 @@ async def _gone(*_: Any, **__: Any) -> Any:
 
 
 @pytest.mark.parametrize("path", ["/key/block", "/key/update", "/key/regenerate"])
-async def test_a_key_is_forgotten_and_then_told_of(
-    fake_app: FakeApp, monkeypatch: pytest.MonkeyPatch, path: str
-) -> None:
+async def test_a_key_is_forgotten(fake_app: FakeApp, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     made = await fake_app.new_key()
     token = made["token"]
     assert token in fake_app.engine.keys
@@ -28,7 +26,7 @@ async def test_a_key_is_forgotten_and_then_told_of(
         answer = await fake_app.client.post(path, headers=fake_app.admin, json=body)
         assert answer.status_code == 503, answer.text
     assert token not in fake_app.engine.keys, "until it is asked for again"
-    await fake_app.runtime._follow()
+    await fake_app.runtime.keys.refresh([token])
     present = fake_app.engine.keys.get(token)
     if path == "/key/regenerate":
         assert present is None
@@ -65,8 +63,6 @@ async def test_a_key_is_forgotten_when_nobody_knows_whether_it_was_deleted(
         answer = await fake_app.client.post("/key/delete", headers=fake_app.admin, json={"keys": [made["key"]]})
         assert answer.status_code == 503, answer.text
     assert made["token"] not in fake_app.engine.keys
-    await fake_app.runtime._follow()
-    assert (made["token"] in fake_app.engine.keys) is not is_committed
     shown = await fake_app.client.get("/key/info", headers=fake_app.admin, params={"key": made["key"]})
     assert shown.status_code == (404 if is_committed else 200)
 
@@ -93,8 +89,11 @@ async def test_a_scope_is_told_of_when_the_database_is_back(fake_app: FakeApp, m
         answer = await fake_app.client.post("/team/block", headers=fake_app.admin, json={"team_id": "t"})
         assert answer.status_code == 503, answer.text
     monkeypatch.setattr(fake_app.engine, "put_scopes", put_scopes)
+    assert not fake_app.runtime.entities.scopes.unpublished(60)
+    monkeypatch.setattr("penstock.scopes.service._PUBLISHED_WITHIN_S", 0.0)
     await fake_app.runtime._follow()
     assert {scope["blocked"] for scope in told if scope["name"] == "team:t"} == {True}
+    assert not fake_app.runtime.entities.scopes.unpublished(0)
 
 
 async def test_a_credential_is_taken_up_when_the_database_is_back(
@@ -103,10 +102,9 @@ async def test_a_credential_is_taken_up_when_the_database_is_back(
     body = {"credential_name": "c", "credential_values": {"api_key": "sk-1"}}
     made = await fake_app.client.post("/credentials", headers=fake_app.admin, json=body)
     assert made.status_code == 200, made.text
-    await fake_app.runtime._follow()
     version = fake_app.runtime.snapshot.version
     with monkeypatch.context() as broken:
-        broken.setattr(fake_app.runtime.in_force, "recompile", _gone)
+        broken.setattr(fake_app.runtime.models, "load", _gone)
         change = {"credential_name": "c", "credential_values": {"api_key": "sk-2"}}
         answer = await fake_app.client.patch("/credentials/c", headers=fake_app.admin, json=change)
         assert answer.status_code == 503, answer.text
