@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 from litestar import Request, delete, get, patch, post
@@ -13,9 +15,17 @@ from penstock.credentials.models import CreateCredentialRequest, Credential, Upd
 from penstock.engine.current import CurrentRuntime
 from penstock.engine.runtime import Runtime
 from penstock.errors import ApiError, bad_request
+from penstock.persistence import DatabaseUnavailable
 
 
-async def _take_effect(runtime: Runtime) -> None:
+async def _take_effect(runtime: Runtime, change: Awaitable[object]) -> None:
+    """Make a change and build the models with it."""
+    try:
+        await change
+    except (DatabaseUnavailable, asyncio.CancelledError):
+        # It may be committed all the same.
+        runtime.models.is_stale = True
+        raise
     try:
         await runtime.recompile()
     except ConfigError as error:
@@ -44,8 +54,7 @@ async def create_credential(
     request: Request[Any, Any, Any], runtime: CurrentRuntime, data: JSONBody[CreateCredentialRequest]
 ) -> dict[str, Any]:
     """Seal and keep a credential."""
-    await runtime.credentials.create(data, caller_of(request).actor)
-    await _take_effect(runtime)
+    await _take_effect(runtime, runtime.credentials.create(data, caller_of(request).actor))
     return {"success": True, "message": "Credential created successfully"}
 
 
@@ -57,8 +66,7 @@ async def update_credential(
     data: JSONBody[UpdateCredentialRequest],
 ) -> dict[str, Any]:
     """Replace some of a credential's values."""
-    await runtime.credentials.update(credential_name, data, caller_of(request).actor)
-    await _take_effect(runtime)
+    await _take_effect(runtime, runtime.credentials.update(credential_name, data, caller_of(request).actor))
     return {"success": True, "message": "Credential updated successfully"}
 
 
@@ -67,8 +75,7 @@ async def delete_credential(
     request: Request[Any, Any, Any], runtime: CurrentRuntime, credential_name: FromPath[str]
 ) -> dict[str, Any]:
     """Remove a credential."""
-    await runtime.credentials.delete(credential_name, caller_of(request).actor)
-    await _take_effect(runtime)
+    await _take_effect(runtime, runtime.credentials.delete(credential_name, caller_of(request).actor))
     return {"success": True, "message": "Credential deleted successfully"}
 
 

@@ -96,15 +96,25 @@ async def test_a_scope_is_told_of_when_the_database_is_back(fake_app: FakeApp, m
     assert not fake_app.runtime.entities.scopes.unpublished(0)
 
 
+@pytest.mark.parametrize("step", ["load", "commit"])
 async def test_a_credential_is_taken_up_when_the_database_is_back(
-    fake_app: FakeApp, monkeypatch: pytest.MonkeyPatch
+    fake_app: FakeApp, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     body = {"credential_name": "c", "credential_values": {"api_key": "sk-1"}}
     made = await fake_app.client.post("/credentials", headers=fake_app.admin, json=body)
     assert made.status_code == 200, made.text
     version = fake_app.runtime.snapshot.version
     with monkeypatch.context() as broken:
-        broken.setattr(fake_app.runtime.models, "load", _gone)
+        if step == "load":
+            broken.setattr(fake_app.runtime.models, "load", _gone)
+        else:
+            update = fake_app.runtime.credentials.update
+
+            async def torn(*given: Any) -> None:
+                await update(*given)
+                raise DatabaseUnavailable("torn")
+
+            broken.setattr(fake_app.runtime.credentials, "update", torn)
         change = {"credential_name": "c", "credential_values": {"api_key": "sk-2"}}
         answer = await fake_app.client.patch("/credentials/c", headers=fake_app.admin, json=change)
         assert answer.status_code == 503, answer.text
