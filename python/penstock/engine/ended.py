@@ -24,7 +24,7 @@ async def take_out(quota: QuotaService, ended: Iterable[str]) -> None:
     for incarnation in ended:
         try:
             await quota.bury(incarnation)
-        except SharedUnavailable as error:
+        except (SharedUnavailable, DatabaseUnavailable) as error:
             logger.warning(
                 "a gateway that ended counts as missing until Redis forgets it",
                 extra={"event": "quota.bury", "reason": str(error)},

@@ -54,6 +54,7 @@ from penstock.models.stored import StoredModels
 from penstock.persistence import Database, DatabaseUnavailable, open_database
 from penstock.quota.hooks import QuotaHooks
 from penstock.quota.service import QuotaService
+from penstock.quota.store import AbsenceStore
 from penstock.shared.redis import SharedRedis, connect
 from penstock.spend.reset import SpendReset
 from penstock.spend.service import SpendService
@@ -143,12 +144,16 @@ class Runtime:
         self.bridge = Bridge(engine, options.max_body_bytes)
         self._simulator: Simulator | None = None
         self._budgets = SharedBudgets(engine, self.keys, scopes)
-        waits_ms = options.hook_timeout_ms
-        self.quota = (
-            QuotaService(redis, incarnation, spent=self._budgets.read, waits_ms=waits_ms) if redis is not None else None
-        )
+        self.quota: QuotaService | None = None
         """Limits that replicas share; None: there is no Redis."""
-        if self.quota is not None:
+        if redis is not None:
+            self.quota = QuotaService(
+                redis,
+                incarnation,
+                spent=self._budgets.read,
+                waits_ms=options.hook_timeout_ms,
+                absences=AbsenceStore(database) if database.dialect == "postgres" else None,
+            )
             self._budgets.attach(self.quota)
         hooks = QuotaHooks(self.quota) if self.quota is not None else None
         self.idempotency = IdempotencyService(redis) if redis is not None else None
@@ -297,6 +302,7 @@ class Runtime:
         if ended := sorted(self.accounting.ended):
             await take_out(self.quota, ended)
             self._releasing = background.start(release(self.quota, ended), "quota.release")
+        await self.quota.be_known()
 
     def get_ready(self) -> None:
         """Take calls. Whoever opens the public port calls :meth:`announce` then."""

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from penstock.quota.absences import Absences, Removal, Silent
 from penstock.quota.credit import Credit, credit_of
 from penstock.quota.fallback import LocalShare
 from penstock.quota.holds import Assertion, Holds
@@ -43,8 +44,10 @@ class Beats:
         credit: Credit,
         returns: Returns,
         expected_replicas: int,
+        absences: Absences | None,
     ) -> None:
         self._link = link
+        self._absences = absences
         self._credit = credit
         self._own = own
         self._holds = holds
@@ -58,6 +61,13 @@ class Beats:
         """Gateways that answer."""
         self.lost: Callable[[], None] = lambda: None
         """Called when Redis is given up."""
+        self._met_at = 0
+        """When the last beat was sent that was answered."""
+        self._entered_at = 0
+        """The same of those that were entered in the register."""
+        self._beating = asyncio.Lock()
+        self._least_known = 0
+        self._is_news = False
         self._missing: list[int] = []
         self._slow: list[int] = []
         self._sent_at = 0
@@ -75,6 +85,20 @@ class Beats:
             await returning.wait()
         return self.is_up
 
+    @property
+    def good_until(self) -> int:
+        """Until when what is known of the others may be gone by."""
+        return self._met_at + self._link.options.knowledge_ms
+
+    async def refresh(self) -> None:
+        """Hear who is there unless that is known; it is old when this process stood still.
+
+        Raises:
+            SharedUnavailable: Redis cannot be asked.
+        """
+        if now_ms() > self.good_until:
+            await self._meet()
+
     async def first(self) -> None:
         """Come up if Redis is there, else begin alone."""
         try:
@@ -86,7 +110,9 @@ class Beats:
         """Beat until cancelled."""
         every = self._link.options.beat_ms / 1000
         while True:
-            await asyncio.sleep(every if self.is_up else every / 3)
+            # Others wait to hear that this one knows how many they are.
+            await asyncio.sleep(0 if self._is_news else every if self.is_up else every / 3)
+            self._is_news = False
             now = now_ms()
             self._credit.pass_time(now)
             if now - self._tidied_at > _TIDY_EVERY_MS:
@@ -95,7 +121,7 @@ class Beats:
             try:
                 if self.is_up:
                     self._holds.ageing(now - self._link.options.slot_hold_ms // 4)
-                    await self._link.call([*self._polls(), self._beat()])
+                    await self._meet()
                     wake.set()
                 elif self._link.breaker.allows():
                     await self._come_back()
@@ -105,8 +131,21 @@ class Beats:
             except SharedUnavailable as error:
                 self.check(error)
 
-    async def leave(self, spends: Spends, *, keeps_budgets: bool) -> None:
-        """Report, release and leave the register, if Redis is there."""
+    async def be_known(self) -> None:
+        """Wait a moment until the others divide limits by as many as there are now: one that went silent before that would take its
+        larger share with it, all of a limit if it was the only one."""
+        options = self._link.options
+        ends = now_ms() + options.missing_after_ms + options.beat_ms
+        try:
+            while self.is_up and self._least_known < self.sharing and now_ms() < ends:
+                await asyncio.sleep(options.beat_ms / 3000)
+                await self._meet()
+        except SharedUnavailable as error:
+            self.check(error)
+
+    async def leave(self, spends: Spends, *, keeps_budgets: bool) -> bool:
+        """Report, release and leave the register; False: Redis could not be told everything."""
+        is_told = False
         try:
             if self.is_up:
                 while ops := spends.ops(_CHUNK):
@@ -115,18 +154,30 @@ class Beats:
                 await self._report_until(lambda: not self.has_reports())
                 while ops := self._returns.ops():
                     await self._link.call(ops)
+                is_told = not self._own.has_unknown()
                 await self._link.call([self._beat(is_leaving=True)])
         except SharedUnavailable as error:
+            is_told = False
             logger.warning(
                 "Redis was not told that this gateway ends", extra={"event": "quota.leave", "reason": str(error)}
             )
         self.is_up = False
+        return is_told
 
-    async def take_out(self, incarnation: str) -> None:
-        """Take another gateway out of the register."""
+    async def take_out(self, incarnation: str, entry: str | None = None) -> Removal:
+        """Take another gateway out of the register. ``entry``: only if it is still this.
+
+        Raises:
+            SharedUnavailable: Redis cannot be asked.
+        """
+        removals: list[Removal] = []
         op = self._beat(is_leaving=True)
         request = {**op.command.request, "incarnation": incarnation}
-        await self._link.call([op._replace(command=op.command._replace(request=request))])
+        if entry is not None:
+            request["judged"] = entry
+        command = op.command._replace(request=request)
+        await self._link.call([op._replace(command=command, done=lambda answer: removals.append(answer[-1]))])
+        return removals[0]
 
     def check(self, error: SharedUnavailable) -> None:
         """Something failed: give Redis up when the breaker says so."""
@@ -151,6 +202,8 @@ class Beats:
         self.is_up = False
         self._credit.end()
         logger.error("Redis is given up for now", extra={"event": "quota.alone", "reason": str(error)})
+        if self._absences is not None:
+            self._absences.begin(is_registered=self._sent_at > 0)
         self._alone.begin(now_ms(), self._sent_at, self.sharing)
         self.lost()
 
@@ -177,17 +230,24 @@ class Beats:
             if not await self._report_until(lambda: not self._own.has_unknown()):
                 raise SharedUnavailable("Redis does not count what was used without it")
             try:
-                await link.call([self._beat()])
+                await self._meet()
             except SharedUnavailable:
                 self._alone.resume(now_ms(), self._sent_at)
                 raise
             self.is_up = True
             self._alone.end()
+            if self._absences is not None:
+                self._absences.end()
         finally:
             self._returning = None
             returning.set()
         if was_alone:
             logger.warning("limits are shared again", extra={"event": "quota.mode", "mode": "shared"})
+
+    async def _meet(self) -> None:
+        # One at a time: what is known and what the register says of it come from the same answer.
+        async with self._beating:
+            await self._link.call([*self._polls(), self._beat()])
 
     def _unreported(self) -> int:
         return max(len(self._own.unknown()), self._holds.changed())
@@ -219,15 +279,29 @@ class Beats:
         ]
 
     def _beat(self, *, is_quiet: bool = False, is_leaving: bool = False) -> Op:
-        if not is_quiet:
-            self._sent_at = now_ms()
+        sent = now_ms()
+        if not (is_quiet or is_leaving):
+            self._sent_at = sent
         is_slow = self._credit.is_asked_for
-        request = {"is_quiet": is_quiet, "is_leaving": is_leaving, "is_slow": is_slow}
+        # Without Redis limits are divided as when it was lost.
+        divides_by = outage.sharing if (outage := self._alone.outage) is not None else self.sharing
+        request = {"divides_by": divides_by, "is_quiet": is_quiet, "is_leaving": is_leaving, "is_slow": is_slow}
 
         def met(answer: list[Any]) -> None:
-            _, self.sharing, self.present, self._missing, late, self._slow = answer
-            if is_slow and not (is_quiet or late):
-                self._credit.told(self.sharing, now_ms())
+            _, sharing, self.present, self._missing, late, self._slow, self._least_known, silent, _ = answer
+            self._met_at = sent
+            if is_quiet or not late:
+                self.sharing = sharing
+            if not (is_quiet or late):
+                self._is_news = sharing != divides_by
+                if sent - self._entered_at > self._link.options.ended_after_ms:
+                    # The others may have taken it for ended, and have kept nothing back for it.
+                    self._credit.end()
+                self._entered_at = sent
+                if is_slow:
+                    self._credit.told(sharing, sent)
+            if self._absences is not None:
+                self._absences.heard_nothing_of([Silent(*each) for each in silent])
 
         return self._register_op("quota", self._link.register_keys, request, _nothing if is_leaving else met)
 
@@ -237,6 +311,7 @@ class Beats:
         options = self._link.options
         times = {
             "missing_after": options.missing_after_ms,
+            "ended_after": options.ended_after_ms,
             # Until it has surely stopped using its share and those uses no longer count.
             "forget_after": self._link.shared.settings.local_share_ms
             + options.counted_ms

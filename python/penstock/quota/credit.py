@@ -50,9 +50,11 @@ class Credit:
         # Beats follow each other within a pause and an answer; draws that were sent before the last of them arrive within another.
         self._heard_ms = options.beat_ms + 3 * patience_ms + 100
         self._settle_ms = options.settle_ms + patience_ms
+        self._knowledge_ms = options.knowledge_ms
         self._row = 0
         self._late_at: int | None = None
         self._since: int | None = None
+        self._told_at = 0
         self._sharing = 0
         self._used: dict[Rate, int] = {}
         self._most: dict[Rate, tuple[int, int]] = {}
@@ -74,7 +76,8 @@ class Credit:
 
     def told(self, sharing: int, now: int) -> None:
         """The register has it that this gateway is slow to hear, and one of so many: by that number the others keep back when all
-        of them have heard it. With another number it all begins again."""
+        of them have heard it. With another number it all begins again. ``now``: when the register was asked."""
+        self._told_at = now
         if self._is_late(now) and (self._since is None or sharing != self._sharing):
             self._close()
             self._since, self._sharing = now + self._heard_ms, sharing
@@ -101,6 +104,9 @@ class Credit:
     def covers(self, asks: Iterable[Ask], now: int) -> bool:
         """Whether all of it may be used at once."""
         if self._since is None or now < self._since or not self._is_late(now):
+            return False
+        if now - self._told_at > self._knowledge_ms:
+            # This process stood still, and the others may think that it has ended.
             return False
         for ask in asks:
             rate = (ask.scope, ask.kind)

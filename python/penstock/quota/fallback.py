@@ -6,7 +6,7 @@ a replica may use what it was already using and its part of what was left for ev
 then on its even share. Redis
 keeps the share of a replica that it misses, so that one replica cut off from it and those that are not stay under the limit
 together. That window begins when all of them have noticed: until then they draw as if nobody were missing, and what they drew counts
-for a window.
+for a window. A replica that they may have taken for ended, because it could not say that it is alone, has no share.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import logging
 from typing import NamedTuple
 
 from penstock.engine.snapshot import WhenGone
+from penstock.quota.absences import Absences
 from penstock.quota.models import RATES, Ask, Grant, QuotaOptions
 from penstock.quota.own_use import OwnUse, Rate
 from penstock.quota.pace import Known
@@ -46,9 +47,18 @@ class Alone(NamedTuple):
 class LocalShare:
     """Decides rates and slots while Redis is gone."""
 
-    def __init__(self, options: QuotaOptions, own: OwnUse, share_ms: int, when_gone: WhenGone) -> None:
+    def __init__(
+        self,
+        options: QuotaOptions,
+        own: OwnUse,
+        share_ms: int,
+        when_gone: WhenGone,
+        absences: Absences | None = None,
+    ) -> None:
+        """``absences``: what says whether the others leave this replica its share; None: they do."""
         self._options = options
         self._own = own
+        self._absences = absences
         self._share_ms = share_ms
         self._when_gone = when_gone
         self._outage: Alone | None = None
@@ -84,7 +94,7 @@ class LocalShare:
         """What holds now where nobody chose; a change is logged."""
         outage = self._outage
         mode = self._mode_of(None, now)
-        if mode != self._told and outage is not None:
+        if mode != self._told and outage is not None and (self._absences is None or self._absences.is_decided):
             self._told = mode
             logger.error(
                 "limits are kept without Redis",
@@ -115,7 +125,9 @@ class LocalShare:
         return self._granted(ask, cap - used - ask.need) if used + ask.need <= cap else _refused(_RETRY_MS)
 
     def _mode_of(self, choice: WhenGone | None, now: int) -> WhenGone:
-        if self._outage is None or now < self._outage.since + self._share_ms:
+        if self._outage is None:
+            return "local_share"
+        if now < self._outage.since + self._share_ms and (self._absences is None or self._absences.has_share):
             return "local_share"
         return self._when_gone if choice is None else choice
 

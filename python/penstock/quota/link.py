@@ -12,14 +12,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from penstock.quota import scripts
-from penstock.quota.models import QuotaOptions
+from penstock.quota.models import LATE_MS, QuotaOptions
 from penstock.shared.breaker import Breaker
 from penstock.shared.redis import SharedRedis, SharedTooSlow, SharedUnavailable, outside_reason
 
 logger = logging.getLogger("penstock.quota")
 
-_LATE_MS = 100
-"""By how much the estimate of the server's clock may be behind."""
 _JUMP_MS = 1_000
 """By how much the server's clock may get ahead of ours from one answer to the next. Commands that draw have shorter deadlines, so
 that those which meet a clock that went further are late, and take nothing."""
@@ -40,6 +38,8 @@ class Op(NamedTuple):
     """Gets the answer."""
     failed: Callable[[Exception], None]
     """The server refused the command, or it came to an unknown end."""
+    by: int | None = None
+    """When the server must not carry it out any more, monotonic milliseconds; None: when its deadline has passed."""
 
 
 def now_ms() -> int:
@@ -156,7 +156,8 @@ class Link:
         group = self.group(op.tag)
         if (clock := self._clocks.get(group)) is not None:
             theirs, ours, _ = clock
-            common["not_after"] = theirs + now_ms() - ours + int(deadline_s * 1000) + _LATE_MS
+            by = now_ms() + int(deadline_s * 1000)
+            common["not_after"] = theirs - ours + (by if op.by is None else min(by, op.by)) + LATE_MS
         if (void := self._void.get(group)) is not None:
             common["void"] = void
         return {**common, **op.command.request}

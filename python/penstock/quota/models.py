@@ -10,6 +10,8 @@ from penstock.engine.snapshot import WhenGone
 
 Kind = Literal["rpm", "tpm", "parallel", "budget"]
 RATES = frozenset({"rpm", "tpm"})
+LATE_MS = 100
+"""By how much the estimate of Redis's clock may be behind."""
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +110,8 @@ class QuotaOptions(msgspec.Struct, frozen=True, kw_only=True):
     beat_ms: int = 300
     missing_after_ms: int = 1_000
     """A gateway that was silent for so long may be going on with its share alone: it is kept for it."""
+    ended_after_ms: int = 5_000
+    """A gateway that was silent for so long has ended, unless the database says that it counts limits without Redis."""
     patience_ms: int = 500
     """An answer of Redis that takes longer is none. Shorter than the silence that makes a gateway missing, less a beat."""
     settle_ms: int = 1_500
@@ -132,7 +136,17 @@ class QuotaOptions(msgspec.Struct, frozen=True, kw_only=True):
         return self.window_ms + self.lease_ttl_ms
 
     @property
+    def knowledge_ms(self) -> int:
+        """So old is what a gateway knows of the others at most, from when it asked: an interval and two answers."""
+        return self.beat_ms + 2 * self.patience_ms
+
+    @property
+    def late_ms(self) -> int:
+        """A command that was sent so long ago takes no effect any more."""
+        return self.patience_ms + LATE_MS
+
+    @property
     def known_missing_ms(self) -> int:
-        """After its last beat was sent, every other gateway knows that this one is missing."""
-        # Its beat may have come late, theirs have an interval and an answer, and what they drew before may come late, too.
-        return self.missing_after_ms + self.beat_ms + 3 * self.patience_ms + 100
+        """After its last beat was sent, whatever another gateway draws leaves this one its share."""
+        # Its beat may have come late, they ask now and then, and what they drew by what they knew may come late, too.
+        return self.late_ms + self.missing_after_ms + self.knowledge_ms + self.late_ms

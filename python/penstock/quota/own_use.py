@@ -71,13 +71,13 @@ class OwnUse:
         self._paces: dict[Rate, Pace] = {}
         self._reports = 0
 
-    def knew(self, rate: Rate, now: int, free: int) -> None:
-        """Note what was left of a rate for everybody."""
+    def knew(self, rate: Rate, now: int, free: int, kept: int = 0) -> None:
+        """Note what was left of a rate for everybody, beside what was kept back for gateways that are missing or slow."""
         ever = self._ever.get(rate, 0)
         if (pace := self._paces.get(rate)) is None:
-            self._paces[rate] = Pace(now, free, ever)
+            self._paces[rate] = Pace(now, free, kept, ever)
         else:
-            pace.heard(now, free, ever)
+            pace.heard(now, free, kept, ever)
 
     def known(self, rate: Rate) -> Known | None:
         """What is known of what is left of a rate for everybody."""

@@ -31,22 +31,24 @@ class Known(NamedTuple):
 class Pace:
     """Of one rate."""
 
-    __slots__ = ("_drawn", "_fastest", "_former", "_free", "_since", "known")
+    __slots__ = ("_drawn", "_fastest", "_former", "_since", "_unused", "known")
 
-    def __init__(self, at: int, free: int, drawn: int) -> None:
-        """``drawn``: how much this gateway has used, ever."""
+    def __init__(self, at: int, free: int, kept: int, drawn: int) -> None:
+        """``kept``: units that were kept back for gateways that are missing or slow, and are not among the free ones;
+        ``drawn``: how much this gateway has used, ever."""
         self.known = Known(at, free, 0.0)
         self._former = self._fastest = 0.0
-        self._begin(at, free, drawn)
+        self._begin(at, free + kept, drawn)
 
-    def heard(self, at: int, free: int, drawn: int) -> None:
+    def heard(self, at: int, free: int, kept: int, drawn: int) -> None:
         """Another answer."""
-        took = at - self._since
-        present = max(0, self._free - free - (drawn - self._drawn)) / max(took, _SPAN_MS)
+        # Nobody used what somebody begins to keep back.
+        took, unused = at - self._since, free + kept
+        present = max(0, self._unused - unused - (drawn - self._drawn)) / max(took, _SPAN_MS)
         self.known = Known(at, free, max(self._former, self._fastest, present))
         if took >= _SPAN_MS:
             self._former, self._fastest = self._fastest, present
-            self._begin(at, free, drawn)
+            self._begin(at, unused, drawn)
 
-    def _begin(self, at: int, free: int, drawn: int) -> None:
-        self._since, self._free, self._drawn = at, free, drawn
+    def _begin(self, at: int, unused: int, drawn: int) -> None:
+        self._since, self._unused, self._drawn = at, unused, drawn

@@ -15,6 +15,7 @@ import msgspec
 from penstock.engine import background
 from penstock.engine.snapshot import WhenGone
 from penstock.payers import Figure
+from penstock.quota.absences import Absences, Removal, Silent
 from penstock.quota.beats import Beats
 from penstock.quota.credit import Credit, Mark
 from penstock.quota.fallback import LocalShare
@@ -27,6 +28,7 @@ from penstock.quota.questions import Answer, Job, Questions
 from penstock.quota.returns import Returns
 from penstock.quota.scripts import Command
 from penstock.quota.spends import Spends, SpentReader
+from penstock.quota.store import AbsenceStore
 from penstock.shared.redis import SharedRedis, SharedUnavailable
 
 logger = logging.getLogger("penstock.quota")
@@ -63,8 +65,10 @@ class QuotaService:
         options: QuotaOptions | None = None,
         spent: SpentReader | None = None,
         waits_ms: int | None = None,
+        absences: AbsenceStore | None = None,
     ) -> None:
-        """``waits_ms``: how long who asks waits for an answer (`hook_timeout`); None: for ever."""
+        """``waits_ms``: how long who asks waits for an answer (`hook_timeout`); None: for ever. ``absences``: in the database of all
+        gateways that share this Redis; None: each has its own, and who is silent may be counting alone."""
         self.options = options or QuotaOptions()
         settings = shared.settings
         self.figures = Figures()
@@ -76,10 +80,18 @@ class QuotaService:
         self._spends = Spends(self._link, self._holds, spent)
         self._holds_good_ms = min(settings.local_share_ms, self.options.budget_hold_ms * 3 // 4)
         """Without Redis what is held may be used for so long: it knows of it for longer."""
-        self._alone = LocalShare(self.options, self._own, settings.local_share_ms, settings.when_gone)
+        self._absences = None if absences is None else Absences(absences, incarnation, self._take_out, waits_ms)
+        self._alone = LocalShare(self.options, self._own, settings.local_share_ms, settings.when_gone, self._absences)
         self._returns = Returns(self._link, self.options)
         self._beats = Beats(
-            self._link, self._own, self._holds, self._alone, self._credit, self._returns, settings.expected_replicas
+            self._link,
+            self._own,
+            self._holds,
+            self._alone,
+            self._credit,
+            self._returns,
+            settings.expected_replicas,
+            self._absences,
         )
         self._beats.lost = self._lost
         self._questions = Questions(waits_ms, round(self._link.patience_s * 1000))
@@ -94,6 +106,9 @@ class QuotaService:
             background.Kept(self._pump, "quota.pump").task,
             background.Kept(lambda: self._beats.run(self._wake, self._tidy), "quota.beats").task,
         ]
+        if self._absences is not None:
+            self._tasks.append(background.Kept(self._absences.write, "quota.absences").task)
+            self._tasks.append(background.Kept(self._absences.watch, "quota.ended").task)
 
     async def stop(self, *, keeps_budgets: bool = False) -> None:
         """Give everything back and leave the register. Idempotent.
@@ -108,7 +123,9 @@ class QuotaService:
         self._questions.refuse("the gateway is stopping")
         if self._tasks:
             self._tasks = []
-            await self._beats.leave(self._spends, keeps_budgets=keeps_budgets)
+            is_told = await self._beats.leave(self._spends, keeps_budgets=keeps_budgets)
+            if self._absences is not None:
+                await self._absences.stop(is_told=is_told)
 
     @property
     def state(self) -> Literal["shared"] | WhenGone:
@@ -139,7 +156,7 @@ class QuotaService:
                 self._demand.setdefault(rate, Demand(asked)).add(ask.need, asked)
         grants: list[Grant] | None = None
         while grants is None:
-            if not await self._beats.decided():
+            if not await self._are_shared():
                 return self._decide_alone(asks, asked)
             if self._credit.covers(asks, now_ms()):
                 return self._grant_ahead(asks, asked)
@@ -153,6 +170,14 @@ class QuotaService:
         else:
             self.figures.refused += 1
         return grants
+
+    async def _are_shared(self) -> bool:
+        """When that is decided, and without Redis whether this gateway has its share, too."""
+        while True:
+            is_up = await self._beats.decided()
+            if is_up or self._absences is None or self._absences.is_decided:
+                return is_up
+            await self._absences.decided()
 
     async def _draw_shared(self, asks: list[Ask], asked: int) -> list[Grant]:
         grants: dict[int, Grant] = {}
@@ -252,12 +277,18 @@ class QuotaService:
 
     async def bury(self, incarnation: str) -> None:
         """A gateway is known to have ended: its share of the rates is everybody's again. Its slots expire by themselves, for its
-        budgets see :meth:`release`.
+        budgets see :meth:`release`. One that counted alone is left its share, because Redis was not told what it used.
 
         Raises:
             SharedUnavailable: Redis could not be told; it forgets the gateway later by itself.
+            DatabaseUnavailable: the same.
         """
-        await self._beats.take_out(incarnation)
+        if self._absences is None or not await self._absences.counts_alone(incarnation):
+            await self._beats.take_out(incarnation)
+
+    async def be_known(self) -> None:
+        """Wait a moment until the gateways that are there know of this one."""
+        await self._beats.be_known()
 
     # ---- drawing ----------------------------------------------------------------------------
 
@@ -350,6 +381,12 @@ class QuotaService:
                 if not self._beats.is_up:
                     self._questions.refuse("Redis is gone")
                     break
+                if self._questions:
+                    try:
+                        await self._beats.refresh()
+                    except SharedUnavailable as error:
+                        self._beats.check(error)
+                        continue
                 jobs = self._questions.cut(_BATCH, now_ms())
                 # Nobody waits for these, but others for the draws.
                 spends = self._spends.ops(_BATCH // 4 if jobs else _BATCH)
@@ -373,12 +410,16 @@ class QuotaService:
         self.figures.outages += 1
         self._questions.refuse("Redis is gone")
 
+    async def _take_out(self, silent: Silent) -> Removal:
+        return await self._beats.take_out(silent.incarnation, silent.entry)
+
     def _draw_op(self, job: Job) -> Op:
         link, options = self._link, self.options
         keys = [link.epoch_key(job.tag)]
         asks = []
         sent, marks = now_ms(), [self._mark(ask) for ask in job.asks]
-        for ask in job.asks:
+        kept = [self._beats.kept_back(ask.limit) if ask.kind in RATES else 0 for ask in job.asks]
+        for ask, reserve in zip(job.asks, kept, strict=True):
             tag = link.home(ask.scope, ask.tag)
             need = max(1, ask.need)
             packed: dict[str, Any] = {"limit": ask.limit, "need": need}
@@ -388,7 +429,7 @@ class QuotaService:
                     "kind": "rate",
                     "want": self._wanted(ask, need),
                     "spread": 2 * self._beats.sharing,
-                    "reserve": self._beats.kept_back(ask.limit),
+                    "reserve": reserve,
                     "window": options.counted_ms,
                     "length": options.length_ms,
                 }
@@ -418,7 +459,7 @@ class QuotaService:
             if taken:
                 self._took(job, rows)
             if not settling:
-                self._learn(job.asks, rows, marks, sent)
+                self._learn(job.asks, rows, marks, kept, sent)
             if not job.answer.done():
                 job.answer.set_result(Answer(sent, settling, taken, rows))
 
@@ -429,7 +470,8 @@ class QuotaService:
             if not job.answer.done():
                 job.answer.set_exception(error)
 
-        return Op(Command("draw", keys, {"asks": asks}), job.tag, done, failed)
+        by = self._beats.good_until + options.patience_ms
+        return Op(Command("draw", keys, {"asks": asks}), job.tag, done, failed, by)
 
     def _took(self, job: Job, rows: list[list[Any]]) -> None:
         """Write down what Redis gave; when nobody waits for it any more it goes back."""
@@ -450,10 +492,12 @@ class QuotaService:
             return None
         return self._credit.mark(rate, ask.limit, now_ms())
 
-    def _learn(self, asks: list[Ask], rows: list[list[Any]], marks: list[Mark | None], sent: int) -> None:
-        for ask, (_, remaining, _, _, reason, _), mark in zip(asks, rows, marks, strict=True):
+    def _learn(
+        self, asks: list[Ask], rows: list[list[Any]], marks: list[Mark | None], kept: list[int], sent: int
+    ) -> None:
+        for ask, (_, remaining, _, _, reason, _), mark, reserve in zip(asks, rows, marks, kept, strict=True):
             if ask.kind in RATES and reason != "stale":
-                self._own.knew((ask.scope, ask.kind), sent, remaining)
+                self._own.knew((ask.scope, ask.kind), sent, remaining, reserve)
                 self._credit.learn((ask.scope, ask.kind), ask.limit, mark, remaining)
 
     def _wanted(self, ask: Ask, need: int) -> int:

@@ -6,11 +6,11 @@ that is not the caller's mistake is :class:`SharedUnavailable`. Broken connectio
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from penstock.config.redis import RedisSettings
+from penstock.shared.patience import patience
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
@@ -53,7 +53,8 @@ class SharedRedis:
         return f"{PREFIX}:{named}{':'.join(parts)}"
 
     async def run(self, work: Awaitable[T], deadline_s: float = 0.05) -> T:
-        """Await a command or pipeline for at most ``deadline_s`` seconds, waiting for a connection included.
+        """Await a command or pipeline for at most ``deadline_s`` seconds, waiting for a connection included. Time in which this
+        process stood still when they were over does not count (:mod:`penstock.shared.patience`).
 
         Whether a command that ran out of time took effect is not known.
 
@@ -64,7 +65,7 @@ class SharedRedis:
         from redis.exceptions import RedisClusterException, RedisError
 
         try:
-            async with asyncio.timeout(deadline_s):
+            async with patience(deadline_s):
                 return await work
         except TimeoutError as error:
             raise SharedTooSlow(f"no answer within {deadline_s * 1000:.0f} ms") from error

@@ -17,6 +17,7 @@ from penstock.config.secret import Secret
 from penstock.quota.models import Ask, Grant, QuotaOptions
 from penstock.quota.service import QuotaService
 from penstock.quota.spends import SpentReader
+from penstock.quota.store import AbsenceStore
 from penstock.shared.redis import SharedRedis, connect
 from tests.servers.proxy import Proxy
 from tests.servers.redis import Redis
@@ -69,6 +70,7 @@ async def gateway(
     spent: SpentReader | None = None,
     incarnation: str | None = None,
     waits_ms: int | None = None,
+    absences: AbsenceStore | None = None,
     **fields: Any,
 ) -> AsyncIterator[QuotaService]:
     """A started service with a connection of its own, as one gateway has it."""
@@ -76,7 +78,7 @@ async def gateway(
     timeout = max(RedisSettings(url=Secret(url)).connect_timeout_ms, options.patience_ms)
     async with connected(url, **{"connect_timeout_ms": timeout, **fields}) as shared:
         name = incarnation or secrets.token_hex(8)
-        service = QuotaService(shared, name, options=options, spent=spent, waits_ms=waits_ms)
+        service = QuotaService(shared, name, options=options, spent=spent, waits_ms=waits_ms, absences=absences)
         await service.start()
         try:
             yield service

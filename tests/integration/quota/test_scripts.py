@@ -38,6 +38,12 @@ class Server:
             raise answer
         return answer
 
+    async def beat(self, who: str, divides_by: int = 9, **more: Any) -> Any:
+        """Sharing, present, missing, late?, slow, the least number of one that answers, silent, what became of the entry."""
+        times = {"missing_after": 100, "ended_after": 500, "forget_after": 1_000}
+        request = {"incarnation": who, "divides_by": divides_by, **times, **more}
+        return (await self.call("beat", [self.key("live"), self.key("slow")], **request))[3:]
+
     async def rates(self, *asks: tuple[str, int, int, int], **request: Any) -> Any:
         """Draw of (name, limit, want, need) of rates."""
         packed = [
@@ -215,13 +221,8 @@ async def test_a_command_that_comes_too_late_changes_nothing(redis_url: str) -> 
         )
         assert late[2] is False
         assert (await server.rates(("a", 5, 4, 4)))[-1][0] == 4
-        beat = {"missing_after": 100, "forget_after": 1_000}
-        await server.call("beat", [server.key("live"), server.key("slow")], **beat, not_after=now - 20)
-        assert (await server.call("beat", [server.key("live"), server.key("slow")], incarnation="b", **beat))[3:6] == [
-            1,
-            1,
-            [],
-        ]
+        await server.beat("a", not_after=now - 20)
+        assert (await server.beat("b"))[:3] == [1, 1, []]
 
 
 async def test_holds_are_absolute_and_late_ones_are_ignored(redis_url: str) -> None:
@@ -334,10 +335,12 @@ async def test_what_was_kept_before_a_restart_is_void(redis_url: str) -> None:
 async def test_the_register_tells_who_shares_and_keeps_the_share_of_the_missing(redis_url: str) -> None:
     async with connected(redis_url) as shared:
         server = Server(shared)
+        known: dict[str, int] = {}
 
         async def beat(who: str, **more: Any) -> Any:
-            request = {"incarnation": who, "missing_after": 100, "forget_after": 1_000, **more}
-            return (await server.call("beat", [server.key("live"), server.key("slow")], **request))[3:6]
+            answer = await server.beat(who, known.get(who, 9), **more)
+            known[who] = answer[0]
+            return answer[:3]
 
         assert await beat("a") == [1, 1, []]
         assert await beat("b") == [2, 2, []]
@@ -354,13 +357,61 @@ async def test_the_register_tells_who_shares_and_keeps_the_share_of_the_missing(
         assert await beat("a") == [1, 1, []]
 
 
+async def test_of_the_missing_the_share_is_kept_by_which_they_go(redis_url: str) -> None:
+    async with connected(redis_url) as shared:
+        server = Server(shared)
+        await server.beat("a", 1)
+        sharing, _, _, _, _, least, *_ = await server.beat("b", 2)
+        assert (sharing, least) == (2, 1), "a divides by one until it is told"
+        # This answer may get lost.
+        await server.beat("a", 1)
+        assert (await server.beat("b", 2))[5] == 1
+        server.now += 200
+        assert (await server.beat("b", 2))[2] == [1]
+        await server.beat("a", 2)
+        assert (await server.beat("b", 2))[2:6:3] == [[], 2]
+        server.now += 200
+        assert (await server.beat("b", 2))[2] == [2]
+
+
+async def test_who_was_silent_for_long_is_named_and_taken_out_unless_it_is_heard(redis_url: str) -> None:
+    async with connected(redis_url) as shared:
+        server = Server(shared)
+        await server.beat("a", 1)
+        server.now += 400
+        assert (await server.beat("b", 2))[2:7] == [[1], False, [], 2, []]
+        server.now += 200
+        [[name, entry]] = (await server.beat("b", 2))[6]
+        assert name == "a"
+        await server.beat("a", 1)
+        assert (await server.beat("a", is_leaving=True, judged=entry))[-1] == "changed"
+        assert (await server.beat("b", 2))[1] == 2, "it had come back"
+        server.now += 600
+        [[name, entry]] = (await server.beat("b", 2))[6]
+        for removal in ("removed", "gone"):
+            assert (await server.beat("a", is_leaving=True, judged=entry))[-1] == removal
+        assert (await server.beat("b", 2))[:3] == [1, 1, []]
+
+
+@pytest.mark.parametrize("why", ["slow", "forgotten"])
+async def test_whose_use_may_not_be_counted_here_is_not_named(redis_url: str, why: str) -> None:
+    async with connected(redis_url) as shared:
+        server = Server(shared)
+        await server.beat("a", 1, is_slow=why == "slow")
+        if why == "forgotten":
+            server.now += 50
+            # The register outlived the epoch, as with an append-only file.
+            await shared.client.delete(server.key("epoch"))
+        server.now += 600
+        assert (await server.beat("b", 2))[2:7] == [[1], False, [], 2, []]
+
+
 async def test_the_register_tells_who_is_slow_to_hear(redis_url: str) -> None:
     async with connected(redis_url) as shared:
         server = Server(shared)
 
         async def beat(who: str, **more: Any) -> Any:
-            request = {"incarnation": who, "missing_after": 100, "forget_after": 1_000, **more}
-            return (await server.call("beat", [server.key("live"), server.key("slow")], **request))[-1]
+            return (await server.beat(who, **more))[4]
 
         assert await beat("a") == []
         assert await beat("b", is_slow=True) == [2]

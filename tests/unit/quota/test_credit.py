@@ -22,8 +22,9 @@ def slow(now: int = 0) -> Credit:
     return credit
 
 
-def learn(credit: Credit, now: int, free: int) -> None:
-    """Redis is told what was used, and answers."""
+def learn(credit: Credit, now: int, free: int, sharing: int = 2) -> None:
+    """Redis is told what was used, and answers; a moment ago it said who shares."""
+    credit.told(sharing, now)
     credit.learn(_RATE, _LIMIT, credit.mark(_RATE, _LIMIT, now), free)
 
 
@@ -51,6 +52,16 @@ def test_nothing_is_used_before_everybody_keeps_it_back() -> None:
     assert used(credit, _HEARD) == 0, "what was left was counted before"
     learn(credit, _HEARD, 1_000)
     assert used(credit, _HEARD) == _CREDIT == 50
+
+
+def test_nothing_is_used_by_who_may_be_taken_for_ended() -> None:
+    credit = slow()
+    learn(credit, _HEARD, 1_000)
+    credit.use(_ASK)
+    assert credit.covers([_ASK], _HEARD + _OPTIONS.knowledge_ms)
+    assert not credit.covers([_ASK], _HEARD + _OPTIONS.knowledge_ms + 1), "it stood still"
+    credit.told(2, _HEARD + _OPTIONS.knowledge_ms + 1)
+    assert used(credit, _HEARD + _OPTIONS.knowledge_ms + 1) == _CREDIT - 1
 
 
 def test_the_same_again_when_redis_was_told_and_has_something_left() -> None:
@@ -109,10 +120,10 @@ def test_another_number_of_gateways_begins_it_again() -> None:
     for sharing in (8, 1):
         credit.told(sharing, _HEARD)
         assert used(credit, _HEARD) == 0
-        learn(credit, _HEARD, 1_000)
+        learn(credit, _HEARD, 1_000, sharing)
         assert used(credit, _HEARD) == 0
     credit.answered(120, 2 * _HEARD)
-    learn(credit, 2 * _HEARD, 1_000)
+    learn(credit, 2 * _HEARD, 1_000, 1)
     assert used(credit, 2 * _HEARD) == credit_of(_LIMIT, 1)
 
 

@@ -92,7 +92,7 @@ def test_a_way_back_that_fails_does_not_begin_the_time_of_shares_anew() -> None:
     assert [alone.local.mode(now) for now in (99_999, 100_000)] == ["local_share", "fail_closed"]
 
 
-@pytest.mark.parametrize("age, left", [(0, 38), (12_000, 28), (59_000, 0)])
+@pytest.mark.parametrize("age, left", [(0, 37), (12_000, 27), (59_000, 0)])
 def test_what_was_left_is_shared_less_what_the_limits_pace_takes_until_all_have_noticed(age: int, left: int) -> None:
     alone = Alone()
     alone.own.tried(_RATE, 60_000 - age)
@@ -110,7 +110,7 @@ def test_the_others_go_on_as_fast_as_they_were() -> None:
         alone.use(now, 2)
         free -= 5
     alone.local.begin(52_000, 52_000, 2)
-    # 5 of 100 are left, and 2 900 ms at 30 in a second take more than that.
+    # 5 of 100 are left, and 3 500 ms at 30 in a second take more than that.
     assert alone.admitted(52_001) == 0
     few = Alone()
     for now in range(50_000, 52_001, 100):
@@ -118,7 +118,19 @@ def test_the_others_go_on_as_fast_as_they_were() -> None:
         few.own.knew(_RATE, now, 100 - (now - 50_000) // 500)
     few.local.begin(52_000, 52_000, 2)
     # 96 were left, and the others use two in a second.
-    assert few.admitted(52_001) == (96 - 5) // 2
+    assert few.admitted(52_001) == (96 - 7) // 2
+
+
+def test_what_is_kept_back_for_somebody_is_not_used_by_anybody() -> None:
+    alone = Alone()
+    for now in range(50_000, 52_001, 100):
+        # Another one went silent a second ago, and half of the limit is left to it.
+        free, kept = (90, 0) if now < 51_000 else (40, 50)
+        alone.own.tried(_RATE, now)
+        alone.own.knew(_RATE, now, free, kept)
+    alone.local.begin(52_000, 52_000, 2)
+    # At the limit's own pace until all have noticed.
+    assert alone.admitted(52_001) == (40 - 5) // 2
 
 
 def test_what_the_others_may_have_taken_before_they_noticed_is_not_used_again() -> None:

@@ -1,0 +1,205 @@
+"""Who counts limits alone and who has ended: what the database was told first holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from penstock.persistence import Database, DatabaseUnavailable
+from penstock.quota.absences import Absences, Removal, Silent
+from penstock.quota.store import AbsenceStore
+from tests.integration.quota.rig import come_about
+from tests.stalls import Stopwatch
+
+
+class Store(AbsenceStore):
+    """One whose database may be gone or slow."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.is_gone = False
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    async def _gate(self) -> None:
+        await self.answers.wait()
+        if self.is_gone:
+            raise DatabaseUnavailable("gone")
+
+    async def _first(self, incarnation: str, is_ended: int) -> int:
+        await self._gate()
+        return await super()._first(incarnation, is_ended)
+
+    async def _remove(self, incarnation: str, condition: str) -> None:
+        await self._gate()
+        await super()._remove(incarnation, condition)
+
+
+@pytest.fixture
+def store(database: Database) -> Store:
+    """Of an empty database."""
+    return Store(database)
+
+
+class Register:
+    """What would be in Redis."""
+
+    def __init__(self, removal: Removal = "removed") -> None:
+        self.removal: Removal = removal
+        self.asked: list[Silent] = []
+
+    async def take_out(self, silent: Silent) -> Removal:
+        self.asked.append(silent)
+        return self.removal
+
+
+@asynccontextmanager
+async def running(
+    store: AbsenceStore, name: str, register: Register | None = None, waits_ms: int | None = None
+) -> AsyncIterator[Absences]:
+    """Those of one gateway with their tasks."""
+    absences = Absences(store, name, (register or Register()).take_out, waits_ms)
+    tasks = [asyncio.ensure_future(absences.write()), asyncio.ensure_future(absences.watch())]
+    try:
+        yield absences
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _entered(store: AbsenceStore, name: str) -> bool:
+    return await store.alone([name, "nobody"]) == {name}
+
+
+async def _until_entered(store: AbsenceStore, name: str, expected: bool) -> None:
+    for _ in range(500):
+        if await _entered(store, name) == expected:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"entered: not {expected}")
+
+
+async def test_of_two_that_contradict_each_other_the_first_holds(store: Store) -> None:
+    assert await store.enter("a")
+    assert await store.enter("a"), "said again"
+    assert not await store.judge("a")
+    assert await store.judge("b")
+    assert not await store.enter("b")
+    assert await store.judge("b"), "by another one"
+    assert await store.alone(["a", "b", "c"]) == {"a"}
+    await store.acquit("a")
+    assert await store.alone(["a"]) == {"a"}, "nobody judged it"
+    for forget, name in ((store.leave, "a"), (store.acquit, "b")):
+        await forget(name)
+        assert await store.judge(name)
+        await store.leave(name)
+        assert await store.enter(name)
+
+
+async def test_who_is_entered_first_has_its_share_and_is_not_taken_out(store: Store) -> None:
+    register = Register()
+    async with running(store, "a") as alone, running(store, "b", register) as other:
+        assert alone.is_decided
+        alone.begin(is_registered=True)
+        await alone.decided()
+        assert alone.has_share
+        other.heard_nothing_of([Silent("a", "1"), Silent("c", "2")])
+        await come_about(lambda: len(register.asked) > 0, "the other one is looked after")
+        assert register.asked == [Silent("c", "2")]
+        alone.end()
+        await _until_entered(store, "a", False)
+
+
+async def test_who_was_taken_for_ended_has_none_until_it_is_back(store: Store) -> None:
+    register = Register()
+    async with running(store, "a") as alone, running(store, "b", register) as other:
+        other.heard_nothing_of([Silent("a", "1")])
+        await come_about(lambda: register.asked == [Silent("a", "1")], "it is taken out")
+        alone.begin(is_registered=True)
+        await alone.decided()
+        assert not alone.has_share
+        alone.end()
+        # As if it had never been said.
+        await asyncio.sleep(0.05)
+        alone.begin(is_registered=True)
+        await alone.decided()
+        assert alone.has_share
+
+
+async def test_who_was_heard_meanwhile_is_acquitted(store: Store) -> None:
+    register = Register("changed")
+    async with running(store, "b", register) as other:
+        other.heard_nothing_of([Silent("a", "1")])
+        await come_about(lambda: len(register.asked) > 0, "it is looked after")
+        await asyncio.sleep(0.05)
+        assert await store.enter("a")
+
+
+async def test_calls_wait_for_the_database_a_moment_and_it_may_answer_later(store: Store) -> None:
+    async with running(store, "a", waits_ms=400) as alone:
+        store.is_gone = True
+        watch = Stopwatch()
+        alone.begin(is_registered=True)
+        assert not alone.is_decided
+        await alone.decided()
+        assert watch.seconds > 0.15
+        assert watch.ran_s < 2
+        assert alone.is_decided
+        assert not alone.has_share
+        store.is_gone = False
+        await come_about(lambda: alone.has_share, "it was told after all")
+
+
+async def test_whom_nobody_knows_needs_no_word(store: Store) -> None:
+    store.is_gone = True
+    async with running(store, "a") as alone:
+        alone.begin(is_registered=False)
+        assert alone.is_decided
+        assert alone.has_share
+
+
+async def test_the_last_word_counts_whatever_the_database_is_slow_to_do(store: Store) -> None:
+    async with running(store, "a") as alone:
+        alone.begin(is_registered=True)
+        await alone.decided()
+        store.answers.clear()
+        alone.end()
+        await asyncio.sleep(0.05)
+        # It is about to leave, and Redis is lost again.
+        alone.begin(is_registered=True)
+        assert not alone.is_decided
+        store.answers.set()
+        await alone.decided()
+        assert alone.has_share
+        await _until_entered(store, "a", True)
+        # Still entered: nobody can have taken it for ended.
+        store.answers.clear()
+        alone.end()
+        alone.begin(is_registered=True)
+        assert alone.has_share
+        store.answers.set()
+
+
+@pytest.mark.parametrize("is_alone", [False, True])
+@pytest.mark.parametrize("is_told", [False, True])
+async def test_what_redis_was_not_told_stays_left_to_who_ends(store: Store, is_alone: bool, is_told: bool) -> None:
+    async with running(store, "a") as ending:
+        if is_alone:
+            ending.begin(is_registered=True)
+            await ending.decided()
+    await ending.stop(is_told=is_told)
+    assert await _entered(store, "a") == (not is_told)
+
+
+async def test_an_end_does_not_wait_for_a_database_that_says_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.quota.absences._LAST_WORD_S", 0.1)
+    store.answers.clear()
+    watch = Stopwatch()
+    await Absences(store, "a", Register().take_out).stop(is_told=False)
+    assert watch.ran_s < 2
