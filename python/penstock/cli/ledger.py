@@ -169,13 +169,17 @@ async def _release(
 ) -> None:
     """What the gateways held is everybody's again."""
     from penstock.engine.budgets import SharedBudgets
+    from penstock.persistence import DatabaseUnavailable
     from penstock.quota.service import QuotaService
+    from penstock.quota.store import absence_store
     from penstock.shared.redis import SharedUnavailable
 
-    quota = QuotaService(redis, incarnation, spent=SharedBudgets(engine, charged.keys, charged.scopes).read)
+    spent = SharedBudgets(engine, charged.keys, charged.scopes).read
+    absences = absence_store(charged.ledger.store.database)
+    quota = QuotaService(redis, incarnation, spent=spent, absences=absences)
     try:
         for one in ended:
             await quota.bury(one)
             await quota.release(one)
-    except SharedUnavailable as error:
+    except (SharedUnavailable, DatabaseUnavailable) as error:
         click.echo(f"what they held of budgets is free 120 s after their end, and not before: {error}", err=True)

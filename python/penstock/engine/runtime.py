@@ -54,7 +54,7 @@ from penstock.models.stored import StoredModels
 from penstock.persistence import Database, DatabaseUnavailable, open_database
 from penstock.quota.hooks import QuotaHooks
 from penstock.quota.service import QuotaService
-from penstock.quota.store import AbsenceStore
+from penstock.quota.store import absence_store
 from penstock.shared.redis import SharedRedis, connect
 from penstock.spend.reset import SpendReset
 from penstock.spend.service import SpendService
@@ -152,7 +152,7 @@ class Runtime:
                 incarnation,
                 spent=self._budgets.read,
                 waits_ms=options.hook_timeout_ms,
-                absences=AbsenceStore(database) if database.dialect == "postgres" else None,
+                absences=absence_store(database),
             )
             self._budgets.attach(self.quota)
         hooks = QuotaHooks(self.quota) if self.quota is not None else None

@@ -2,7 +2,7 @@
 
 Apart from the register because Redis cannot say it: a gateway that was killed and one that is cut off from Redis are both
 silent there, and to the second one the others must leave its share. Of "I count alone" and "it has ended" the database keeps
-what it was told first, so that no clock matters: a gateway uses its share when it was first, and its share is everybody's when it was not.
+what it was told first: a gateway uses its share when it was first, and its share is everybody's when it was not.
 Nothing is written as long as Redis answers.
 """
 
@@ -26,8 +26,9 @@ _LOOK_EVERY_S: Final = 1.0
 _LONGEST_WAIT_S: Final = 0.5
 _LAST_WORD_S: Final = 2.0
 
-Removal = Literal["removed", "gone", "changed"]
-"""What became of an entry of the register: it is not there any more, was not there, or is another one, because the gateway was heard."""
+Removal = Literal["removed", "kept", "gone", "changed"]
+"""What became of an entry of the register: it is not there any more, still counts because not everything was told that its gateway
+used, was not there, or is another one because the gateway was heard."""
 
 
 class Silent(NamedTuple):
@@ -36,6 +37,7 @@ class Silent(NamedTuple):
     incarnation: str
     entry: str
     """Its entry in the register."""
+    silence_ms: int = 0
 
 
 class Absences:
@@ -58,22 +60,26 @@ class Absences:
         """None: nobody knows."""
         self._has_share: bool | None = None
         self._waits_until = 0.0
+        self._heard_at = 0
         self._decided = asyncio.Event()
         self._changed = asyncio.Event()
         self._silent: list[Silent] = []
         self._heard_nothing = asyncio.Event()
 
-    def begin(self, *, is_registered: bool) -> None:
-        """This gateway counts without Redis from now on. ``is_registered``: the others may know of it."""
+    def begin(self, *, heard_at: int | None) -> None:
+        """This gateway counts without Redis from now on. ``heard_at``: when it was heard last for certain, monotonic milliseconds; None:
+        the others do not know of it."""
         self._is_alone = True
-        # Its row of the last outage may still be there, and then nobody has taken it for ended.
-        self._has_share = True if not is_registered or self._is_entered else None
-        self._waits_until = time.monotonic() + self._longest_wait_s
-        self._changed.set()
-        if self.is_decided:
-            self._decided.set()
-        else:
-            self._decided.clear()
+        # If its row of the last outage is still there nobody can have taken it for ended.
+        self._has_share = True if heard_at is None or (self._is_entered and self._has_share) else None
+        self._heard_at = heard_at or 0
+        self._wait()
+
+    def may_be_heard(self) -> None:
+        """It goes on without Redis, which may have entered it in the register just now."""
+        if not (self._is_entered and self._has_share):
+            self._is_entered = self._has_share = None
+            self._wait()
 
     def end(self) -> None:
         """It does not any more."""
@@ -114,13 +120,17 @@ class Absences:
 
     async def write(self) -> None:
         """Keep this gateway's row, until cancelled."""
+        level = logging.WARNING
         while True:
             try:
                 await self._write()
             except DatabaseUnavailable as error:
-                _say(error)
+                # Once, and not with every try.
+                _say(error, level)
+                level = logging.DEBUG
                 await asyncio.sleep(_AGAIN_S)
             else:
+                level = logging.WARNING
                 self._changed.clear()
                 # What changed while the last of it was written is not to be slept over.
                 if self._is_entered is self._is_alone:
@@ -150,14 +160,24 @@ class Absences:
         except (DatabaseUnavailable, TimeoutError) as error:
             _say(error)
 
+    def _wait(self) -> None:
+        self._waits_until = time.monotonic() + self._longest_wait_s
+        self._changed.set()
+        if self.is_decided:
+            self._decided.set()
+        else:
+            self._decided.clear()
+
     async def _write(self) -> None:
         while self._is_entered is not self._is_alone:
             wanted, self._is_entered = self._is_alone, None
             if wanted:
-                has_share = await self._store.enter(self._incarnation)
-                if self._is_alone and self._has_share is None:
+                has_share = await self._store.enter(self._incarnation, self._heard_at)
+                if self._is_alone and (self._has_share is None or not has_share):
                     self._has_share = has_share
                     self._decided.set()
+                if not has_share:
+                    logger.warning("the others took this gateway for ended", extra={"event": "quota.no_share"})
             else:
                 await self._store.leave(self._incarnation)
             self._is_entered = wanted
@@ -167,13 +187,10 @@ class Absences:
         for each in silent:
             if each.incarnation in alone or not await self._store.judge(each.incarnation):
                 continue
-            removal = await self._take_out(each)
-            if removal == "removed":
+            if await self._take_out(each) == "removed":
                 fields = {"event": "quota.ended", "gateway": each.incarnation}
                 logger.warning("a gateway has ended without a word", extra=fields)
-            elif removal == "changed":
-                await self._store.acquit(each.incarnation)
 
 
-def _say(error: Exception) -> None:
-    logger.debug("the database was not told who counts alone", extra={"event": "quota.absent", "reason": str(error)})
+def _say(error: Exception, level: int = logging.DEBUG) -> None:
+    logger.log(level, "not known who counts alone", extra={"event": "quota.absent", "reason": str(error)})

@@ -30,6 +30,7 @@ _CHUNK = 1_000
 """In one trip, which must not take longer for it than an answer may."""
 _TRIES = 5
 _TIDY_EVERY_MS = 5_000
+_EVER_MS = 10**12
 
 
 class Beats:
@@ -63,6 +64,8 @@ class Beats:
         """Called when Redis is given up."""
         self._met_at = 0
         """When the last beat was sent that was answered."""
+        self.forgotten_at = -_EVER_MS
+        """When Redis was last seen to have lost data, monotonic milliseconds."""
         self._entered_at = 0
         """The same of those that were entered in the register."""
         self._beating = asyncio.Lock()
@@ -97,7 +100,7 @@ class Beats:
             SharedUnavailable: Redis cannot be asked.
         """
         if now_ms() > self.good_until:
-            await self._meet()
+            await self._meet(anew=False)
 
     async def first(self) -> None:
         """Come up if Redis is there, else begin alone."""
@@ -154,8 +157,8 @@ class Beats:
                 await self._report_until(lambda: not self.has_reports())
                 while ops := self._returns.ops():
                     await self._link.call(ops)
-                is_told = not self._own.has_unknown()
-                await self._link.call([self._beat(is_leaving=True)])
+                if is_told := not self._own.has_unknown():
+                    await self._link.call([self._beat(is_leaving=True)])
         except SharedUnavailable as error:
             is_told = False
             logger.warning(
@@ -172,12 +175,13 @@ class Beats:
         """
         removals: list[Removal] = []
         op = self._beat(is_leaving=True)
-        request = {**op.command.request, "incarnation": incarnation}
+        request = {**op.command.request, "incarnation": incarnation, "is_ended": True}
         if entry is not None:
             request["judged"] = entry
         command = op.command._replace(request=request)
         await self._link.call([op._replace(command=command, done=lambda answer: removals.append(answer[-1]))])
-        return removals[0]
+        # A server that does not understand the command says so in the log, and removes nothing.
+        return removals[0] if removals else "gone"
 
     def check(self, error: SharedUnavailable) -> None:
         """Something failed: give Redis up when the breaker says so."""
@@ -203,7 +207,7 @@ class Beats:
         self._credit.end()
         logger.error("Redis is given up for now", extra={"event": "quota.alone", "reason": str(error)})
         if self._absences is not None:
-            self._absences.begin(is_registered=self._sent_at > 0)
+            self._absences.begin(heard_at=self._entered_at if self._sent_at else None)
         self._alone.begin(now_ms(), self._sent_at, self.sharing)
         self.lost()
 
@@ -233,6 +237,8 @@ class Beats:
                 await self._meet()
             except SharedUnavailable:
                 self._alone.resume(now_ms(), self._sent_at)
+                if self._absences is not None:
+                    self._absences.may_be_heard()
                 raise
             self.is_up = True
             self._alone.end()
@@ -244,10 +250,13 @@ class Beats:
         if was_alone:
             logger.warning("limits are shared again", extra={"event": "quota.mode", "mode": "shared"})
 
-    async def _meet(self) -> None:
+    async def _meet(self, *, anew: bool = True) -> None:
         # One at a time: what is known and what the register says of it come from the same answer.
         async with self._beating:
-            await self._link.call([*self._polls(), self._beat()])
+            if not anew and not self.is_up:
+                raise SharedUnavailable("Redis was given up meanwhile")
+            if anew or now_ms() > self.good_until:
+                await self._link.call([*self._polls(), self._beat()])
 
     def _unreported(self) -> int:
         return max(len(self._own.unknown()), self._holds.changed())
@@ -294,14 +303,17 @@ class Beats:
                 self.sharing = sharing
             if not (is_quiet or late):
                 self._is_news = sharing != divides_by
-                if sent - self._entered_at > self._link.options.ended_after_ms:
+                if 0 < self._entered_at < sent - self._link.options.ended_after_ms:
                     # The others may have taken it for ended, and have kept nothing back for it.
                     self._credit.end()
                 self._entered_at = sent
                 if is_slow:
-                    self._credit.told(sharing, sent)
+                    self._credit.told(sharing, sent, now_ms())
             if self._absences is not None:
-                self._absences.heard_nothing_of([Silent(*each) for each in silent])
+                # What was lost of a tag, its gateways had to have time to report.
+                most = now_ms() - self.forgotten_at - self._link.options.settle_ms
+                known = [Silent(*each) for each in silent]
+                self._absences.heard_nothing_of([each for each in known if each.silence_ms <= most])
 
         return self._register_op("quota", self._link.register_keys, request, _nothing if is_leaving else met)
 

@@ -74,10 +74,10 @@ class Credit:
         elif self._late_at is not None and late:
             self._late_at = now
 
-    def told(self, sharing: int, now: int) -> None:
+    def told(self, sharing: int, asked: int, now: int) -> None:
         """The register has it that this gateway is slow to hear, and one of so many: by that number the others keep back when all
-        of them have heard it. With another number it all begins again. ``now``: when the register was asked."""
-        self._told_at = now
+        of them have heard it. With another number it all begins again. ``asked``: when the register was."""
+        self._told_at = asked
         if self._is_late(now) and (self._since is None or sharing != self._sharing):
             self._close()
             self._since, self._sharing = now + self._heard_ms, sharing

@@ -513,6 +513,7 @@ class QuotaService:
         self._holds.forgotten(tag)
         self._returns.forgotten(tag)
         self._credit.suspend(now_ms())
+        self._beats.forgotten_at = now_ms()
         self._wake.set()
 
     def _tidy(self, now: int) -> None:

@@ -381,13 +381,13 @@ async def test_who_was_silent_for_long_is_named_and_taken_out_unless_it_is_heard
         server.now += 400
         assert (await server.beat("b", 2))[2:7] == [[1], False, [], 2, []]
         server.now += 200
-        [[name, entry]] = (await server.beat("b", 2))[6]
-        assert name == "a"
+        [[name, entry, silence]] = (await server.beat("b", 2))[6]
+        assert (name, 500 < silence < 700) == ("a", True)
         await server.beat("a", 1)
         assert (await server.beat("a", is_leaving=True, judged=entry))[-1] == "changed"
         assert (await server.beat("b", 2))[1] == 2, "it had come back"
         server.now += 600
-        [[name, entry]] = (await server.beat("b", 2))[6]
+        [[name, entry, _]] = (await server.beat("b", 2))[6]
         for removal in ("removed", "gone"):
             assert (await server.beat("a", is_leaving=True, judged=entry))[-1] == removal
         assert (await server.beat("b", 2))[:3] == [1, 1, []]
@@ -404,6 +404,9 @@ async def test_whose_use_may_not_be_counted_here_is_not_named(redis_url: str, wh
             await shared.client.delete(server.key("epoch"))
         server.now += 600
         assert (await server.beat("b", 2))[2:7] == [[1], False, [], 2, []]
+        # Neither by who was told that it was killed.
+        removal = (await server.beat("a", is_leaving=True, is_ended=True))[-1]
+        assert removal == ("kept" if why == "slow" else "removed")
 
 
 async def test_the_register_tells_who_is_slow_to_hear(redis_url: str) -> None:

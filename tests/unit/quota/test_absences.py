@@ -10,6 +10,7 @@ import pytest
 
 from penstock.persistence import Database, DatabaseUnavailable
 from penstock.quota.absences import Absences, Removal, Silent
+from penstock.quota.link import now_ms
 from penstock.quota.store import AbsenceStore
 from tests.integration.quota.rig import come_about
 from tests.stalls import Stopwatch
@@ -29,13 +30,13 @@ class Store(AbsenceStore):
         if self.is_gone:
             raise DatabaseUnavailable("gone")
 
-    async def _first(self, incarnation: str, is_ended: int) -> int:
+    async def enter(self, incarnation: str, heard_at: int) -> bool:
         await self._gate()
-        return await super()._first(incarnation, is_ended)
+        return await super().enter(incarnation, heard_at)
 
-    async def _remove(self, incarnation: str, condition: str) -> None:
+    async def leave(self, incarnation: str) -> None:
         await self._gate()
-        await super()._remove(incarnation, condition)
+        await super().leave(incarnation)
 
 
 @pytest.fixture
@@ -84,27 +85,32 @@ async def _until_entered(store: AbsenceStore, name: str, expected: bool) -> None
 
 
 async def test_of_two_that_contradict_each_other_the_first_holds(store: Store) -> None:
-    assert await store.enter("a")
-    assert await store.enter("a"), "said again"
+    heard_at = now_ms()
+    assert await store.enter("a", heard_at)
+    assert await store.enter("a", heard_at), "said again"
     assert not await store.judge("a")
     assert await store.judge("b")
-    assert not await store.enter("b")
+    assert not await store.enter("b", heard_at)
     assert await store.judge("b"), "by another one"
     assert await store.alone(["a", "b", "c"]) == {"a"}
-    await store.acquit("a")
-    assert await store.alone(["a"]) == {"a"}, "nobody judged it"
-    for forget, name in ((store.leave, "a"), (store.acquit, "b")):
-        await forget(name)
-        assert await store.judge(name)
-        await store.leave(name)
-        assert await store.enter(name)
+    await store.leave("a")
+    assert await store.judge("a")
+    await store.leave("a")
+    assert not await store.enter("a", heard_at), "who leaves takes nothing back that others said"
+
+
+async def test_who_was_heard_since_it_was_taken_for_ended_is_not(store: Store) -> None:
+    assert await store.judge("a")
+    await asyncio.sleep(0.05)
+    assert await store.enter("a", now_ms())
+    assert not await store.judge("a")
 
 
 async def test_who_is_entered_first_has_its_share_and_is_not_taken_out(store: Store) -> None:
     register = Register()
     async with running(store, "a") as alone, running(store, "b", register) as other:
         assert alone.is_decided
-        alone.begin(is_registered=True)
+        alone.begin(heard_at=now_ms())
         await alone.decided()
         assert alone.has_share
         other.heard_nothing_of([Silent("a", "1"), Silent("c", "2")])
@@ -114,42 +120,47 @@ async def test_who_is_entered_first_has_its_share_and_is_not_taken_out(store: St
         await _until_entered(store, "a", False)
 
 
-async def test_who_was_taken_for_ended_has_none_until_it_is_back(store: Store) -> None:
+async def test_who_was_taken_for_ended_has_none_until_it_is_heard(store: Store) -> None:
     register = Register()
     async with running(store, "a") as alone, running(store, "b", register) as other:
+        heard_at = now_ms()
         other.heard_nothing_of([Silent("a", "1")])
         await come_about(lambda: register.asked == [Silent("a", "1")], "it is taken out")
-        alone.begin(is_registered=True)
-        await alone.decided()
-        assert not alone.has_share
-        alone.end()
-        # As if it had never been said.
+        for _ in range(2):
+            alone.begin(heard_at=heard_at)
+            await alone.decided()
+            assert not alone.has_share
+            alone.end()
         await asyncio.sleep(0.05)
-        alone.begin(is_registered=True)
+        alone.begin(heard_at=now_ms())
         await alone.decided()
         assert alone.has_share
 
 
-async def test_who_was_heard_meanwhile_is_acquitted(store: Store) -> None:
-    register = Register("changed")
-    async with running(store, "b", register) as other:
-        other.heard_nothing_of([Silent("a", "1")])
-        await come_about(lambda: len(register.asked) > 0, "it is looked after")
-        await asyncio.sleep(0.05)
-        assert await store.enter("a")
+async def test_who_may_have_been_entered_on_its_way_back_asks_anew(store: Store) -> None:
+    async with running(store, "a") as alone:
+        store.is_gone = True
+        alone.begin(heard_at=None)
+        before = alone.has_share
+        alone.may_be_heard()
+        assert (before, alone.has_share) == (True, False)
+        assert await store.judge("a")
+        store.is_gone = False
+        await alone.decided()
+        await asyncio.sleep(0.5)
+        assert not alone.has_share
 
 
 async def test_calls_wait_for_the_database_a_moment_and_it_may_answer_later(store: Store) -> None:
     async with running(store, "a", waits_ms=400) as alone:
         store.is_gone = True
         watch = Stopwatch()
-        alone.begin(is_registered=True)
-        assert not alone.is_decided
+        alone.begin(heard_at=now_ms())
+        before = alone.is_decided
         await alone.decided()
         assert watch.seconds > 0.15
         assert watch.ran_s < 2
-        assert alone.is_decided
-        assert not alone.has_share
+        assert (before, alone.is_decided, alone.has_share) == (False, True, False)
         store.is_gone = False
         await come_about(lambda: alone.has_share, "it was told after all")
 
@@ -157,20 +168,20 @@ async def test_calls_wait_for_the_database_a_moment_and_it_may_answer_later(stor
 async def test_whom_nobody_knows_needs_no_word(store: Store) -> None:
     store.is_gone = True
     async with running(store, "a") as alone:
-        alone.begin(is_registered=False)
+        alone.begin(heard_at=None)
         assert alone.is_decided
         assert alone.has_share
 
 
 async def test_the_last_word_counts_whatever_the_database_is_slow_to_do(store: Store) -> None:
     async with running(store, "a") as alone:
-        alone.begin(is_registered=True)
+        alone.begin(heard_at=now_ms())
         await alone.decided()
         store.answers.clear()
         alone.end()
         await asyncio.sleep(0.05)
         # It is about to leave, and Redis is lost again.
-        alone.begin(is_registered=True)
+        alone.begin(heard_at=now_ms())
         assert not alone.is_decided
         store.answers.set()
         await alone.decided()
@@ -179,7 +190,7 @@ async def test_the_last_word_counts_whatever_the_database_is_slow_to_do(store: S
         # Still entered: nobody can have taken it for ended.
         store.answers.clear()
         alone.end()
-        alone.begin(is_registered=True)
+        alone.begin(heard_at=now_ms())
         assert alone.has_share
         store.answers.set()
 
@@ -189,7 +200,7 @@ async def test_the_last_word_counts_whatever_the_database_is_slow_to_do(store: S
 async def test_what_redis_was_not_told_stays_left_to_who_ends(store: Store, is_alone: bool, is_told: bool) -> None:
     async with running(store, "a") as ending:
         if is_alone:
-            ending.begin(is_registered=True)
+            ending.begin(heard_at=now_ms())
             await ending.decided()
     await ending.stop(is_told=is_told)
     assert await _entered(store, "a") == (not is_told)

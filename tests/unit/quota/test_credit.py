@@ -18,13 +18,13 @@ def slow(now: int = 0) -> Credit:
     credit = Credit(_OPTIONS, 50, _OPTIONS.patience_ms)
     for _ in range(3):
         credit.answered(120, now)
-    credit.told(2, now)
+    credit.told(2, now, now)
     return credit
 
 
 def learn(credit: Credit, now: int, free: int, sharing: int = 2) -> None:
     """Redis is told what was used, and answers; a moment ago it said who shares."""
-    credit.told(sharing, now)
+    credit.told(sharing, now, now)
     credit.learn(_RATE, _LIMIT, credit.mark(_RATE, _LIMIT, now), free)
 
 
@@ -60,7 +60,7 @@ def test_nothing_is_used_by_who_may_be_taken_for_ended() -> None:
     credit.use(_ASK)
     assert credit.covers([_ASK], _HEARD + _OPTIONS.knowledge_ms)
     assert not credit.covers([_ASK], _HEARD + _OPTIONS.knowledge_ms + 1), "it stood still"
-    credit.told(2, _HEARD + _OPTIONS.knowledge_ms + 1)
+    credit.told(2, _HEARD + _OPTIONS.knowledge_ms + 1, _HEARD + _OPTIONS.knowledge_ms + 1)
     assert used(credit, _HEARD + _OPTIONS.knowledge_ms + 1) == _CREDIT - 1
 
 
@@ -114,11 +114,11 @@ def test_it_ends_with_the_lateness_with_an_outage_and_with_a_loss_of_data() -> N
 def test_another_number_of_gateways_begins_it_again() -> None:
     credit = slow()
     learn(credit, _HEARD, 1_000)
-    credit.told(2, _HEARD)
+    credit.told(2, _HEARD, _HEARD)
     assert credit.covers([_ASK], _HEARD), "the same number again"
     # What the others keep back for it is less from now on, or more only later.
     for sharing in (8, 1):
-        credit.told(sharing, _HEARD)
+        credit.told(sharing, _HEARD, _HEARD)
         assert used(credit, _HEARD) == 0
         learn(credit, _HEARD, 1_000, sharing)
         assert used(credit, _HEARD) == 0

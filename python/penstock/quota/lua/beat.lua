@@ -2,10 +2,10 @@
 -- from us and uses a little ahead.
 -- KEYS: the epoch, the register (incarnation -> 'time number number', the numbers by which it divides limits if it did not get its
 -- last answer, and if it did), those that are slow to hear. `divides_by` is the first of them. With `is_quiet` nothing is entered, with `is_leaving`
--- the caller is taken out: it uses nothing any more (`judged`: if that is still its entry).
+-- the caller is taken out: it uses nothing any more (`judged`: if that is still its entry; `is_ended`: it was killed, and others say so).
 -- Answer: {now, epoch, milliseconds until it has settled, gateways that share, gateways that answer, {number of each missing one, ...},
--- late?, {number of each slow one, the caller too, ...}, the least number of one that answers, {{incarnation, entry} of one that was
--- silent for longer than `ended_after`, ...}, what became of the caller's entry ('removed', 'gone', 'changed', or '')}.
+-- late?, {number of each slow one, the caller too, ...}, the least number of one that answers, {{incarnation, entry, silence} of one that
+-- was silent for longer than `ended_after`, ...}, what became of the caller's entry ('removed', 'kept', 'gone', 'changed', or '')}.
 
 local now = clock()
 local epoch, age = epoch_of(KEYS[1], now)
@@ -28,9 +28,9 @@ for i = 1, #all, 2 do
     redis.call('HDEL', KEYS[3], all[i])
   elseif silence > request.missing_after then
     missing[#missing + 1] = number
-    -- Not who used units ahead that this server may not have been told of, nor who cannot report what this server forgot.
-    if silence > request.ended_after and not said[all[i]] and silence <= age then
-      silent[#silent + 1] = { all[i], all[i + 1] }
+    -- Not who used units ahead that this server may not have been told of, nor who had no time to report what it forgot.
+    if silence > request.ended_after and not said[all[i]] and silence + request.settle <= age then
+      silent[#silent + 1] = { all[i], all[i + 1], silence }
     end
   else
     present = present + 1
@@ -45,6 +45,8 @@ local late = is_late(now)
 if request.is_leaving then
   if request.judged and own ~= request.judged then
     outcome = own and 'changed' or 'gone'
+  elseif request.is_ended and own and said[request.incarnation] then
+    outcome = 'kept'
   else
     redis.call('HDEL', KEYS[2], request.incarnation)
     redis.call('HDEL', KEYS[3], request.incarnation)
