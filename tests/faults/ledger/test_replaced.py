@@ -15,10 +15,12 @@ from tests.faults.accounts import note
 from tests.faults.hammer import figure, run
 from tests.faults.ledger.gateways import Site, kill
 from tests.faults.test_outage import status
+from tests.integration.quota.rig import OverTheLimit
 from tests.rig import until
 from tests.servers.postgres import Postgres
 from tests.servers.proxy import Proxy
 from tests.servers.redis import Redis
+from tests.stalls import again_after_a_stall
 
 Start = Callable[..., Site]
 LIMIT = 600
@@ -69,6 +71,7 @@ def test_who_comes_is_served_although_the_only_other_one_stands_still(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("database_too", [False, True])
+@again_after_a_stall(0.15)
 def test_who_is_cut_off_for_long_is_not_taken_for_ended(
     postgres: Postgres,
     redis: Redis,
@@ -82,22 +85,39 @@ def test_who_is_cut_off_for_long_is_not_taken_for_ended(
     far = {"REDIS_URL": f"redis://127.0.0.1:{ways[0].port}/0"}
     far |= {"DATABASE_URL": postgres.url(database_url.rpartition("/")[2], port=ways[1].port)}
     site = start_site(database_url, redis_url)
-    cut_off, other = site.gateway("cut-off", **far), site.gateway("other")
-    for gateway in (cut_off, other):
-        until(lambda gateway=gateway: figure(gateway, "penstock_quota_replicas") == 2, "both are known")  # type: ignore[misc]
+    try:
+        cut_off, other = site.gateway("cut-off", **far), site.gateway("other")
+        for gateway in (cut_off, other):
+            until(lambda gateway=gateway: figure(gateway, "penstock_quota_replicas") == 2, "both are known")  # type: ignore[misc]
+        _cut_off(cut_off, other, ways if database_too else ways[:1], is_told=not database_too)
+    finally:
+        for way in ways:
+            way.heal()
+        site.close()
+
+
+def _cut_off(cut_off: Gateway, other: Gateway, ways: list[Proxy], *, is_told: bool) -> None:
     key, limit = other.new_key(rpm_limit=60), 60
+    # Whoever hears of a key that was made looks it up once more.
+    time.sleep(1.5)
     assert _serves(cut_off, key)
-    for way in ways if database_too else ways[:1]:
+    for way in ways:
         way.hang()
     until(lambda: figure(cut_off, "penstock_quota_shared") == 0, "Redis is given up")
     alone = run([cut_off], key, lambda callers: callers.hammer(20, ENDED_S + 2))
     assert alone.others == []
-    # Who can say so is left its share; the others do not hear of who cannot, and so it has none.
-    assert alone.admitted() == 0 if database_too else 5 < alone.admitted() <= limit // 2
-    if database_too:
+    if not is_told:
         until(lambda: figure(other, "penstock_quota_replicas") == 1, "it is taken for ended")
     rest = run([other], key, lambda callers: callers.use_up())
-    assert 1 + alone.admitted() + rest.admitted() <= limit
-    assert rest.admitted() >= (limit - 1 if database_too else limit // 2 - 1)
     again = run([cut_off], key, lambda callers: callers.hammer(20, 1))
-    assert 1 + alone.admitted() + rest.admitted() + again.admitted() <= limit
+    admitted = [1, alone.admitted(), rest.admitted(), again.admitted()]
+    note(f"{admitted} of {limit}")
+    if sum(admitted) > limit:
+        raise OverTheLimit(str(admitted))
+    # Who can say so is left its share; the others do not hear of who cannot, and so it has none.
+    if is_told:
+        assert 5 < alone.admitted() <= limit // 2
+        assert rest.admitted() >= limit // 2 - 1
+    else:
+        assert alone.admitted() == again.admitted() == 0
+        assert rest.admitted() == limit - 1
