@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import msgspec
 import pytest
@@ -96,18 +97,22 @@ async def test_a_crowd_of_keys_costs_the_database_a_few_questions(
     answers: dict[str, bytes] = {}
     questions: list[str] = []
     fetch_all = SqliteDatabase.fetch_all
+    # What the app asks by itself every now and then belongs to tasks that began before.
+    ours = ContextVar("ours", default=False)
 
     async def counted(self: SqliteDatabase, sql: str, *rest: object) -> object:
-        questions.append(sql)
+        if ours.get():
+            questions.append(sql)
         return await fetch_all(self, sql, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(SqliteDatabase, "fetch_all", counted)
     keys = fake_app.runtime.keys
+    ours.set(True)
     await asyncio.gather(
         *(keys.answer_lookup(token, lambda answer, token=token: answers.update({token: answer})) for token in tokens)
     )
     assert {msgspec.json.decode(answer)["token"] for answer in answers.values()} == set(tokens)
-    assert len(questions) <= 10
+    assert 5 <= len(questions) <= 10
 
 
 async def test_what_the_data_plane_refuses_is_told_to_who_asked_for_it() -> None:

@@ -38,6 +38,7 @@ class Silent(NamedTuple):
     entry: str
     """Its entry in the register."""
     silence_ms: int = 0
+    """For how long by Redis' clock."""
 
 
 class Absences:

@@ -11,7 +11,7 @@ from penstock.engine.snapshot import WhenGone
 Kind = Literal["rpm", "tpm", "parallel", "budget"]
 RATES = frozenset({"rpm", "tpm"})
 LATE_MS = 100
-"""By how much the estimate of Redis's clock may be behind."""
+"""By how much the estimate of Redis' clock may be behind it: an answer is taken for given when it arrives, and was given before."""
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):

@@ -173,7 +173,8 @@ class OwnUse:
         """Redis did not get it."""
         for use in report.uses:
             use.is_known, use.segment = False, None
-        if report.uses:
+        # Nobody has to be told of what has ceased to count meanwhile.
+        if report.uses and report.rate in self._uses:
             self._unknown.add(report.rate)
 
     def is_unknown(self, rate: Rate) -> bool:

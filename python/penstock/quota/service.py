@@ -17,16 +17,15 @@ from penstock.engine.snapshot import WhenGone
 from penstock.payers import Figure
 from penstock.quota.absences import Absences, Removal, Silent
 from penstock.quota.beats import Beats
-from penstock.quota.credit import Credit, Mark
+from penstock.quota.credit import Credit
+from penstock.quota.draws import Draws
 from penstock.quota.fallback import LocalShare
 from penstock.quota.holds import Holds
-from penstock.quota.leases import Demand, is_strict, largest_lease
-from penstock.quota.link import Link, Op, now_ms
+from penstock.quota.link import Link, now_ms
 from penstock.quota.models import RATES, Ask, Grant, QuotaOptions
-from penstock.quota.own_use import OwnUse, Rate
-from penstock.quota.questions import Answer, Job, Questions
+from penstock.quota.own_use import OwnUse
+from penstock.quota.questions import Questions
 from penstock.quota.returns import Returns
-from penstock.quota.scripts import Command
 from penstock.quota.spends import Spends, SpentReader
 from penstock.quota.store import AbsenceStore
 from penstock.shared.redis import SharedRedis, SharedUnavailable
@@ -74,7 +73,6 @@ class QuotaService:
         self.figures = Figures()
         self._own = OwnUse(self.options.counted_ms + self.options.length_ms)
         self._holds = Holds()
-        self._demand: dict[Rate, Demand] = {}
         self._link = Link(shared, self.options, incarnation, self._epoch_ended)
         self._credit = Credit(self.options, settings.deadline_ms, round(self._link.patience_s * 1000))
         self._spends = Spends(self._link, self._holds, spent)
@@ -94,6 +92,7 @@ class QuotaService:
             self._absences,
         )
         self._beats.lost = self._lost
+        self._draws = Draws(self._link, self.options, self._beats, self._own, self._holds, self._credit, self.give_back)
         self._questions = Questions(waits_ms, round(self._link.patience_s * 1000))
         self._wake = asyncio.Event()
         self._gathering: asyncio.TimerHandle | None = None
@@ -149,11 +148,7 @@ class QuotaService:
         """
         self.figures.draws += 1
         asked = now_ms()
-        for ask in asks:
-            if ask.kind in RATES:
-                rate = (ask.scope, ask.kind)
-                self._own.tried(rate, asked)
-                self._demand.setdefault(rate, Demand(asked)).add(ask.need, asked)
+        self._draws.tried(asks, asked)
         grants: list[Grant] | None = None
         while grants is None:
             if not await self._are_shared():
@@ -391,7 +386,7 @@ class QuotaService:
                 # Nobody waits for these, but others for the draws.
                 spends = self._spends.ops(_BATCH // 4 if jobs else _BATCH)
                 ops = [*self._beats.reports(_BATCH), *spends, *self._returns.ops()]
-                ops += [self._draw_op(job) for job in jobs]
+                ops += [self._draws.op(job) for job in jobs]
                 if not ops:
                     break
                 began = now_ms()
@@ -413,100 +408,6 @@ class QuotaService:
     async def _take_out(self, silent: Silent) -> Removal:
         return await self._beats.take_out(silent.incarnation, silent.entry)
 
-    def _draw_op(self, job: Job) -> Op:
-        link, options = self._link, self.options
-        keys = [link.epoch_key(job.tag)]
-        asks = []
-        sent, marks = now_ms(), [self._mark(ask) for ask in job.asks]
-        kept = [self._beats.kept_back(ask.limit) if ask.kind in RATES else 0 for ask in job.asks]
-        for ask, reserve in zip(job.asks, kept, strict=True):
-            tag = link.home(ask.scope, ask.tag)
-            need = max(1, ask.need)
-            packed: dict[str, Any] = {"limit": ask.limit, "need": need}
-            if ask.kind in RATES:
-                keys.append(link.key(tag, ask.kind, ask.scope))
-                packed |= {
-                    "kind": "rate",
-                    "want": self._wanted(ask, need),
-                    "spread": 2 * self._beats.sharing,
-                    "reserve": reserve,
-                    "window": options.counted_ms,
-                    "length": options.length_ms,
-                }
-            else:
-                keys.append(link.key(tag, "held", ask.kind, ask.scope))
-                if ask.kind == "budget":
-                    keys.append(link.key(tag, "spent", ask.scope))
-                    packed |= {
-                        "spent": ask.spent,
-                        "version": ask.version,
-                        "end": ask.until,
-                        "ended": ask.ended,
-                        "spent_ttl": options.spent_ttl_ms,
-                    }
-                packed |= {
-                    "kind": ask.kind,
-                    "want": max(need, ask.want),
-                    "spread": 2 * self._beats.sharing,
-                    "have": self._holds.amount((ask.scope, ask.kind)),
-                    "ordinal": link.next_ordinal(),
-                    "ttl": options.budget_hold_ms if ask.kind == "budget" else options.slot_hold_ms,
-                }
-            asks.append(packed)
-
-        def done(answer: list[Any]) -> None:
-            settling, taken, *rows = answer
-            if taken:
-                self._took(job, rows)
-            if not settling:
-                self._learn(job.asks, rows, marks, kept, sent)
-            if not job.answer.done():
-                job.answer.set_result(Answer(sent, settling, taken, rows))
-
-        def failed(error: Exception) -> None:
-            for ask in job.asks:
-                if ask.kind not in RATES:
-                    self._holds.doubt((ask.scope, ask.kind), link.home(ask.scope, ask.tag))
-            if not job.answer.done():
-                job.answer.set_exception(error)
-
-        by = self._beats.good_until + options.patience_ms
-        return Op(Command("draw", keys, {"asks": asks}), job.tag, done, failed, by)
-
-    def _took(self, job: Job, rows: list[list[Any]]) -> None:
-        """Write down what Redis gave; when nobody waits for it any more it goes back."""
-        # Later than Redis did: what is reported anew after a loss must not count for less time than it did.
-        now = now_ms()
-        for ask, (granted, _, _, lease, *_) in zip(job.asks, rows, strict=True):
-            tag = self._link.home(ask.scope, ask.tag)
-            if ask.kind in RATES:
-                self._own.add((ask.scope, ask.kind), tag, now, granted, lease=lease, is_known=True)
-            else:
-                self._holds.add((ask.scope, ask.kind), tag, granted, now, is_known=True)
-            if job.answer.done():
-                self.give_back(ask.scope, ask.kind, granted, lease=lease)
-
-    def _mark(self, ask: Ask) -> Mark | None:
-        rate = (ask.scope, ask.kind)
-        if ask.kind not in RATES or self._own.is_unknown(rate):
-            return None
-        return self._credit.mark(rate, ask.limit, now_ms())
-
-    def _learn(
-        self, asks: list[Ask], rows: list[list[Any]], marks: list[Mark | None], kept: list[int], sent: int
-    ) -> None:
-        for ask, (_, remaining, _, _, reason, _), mark, reserve in zip(asks, rows, marks, kept, strict=True):
-            if ask.kind in RATES and reason != "stale":
-                self._own.knew((ask.scope, ask.kind), sent, remaining, reserve)
-                self._credit.learn((ask.scope, ask.kind), ask.limit, mark, remaining)
-
-    def _wanted(self, ask: Ask, need: int) -> int:
-        sharing = self._beats.sharing
-        if is_strict(ask.limit, sharing):
-            return need
-        want = ask.want or self._demand[ask.scope, ask.kind].within(self.options.lease_ttl_ms * 3 // 5)
-        return max(need, min(want, largest_lease(ask.limit, need, sharing)))
-
     def _epoch_ended(self, tag: str | None) -> None:
         logger.error("Redis lost its data; limits are reported anew", extra={"event": "quota.epoch", "tag": tag})
         self._own.forgotten(tag)
@@ -520,9 +421,7 @@ class QuotaService:
         self._own.prune(now)
         self._credit.prune(self._own)
         self._holds.prune()
-        before = now - self.options.counted_ms
-        for rate in [rate for rate, demand in self._demand.items() if demand.at < before]:
-            del self._demand[rate]
+        self._draws.prune(now)
 
 
 def _undecided() -> Grant:

@@ -99,6 +99,19 @@ def test_a_report_that_is_undone_gives_nothing_back() -> None:
     assert own.take_back(_RATE, 30, lease) == [Back("t", 9, 20)]
 
 
+def test_nobody_is_told_of_what_ceased_to_count_while_redis_was_asked() -> None:
+    own = OwnUse(1_000)
+    own.add(_RATE, "t", 0, 40, is_known=False)
+    report = own.report(_RATE, 0)
+    own.prune(1_000)
+    own.undo(report)
+    assert not own.has_unknown()
+    own.add(_RATE, "t", 1_000, 1, is_known=False)
+    own.undo(report)
+    assert own.report(_RATE, 1_000).used == [0, 1]
+    assert not own.has_unknown()
+
+
 def test_after_a_loss_nothing_goes_back_to_where_it_was() -> None:
     own = OwnUse(1_000)
     own.add(_RATE, "t", 0, 5, lease=3, is_known=True)
