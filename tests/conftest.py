@@ -22,11 +22,12 @@ import pytest
 
 from tests import fake_core
 from tests.rig import CONFIG, NO_TLS, Sim
+from tests.servers.child import free_port as free_port
 from tests.servers.fixtures import database_url, new_database_url, postgres, redis, redis_url, start_proxy  # noqa: F401
 
 _T = TypeVar("_T")
-_START_TIMEOUT_S = 60
-_STOP_TIMEOUT_S = 20
+_START_TIMEOUT_S = 120
+_STOP_TIMEOUT_S = 40
 
 
 class Process:
@@ -157,15 +158,6 @@ def close_all(processes: list[Process]) -> None:
         process.tell()
     for process in processes:
         process.close()
-
-
-def free_port() -> int:
-    """A TCP port that nobody uses at the moment."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _needs_extension() -> None:

@@ -54,7 +54,7 @@ penstock:
 """A gateway whose every group leads to the simulator, without retries and cooldowns: one call, one attempt."""
 
 
-def until(probe: Callable[[], T | None], what: str, seconds: float = 10) -> T:
+def until(probe: Callable[[], T | None], what: str, seconds: float = 30) -> T:
     """Ask ``probe`` until it answers something true; what another process brings about takes a moment."""
     deadline = time.monotonic() + seconds
     while True:

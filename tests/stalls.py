@@ -4,8 +4,10 @@ machine has to do, which may let nothing of a test run for a second.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -16,17 +18,23 @@ _LOOK_S = 0.01
 _LATE_S = 0.02
 """A thread that is woken later than so much says that nothing ran."""
 _TRIES = 6
+_REST_S = 0.5
+"""Before a test is made again: whatever the machine had to do may be over then."""
 
 
 class _Watch:
-    """A thread that does nothing but wake up."""
+    """Threads that do nothing but wake up, one on each core: a host may take away one of them only."""
 
     def __init__(self) -> None:
         self.stood: list[tuple[float, float]] = []
-        """From when to when nothing ran, monotonic seconds."""
-        threading.Thread(target=self._run, name="stalls", daemon=True).start()
+        """From when to when nothing ran on a core, monotonic seconds."""
+        for core in _cores():
+            threading.Thread(target=self._run, args=[core], name="stalls", daemon=True).start()
 
-    def _run(self) -> None:
+    def _run(self, core: int | None) -> None:
+        if core is not None:
+            # Of this thread alone.
+            os.sched_setaffinity(0, {core})
         before = time.monotonic()
         while True:
             time.sleep(_LOOK_S)
@@ -34,6 +42,20 @@ class _Watch:
             if now - before > _LOOK_S + _LATE_S:
                 self.stood.append((before + _LOOK_S, now))
             before = now
+
+    def since(self, begun: float) -> list[tuple[float, float]]:
+        """When it was so on any core, in order and apart from each other."""
+        apart: list[tuple[float, float]] = []
+        for begin, end in sorted((max(begin, begun), end) for begin, end in self.stood if end > begun):
+            if apart and begin <= apart[-1][1]:
+                apart[-1] = apart[-1][0], max(end, apart[-1][1])
+            else:
+                apart.append((begin, end))
+        return apart
+
+
+def _cores() -> list[int | None]:
+    return [*os.sched_getaffinity(0)] if hasattr(os, "sched_setaffinity") else [None]
 
 
 @functools.cache
@@ -55,16 +77,16 @@ class Stopwatch:
 
     @property
     def stood_s(self) -> float:
-        """Seconds in which nothing ran."""
+        """Seconds in which nothing ran on a core."""
         # The thread may be a moment late to say what this one has seen already.
         time.sleep(2 * _LOOK_S)
-        return sum(end - max(begin, self.begun) for begin, end in self._watch.stood if end > self.begun)
+        return sum(end - begin for begin, end in self._watch.since(self.begun))
 
     @property
     def longest_s(self) -> float:
-        """The longest time in one piece in which nothing ran."""
+        """The longest time in one piece in which nothing ran on a core."""
         time.sleep(2 * _LOOK_S)
-        return max((end - begin for begin, end in self._watch.stood if end > self.begun), default=0.0)
+        return max((end - begin for begin, end in self._watch.since(self.begun)), default=0.0)
 
     @property
     def ran_s(self) -> float:
@@ -95,6 +117,7 @@ def again_after_a_stall(longest_s: float, anew: Callable[..., None] | None = Non
                 except (AssertionError, TimeoutError):
                     if not is_no_matter(watch, attempt, named):
                         raise
+                    await asyncio.sleep(attempt * _REST_S)
                 else:
                     return
 
@@ -107,6 +130,7 @@ def again_after_a_stall(longest_s: float, anew: Callable[..., None] | None = Non
                 except (AssertionError, TimeoutError):
                     if not is_no_matter(watch, attempt, named):
                         raise
+                    time.sleep(attempt * _REST_S)
                 else:
                     return
 

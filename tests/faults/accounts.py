@@ -88,6 +88,20 @@ def settled(sim: Sim, since: int, calls: set[str] | None = None) -> list[Row]:
     return found
 
 
+class BooksDiffer(Exception):
+    """What must not happen even on a machine that stands still."""
+
+
+def never_differ(rows: list[Row], entries: list[Row]) -> None:
+    """For tests that are made again after a standstill, which this is no reason for.
+
+    Raises:
+        BooksDiffer: see :func:`differences`.
+    """
+    if wrong := differences(rows, entries):
+        raise BooksDiffer(wrong)
+
+
 def differences(rows: list[Row], entries: list[Row]) -> list[str]:
     """Where the two books disagree about calls of one attempt each; empty when they are equal to the token.
 

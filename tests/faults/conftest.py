@@ -42,6 +42,14 @@ def hasty(tmp_path_factory: pytest.TempPathFactory, simulator_url: str) -> Itera
 
 
 @pytest.fixture(scope="session")
+def single(tmp_path_factory: pytest.TempPathFactory, simulator_url: str) -> Iterator[Gateway]:
+    """One attempt per call, and all the time in the world: an upstream that stands still for a second is not silent."""
+    running = Gateway(tmp_path_factory.mktemp("single"), simulator_url, config=CONFIG % (0, "60s", "60s"))
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
 def patient(tmp_path_factory: pytest.TempPathFactory, simulator_url: str) -> Iterator[Gateway]:
     """Two further attempts per call, and all the time in the world."""
     running = Gateway(tmp_path_factory.mktemp("patient"), simulator_url, config=CONFIG % (2, "60s", "60s"))
@@ -98,7 +106,7 @@ def sim(simulator_url: str) -> Iterator[Sim]:
 def _leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Whatever happened to a shared gateway, nothing is in flight afterwards and the next client is served."""
     yield
-    for name in ("hasty", "patient"):
+    for name in ("hasty", "single", "patient"):
         if name in request.fixturenames:
             gateway: Gateway = request.getfixturevalue(name)
             assert gateway.process.process.poll() is None, "the gateway has ended"

@@ -33,26 +33,26 @@ class Lease:
         self._ends = 0.0
         self._refused_until = 0.0
 
-    async def take(self) -> bool:
-        """One unit, if there is one."""
+    async def take(self) -> float | None:
+        """When a unit was used, if there is one: the moment at which its lease was seen to hold, however late this process goes on."""
         now = time.monotonic()
         if self._left and now >= self._ends:
             self._service.give_back(self._ask.scope, "rpm", self._left, lease=self._grant.lease)
             self._left = 0
         if not self._left:
             if now < self._refused_until:
-                return False
+                return None
             asked = time.monotonic()
             grant = await self._service.draw([self._ask])
             self._grant, self._left = grant[0], grant[0].granted
             self._ends = asked + self._grant.ttl_ms / 1000
             if not self._left:
                 self._refused_until = time.monotonic() + min(self._grant.retry_after_ms or 10, 250) / 1000
-                return False
-            if time.monotonic() >= self._ends:
-                return False
+                return None
+            if (now := time.monotonic()) >= self._ends:
+                return None
         self._left -= 1
-        return True
+        return now
 
     def close(self) -> None:
         """What is left goes back."""
@@ -66,8 +66,8 @@ async def rates(service: QuotaService, scope: str, limit: int, seconds: float, p
     while (now := time.monotonic()) < begin + seconds:
         for _ in range(int((now - begin) * per_second) - asked):
             asked += 1
-            if await lease.take():
-                admitted.append(time.monotonic())
+            if (used := await lease.take()) is not None:
+                admitted.append(used)
         await asyncio.sleep(0.005)
     lease.close()
     return {"admitted": admitted, "asked": asked}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import struct
 from dataclasses import dataclass, field
@@ -63,6 +64,20 @@ class Client:
                 data = await self.reader.read(65_536)
                 assert data, f"the connection ended before {mark!r}: {bytes(self.received[-500:])!r}"
                 self.received += data
+
+        await asyncio.wait_for(enough(), seconds)
+
+    async def read_answer(self, seconds: float = 20) -> None:
+        """Read until a whole answer that says its length has come."""
+        await self.read_until(b"\r\n\r\n", seconds)
+        head, _, rest = bytes(self.received).partition(b"\r\n\r\n")
+        found = re.search(rb"\r\ncontent-length: *(\d+)", head, re.I)
+        assert found is not None, head
+
+        async def enough() -> None:
+            left = int(found[1]) - len(rest)
+            if left > 0:
+                self.received += await self.reader.readexactly(left)
 
         await asyncio.wait_for(enough(), seconds)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from tests.conftest import Gateway
+from tests.stalls import Stopwatch
 
 PROMPT = "time river that"
 PROMPT_TOKENS = 10
@@ -37,6 +37,9 @@ class Seen:
     whole: bool
     """Framed to its end."""
     seconds: float
+    """By the clock."""
+    ran_s: float
+    """Without those in which nothing ran."""
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -69,7 +72,7 @@ def stream(gateway: Gateway, key: str, surface: str, sim: dict[str, str], **fiel
     """Make one streamed call; ``sim`` is the simulator's control."""
     path, model = SURFACES[surface]
     headers = {"authorization": f"Bearer {key}", **{f"x-sim-{name}": value for name, value in sim.items()}}
-    begun = time.monotonic()
+    watch = Stopwatch()
     pieces: list[bytes] = []
     whole = True
     with gateway.client() as client:
@@ -80,4 +83,4 @@ def stream(gateway: Gateway, key: str, surface: str, sim: dict[str, str], **fiel
             except httpx.RemoteProtocolError:
                 whole = False
     text = b"".join(pieces).decode()
-    return Seen(answer.status_code, answer.headers, text, whole, time.monotonic() - begun)
+    return Seen(answer.status_code, answer.headers, text, whole, watch.seconds, watch.ran_s)

@@ -20,14 +20,14 @@ _LIMIT = 10
 
 @pytest.fixture
 def gateway(start_gateway: Start, database_url: str, own_redis: Redis) -> Gateway:
-    """One of two of an installation that fails closed, a second after Redis has gone."""
+    """One of two of an installation that fails closed, a second after Redis has gone; a busy machine has not lost it."""
     shared = {
         "DATABASE_URL": database_url,
         "REDIS_URL": own_redis.url,
         "PENSTOCK_PEPPER": secrets.token_hex(32),
         "PENSTOCK_SECRET_KEY": secrets.token_hex(32),
     }
-    config = CONFIG % (0, "60s", "60s") + "  redis: {local_share_for: 1s, when_gone: fail_closed}\n"
+    config = CONFIG % (0, "60s", "60s") + "  redis: {deadline: 500ms, local_share_for: 1s, when_gone: fail_closed}\n"
     gateways = [start_gateway(config=config, environment=shared) for _ in range(2)]
     for each in gateways:
         until(lambda each=each: figure(each, "penstock_quota_replicas") == 2, "both are known")  # type: ignore[misc]

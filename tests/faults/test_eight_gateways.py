@@ -62,7 +62,7 @@ def eight(tmp_path: Path, simulator_url: str, database_url: str, redis_url: str)
 
 @pytest.mark.slow
 @pytest.mark.long
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize("limit", [240, 900])
 def test_eight_gateways_keep_one_limit(eight: list[Gateway], sim: Sim, limit: int) -> None:
     key, since = eight[0].new_key(rpm_limit=limit), sim.mark()

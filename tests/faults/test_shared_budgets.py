@@ -304,6 +304,7 @@ def test_a_hold_does_not_leak(start_gateway: Start, database_url: str, own_redis
 
 
 @pytest.mark.parametrize("fault", ["crash", "flush", "freeze", "cut off"])
+@again_after_an_outage
 def test_a_budget_holds_whatever_redis_does(
     start_gateway: Start,
     database_url: str,
@@ -332,9 +333,9 @@ def test_a_budget_holds_whatever_redis_does(
     crowd = run(fleet, [key], work, headers={"x-sim-tokens": "100", "x-sim-ttft": "300"})
     total = spent(sim, since)
     note(f"{before} and then {crowd.served} of {len(crowd.statuses)} served, ${total} of ${_BUDGET}")
+    never_above(total, _BUDGET)
     # Who cannot know what is left says so.
     assert set(crowd.odd) <= {503}, crowd.odd
-    assert total <= _BUDGET
     assert total >= 0.9 * _BUDGET
     assert 0 < before[0] < crowd.served
 
@@ -375,6 +376,8 @@ def test_a_new_window_begins_for_everybody_at_once(pair: Fleet, sim: Sim) -> Non
     assert spent(sim, since) <= 0.005 * len(bursts)
 
 
+@pytest.mark.timeout(500)
+@again_after_a_stall(_STOOD_S)
 @again_after_an_outage
 def test_calls_that_began_before_a_window_are_charged_to_it_when_it_lets_them_in(pair: Fleet, sim: Sim) -> None:
     # Three calls fit.
@@ -451,7 +454,7 @@ def test_what_a_killed_gateway_held_is_free_when_it_is_back(
 
     async def work(crowd: Crowd) -> None:
         assert await crowd.burst(5, 100, at=0) == 5
-        crowd.headers["x-sim-ttft"] = "3000"
+        crowd.headers["x-sim-ttft"] = "6000"
         running = asyncio.gather(*(crowd.call(number, 1_000, at=0) for number in range(4)))
         await asyncio.to_thread(lambda: until(lambda: held(own_redis) >= 4 * worst(1_000) * 1e9, "they are reserved"))
         fleet.first.process.process.send_signal(signal.SIGKILL)

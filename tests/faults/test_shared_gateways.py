@@ -17,8 +17,11 @@ from tests.faults.hammer import Callers, again_after_an_outage, figure, run, tri
 from tests.integration.quota.rig import OverTheLimit
 from tests.rig import Sim, until
 from tests.servers.redis import Redis
+from tests.stalls import Stopwatch
 
 _GATEWAYS = 3
+_WORKS_MS = 1_500
+"""The upstream on a call that holds a slot."""
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +63,17 @@ def together(gateways: list[Gateway], own_redis: Redis) -> list[Gateway]:
 @again_after_an_outage
 def test_a_limit_is_one_limit_for_all(together: list[Gateway], limit: int) -> None:
     key = together[0].new_key(rpm_limit=limit)
-    before = trips(together)
+    before, watch = trips(together), Stopwatch()
     # Ten times the limit; all of it is there at once, and no more for a minute.
     crowd = run(together, key, lambda crowd: crowd.hammer(10 * limit / 60, 12))
-    admitted = crowd.admitted()
+    admitted, took_s = crowd.admitted(), watch.seconds
     beats = 12 * _GATEWAYS / 0.3
     asked = trips(together) - before
     note(
         f"limit {limit}: {admitted} of {len(crowd.answers)} admitted, {asked:.0f} round trips ({beats:.0f} of them beats)"
+        f" in {took_s:.0f} s"
     )
-    never_over(admitted, limit)
+    never_over_in(took_s, admitted, limit)
     assert not crowd.others
     assert 0.97 * limit <= admitted
 
@@ -84,6 +88,11 @@ def test_tokens_are_shared_and_what_was_not_used_is_free_again(together: list[Ga
     never_over(used, 3_000)
     assert not crowd.others
     assert used >= 0.9 * 3_000
+
+
+def never_over_in(seconds: float, found: int, limit: int) -> None:
+    """On a machine that takes longer than a minute for it, what was used first is free again."""
+    never_over(found, limit * (1 + int(seconds // 60)))
 
 
 def never_over(found: int, limit: int) -> None:
@@ -106,7 +115,7 @@ def test_calls_in_flight_are_counted_over_all(together: list[Gateway], sim: Sim)
         for _ in range(3):
             # Most of a wave, if not all, are there before the first of it ends.
             since = sim.mark()
-            calls = (crowd.call(number, headers={"x-sim-ttft": "1500"}) for number in range(60))
+            calls = (crowd.call(number, headers={"x-sim-ttft": str(_WORKS_MS)}) for number in range(60))
             await asyncio.gather(*calls)
             peaks.append(at_once_upstream(await asyncio.to_thread(settled, sim, since)))
             # Slots that nobody uses here are free for the others soon.
@@ -124,7 +133,8 @@ def at_once_upstream(entries: list[Row]) -> int:
     """The most calls that the upstream worked on at the same time."""
     # Milliseconds that are rounded down: an end and the beginning that it made room for may seem to be in the wrong order.
     turns = [(entry["at_ms"], 1) for entry in entries]
-    turns += [(entry["at_ms"] + entry["duration_us"] / 1000 - 1, -1) for entry in entries]
+    # No sooner than it was told to answer: that it has done so it may note long after the answer was read.
+    turns += [(entry["at_ms"] + min(entry["duration_us"] / 1000, _WORKS_MS) - 1, -1) for entry in entries]
     return max(itertools.accumulate(change for _, change in sorted(turns)))
 
 
@@ -151,11 +161,15 @@ def test_a_limit_holds_when_redis_goes_in_the_middle(together: list[Gateway], ow
     assert all(figure(gateway, "penstock_quota_shared") == 0 for gateway in together)
 
 
+@again_after_an_outage
 def test_a_limit_holds_when_redis_forgets_everything(together: list[Gateway], own_redis: Redis) -> None:
     limit = 240
     key = together[0].new_key(rpm_limit=limit)
     # Every gateway reports what it drew; calls wait for that.
+    watch = Stopwatch()
     crowd = run(together, key, lambda crowd: crowd.hammer(40, 12, {2.5: own_redis.flush}))
+    took_s = watch.seconds
     note(f"{crowd.admitted()} of {limit} admitted over a flush")
+    never_over_in(took_s, crowd.admitted(), limit)
     assert not crowd.others
-    assert 0.97 * limit <= crowd.admitted() <= limit
+    assert 0.97 * limit <= crowd.admitted()

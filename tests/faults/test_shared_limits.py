@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 
 from tests.faults.accounts import note
-from tests.integration.quota.rig import most_in_a_window
+from tests.integration.quota.rig import OverTheLimit, most_in_a_window, never_over
 from tests.servers.redis import Redis
+from tests.stalls import again_after_a_stall
 
 pytestmark = pytest.mark.alone
 
 _PROCESSES = 8
+_STOOD_S = 0.2
+"""A machine that stands still for so long asks less than a window would take, and hears too late to use it."""
 _ROOT = Path(__file__).parents[2]
 
 
@@ -69,13 +72,14 @@ def check(found: list[dict[str, Any]], limit: int, window_s: float) -> None:
         f"limit {limit} in {window_s:.0f} s: {first} in the first window, at most {most_in_a_window(admitted, window_s)} in any, "
         f"{trips / len(admitted):.3f} round trips per admitted call, {sum(each['asked'] for each in found)} asked"
     )
+    never_over(admitted, window_s, limit)
     assert sum(each["alone"] for each in found) == 0, "Redis was there all the time"
-    assert most_in_a_window(admitted, window_s) <= limit
     assert first >= 0.97 * limit
 
 
 # A small limit through the public port: `test_shared_gateways.py`.
 @pytest.mark.parametrize("limit", [pytest.param(60, marks=[pytest.mark.slow, pytest.mark.long]), 900])
+@again_after_a_stall(_STOOD_S)
 def test_eight_processes_keep_one_limit(redis: Redis, limit: int) -> None:
     check(run_all(redis, limit, 3_000, 6), limit, 3)
 
@@ -87,9 +91,12 @@ def test_eight_processes_keep_one_limit_for_a_minute(redis: Redis, limit: int) -
     check(run_all(redis, limit, 60_000, 60), limit, 60)
 
 
+@again_after_a_stall(_STOOD_S)
 def test_two_hundred_parallel_draws_of_one_budget(redis: Redis) -> None:
     budget, cost = 50_000_000, 700_000
     found = run_all(redis, 1, 60_000, 1, budget, cost, 200 // _PROCESSES)
     admitted = sum(len(each["admitted"]) for each in found)
     assert sum(each["asked"] for each in found) == 200
+    if admitted > budget // cost:
+        raise OverTheLimit(f"{admitted} of {budget // cost}")
     assert admitted == budget // cost

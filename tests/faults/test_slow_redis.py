@@ -17,6 +17,7 @@ from tests.integration.quota.rig import OverTheLimit
 from tests.rig import until
 from tests.servers.proxy import Proxy
 from tests.servers.redis import Redis
+from tests.stalls import again_after_a_stall
 
 pytestmark = pytest.mark.alone
 Start = Callable[..., Gateway]
@@ -70,7 +71,9 @@ def sums(gateways: list[Gateway], name: str) -> float:
     return sum(figure(gateway, f"penstock_quota_{name}_total") for gateway in gateways)
 
 
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize("delay", _DELAYS)
+@again_after_a_stall(0.15)
 @again_after_an_outage
 def test_a_limit_that_is_far_away_refuses_nobody(two: list[Gateway], far_redis: Proxy, delay: float) -> None:
     far_redis.heal()

@@ -8,11 +8,12 @@ import pytest
 
 from tests.conftest import Gateway
 from tests.faults.accounts import note
-from tests.stalls import Stopwatch
+from tests.stalls import Stopwatch, again_after_a_stall
 
 pytestmark = pytest.mark.alone
 
 
+@again_after_a_stall(0.05)
 def test_a_gateway_is_ready_within_two_seconds(start_gateway: Callable[..., Gateway]) -> None:
     took = []
     for _ in range(3):

@@ -17,6 +17,7 @@ from penstock import _core
 from tests.guards import held, lockstep, lockstep_grpc
 from tests.guards.serving import Serving
 from tests.guards.stored import ROOT
+from tests.stalls import again_after_a_stall
 
 _HOLD_MS = 2_000
 _LONGEST_CALL_NS = 1_200_000_000
@@ -64,7 +65,7 @@ def start(tmp_path: Path, upstream: lockstep.Upstream) -> Iterator[Callable[[str
     started: list[Gateway] = []
 
     def start(listener: str) -> Gateway:
-        started.append(Gateway(tmp_path / "gateway", upstream.port, listener))
+        started.append(Gateway(tmp_path / f"gateway-{len(started)}", upstream.port, listener))
         return started[-1]
 
     yield start
@@ -73,6 +74,7 @@ def start(tmp_path: Path, upstream: lockstep.Upstream) -> Iterator[Callable[[str
 
 
 @pytest.mark.parametrize("connect", [lockstep.caller, lockstep_grpc.grpc_caller], ids=["rest", "grpc"])
+@again_after_a_stall(0.2)
 def test_calls_are_served_while_the_gil_is_held(
     start: Callable[[str], Gateway],
     upstream: lockstep.Upstream,

@@ -63,7 +63,7 @@ def cost_of_priced(prompt: int, completion: int, cached: int = 0, reasoning: int
     return 500 + (prompt - cached) * 1_000 + cached * 100 + (completion - reasoning) * 10_000 + reasoning * 20_000
 
 
-def until(condition: Callable[[], Any], seconds: float = 5, what: str = "it") -> Any:
+def until(condition: Callable[[], Any], seconds: float = 20, what: str = "it") -> Any:
     """Ask again until the answer is true; returns it. The condition does the waiting: it talks to another process."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -131,7 +131,7 @@ class Managed:
     def simulator_totals(self) -> dict[str, int]:
         """Sums of the simulator's ledger."""
         url = f"{self.gateway.simulator_url}/_sim/ledger"
-        return dict(httpx.get(url, params={"limit": 1}, trust_env=False).json()["totals"])
+        return dict(httpx.get(url, params={"limit": 1}, trust_env=False, timeout=30).json()["totals"])
 
     def simulated(self, answer: httpx.Response) -> dict[str, Any]:
         """What the simulator's own ledger says of the call behind an answer."""
@@ -139,7 +139,8 @@ class Managed:
 
         def entry() -> dict[str, Any] | None:
             query = {"since": max(0, self.simulator_totals()["requests"] - 300), "limit": 300}
-            page = httpx.get(f"{self.gateway.simulator_url}/_sim/ledger", params=query, trust_env=False).json()
+            url = f"{self.gateway.simulator_url}/_sim/ledger"
+            page = httpx.get(url, params=query, trust_env=False, timeout=30).json()
             calls = [dict(one) for one in page["entries"] if one["call_id"] == call]
             return calls[-1] if calls and calls[-1]["outcome"] != "open" else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -16,13 +17,14 @@ import httpx
 import pytest
 
 from penstock.engine.routes import HOT_ROUTES
-from tests.conftest import Gateway, Process
+from tests.conftest import Gateway, Process, free_port
+from tests.stalls import Stopwatch, again_after_a_stall
 
 PROMPT = "planted-prompt-4711"
 BODY: dict[str, Any] = {"model": "demo", "max_tokens": 4, "messages": [{"role": "user", "content": PROMPT}]}
 
 
-def _until(condition: Callable[[], bool], seconds: float = 5) -> None:
+def _until(condition: Callable[[], bool], seconds: float = 20) -> None:
     """Wait for a condition that another process brings about."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -31,6 +33,18 @@ def _until(condition: Callable[[], bool], seconds: float = 5) -> None:
 
 def _call(client: httpx.Client, key: str, **body: Any) -> httpx.Response:
     return client.post("/v1/chat/completions", headers={"authorization": f"Bearer {key}"}, json={**BODY, **body})
+
+
+def _rows(client: httpx.Client, gateway: Gateway, key: str, count: int) -> list[dict[str, Any]]:
+    """The usage records of a key, once there are so many: an answer is out a moment before its call is settled."""
+    rows: list[dict[str, Any]] = []
+
+    def are_there() -> bool:
+        rows[:] = client.get("/spend/logs", headers=gateway.admin, params={"api_key": key}).json()
+        return len(rows) >= count
+
+    _until(are_there)
+    return rows
 
 
 def test_a_key_works_until_it_is_blocked_regenerated_or_deleted(gateway: Gateway) -> None:
@@ -63,7 +77,7 @@ def test_every_call_is_in_the_logs_once(gateway: Gateway) -> None:
         key = gateway.new_key(user_id="u-logs")
         answers = [_call(client, key) for _ in range(5)]
         usage = answers[0].json()["usage"]
-        rows = client.get("/spend/logs", headers=gateway.admin, params={"api_key": key}).json()
+        rows = _rows(client, gateway, key, 5)
         assert {row["request_id"] for row in rows} == {answer.headers["x-penstock-call-id"] for answer in answers}
         assert len(rows) == 5
         assert {row["completion_tokens"] for row in rows} == {usage["completion_tokens"]}
@@ -78,7 +92,7 @@ def test_a_stream_is_relayed_and_settled(gateway: Gateway) -> None:
         with client.stream("POST", "/v1/chat/completions", headers=headers, json={**BODY, "stream": True}) as answer:
             text = "".join(answer.iter_text())
         assert text.endswith("data: [DONE]\n\n")
-        rows = client.get("/spend/logs", headers=gateway.admin, params={"api_key": key}).json()
+        rows = _rows(client, gateway, key, 1)
         assert [row["completion_tokens"] for row in rows] == [4]
 
 
@@ -144,6 +158,8 @@ def test_nothing_secret_is_kept_or_shown(gateway: Gateway) -> None:
         assert all(secret not in place for place in places)
 
 
+@pytest.mark.timeout(400)
+@again_after_a_stall(0.2)
 def test_a_key_revoked_on_the_command_line_stops_within_two_seconds(gateway: Gateway) -> None:
     def command(*arguments: str) -> str:
         return subprocess.run(
@@ -160,7 +176,9 @@ def test_a_key_revoked_on_the_command_line_stops_within_two_seconds(gateway: Gat
         token = client.get("/key/info", headers={"x-api-key": key}).json()["info"]["token"]
         assert token in command("list")
         command("revoke", token)
-        _until(lambda: _call(client, key).status_code == 401, seconds=2)
+        watch = Stopwatch()
+        _until(lambda: _call(client, key).status_code == 401)
+        assert watch.ran_s < 2
 
 
 def test_a_budget_stops_a_key(start_gateway: Callable[..., Gateway]) -> None:
@@ -176,6 +194,7 @@ model_list:
         key = gateway.new_key(max_budget=0.06, budget_duration="30d")
         assert _call(client, key, model="priced").status_code == 200
         assert _call(client, key, model="priced").status_code == 422
+        _rows(client, gateway, key, 2)
         info = client.get("/key/info", headers={"x-api-key": key}).json()["info"]
         assert info["spend"] == pytest.approx(0.04)
         client.post("/key/update", headers=gateway.admin, json={"key": key, "max_budget": 1})
@@ -222,19 +241,19 @@ model_list:
 def test_a_restart_keeps_keys_and_spend(tmp_path: Path, start_process: Callable[..., Process]) -> None:
     first = start_process("serve", "--port", "0", "--data-dir", str(tmp_path / "data"))
     url = first.wait_ready()["address"]
-    _until(lambda: "curl " in first.output())
+    _until(lambda: re.search(r"curl .*\n", first.output()) is not None)
     master = (tmp_path / "data" / "master.key").read_text().strip()
     assert first.output().count(master) == 2, "shown once as the key, once in the command"
     admin = {"authorization": f"Bearer {master}"}
-    key = httpx.post(f"{url}/key/generate", headers=admin, json={}, trust_env=False).json()["key"]
-    with httpx.Client(base_url=url, trust_env=False) as client:
+    key = httpx.post(f"{url}/key/generate", headers=admin, json={}, trust_env=False, timeout=30).json()["key"]
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
         assert _call(client, key).status_code == 200
     assert first.stop() == 0
     second = start_process("serve", "--port", "0", "--data-dir", str(tmp_path / "data"))
     url = second.wait_ready()["address"]
-    with httpx.Client(base_url=url, trust_env=False) as client:
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
         assert _call(client, key).status_code == 200
-        assert len(client.get("/spend/logs", headers=admin, params={"api_key": key}).json()) == 2
+        _until(lambda: len(client.get("/spend/logs", headers=admin, params={"api_key": key}).json()) == 2)
     assert master not in second.output()
 
 
@@ -242,7 +261,7 @@ def test_a_restart_keeps_keys_and_spend(tmp_path: Path, start_process: Callable[
 def test_a_drain_lets_a_stream_finish(
     start_gateway: Callable[..., Gateway], start_process: Callable[..., Process], listener: str
 ) -> None:
-    slow = start_process("simulate", "--port", "0", "--tokens-per-second", "20", "--tokens", "20")
+    slow = start_process("simulate", "--port", "0", "--tokens-per-second", "8", "--tokens", "20")
     gateway = start_gateway(
         listener=listener,
         config=f"""
@@ -269,8 +288,6 @@ model_list:
 
 
 def test_granian_runs_the_app_on_its_own(tmp_path: Path, start_process: Callable[..., Process]) -> None:
-    from tests.conftest import free_port
-
     port = free_port()
     process = start_process(
         *("--interface", "asgi", "--factory", "penstock.app:create_app", "--port", str(port)),
@@ -279,7 +296,7 @@ def test_granian_runs_the_app_on_its_own(tmp_path: Path, start_process: Callable
     )
     process.wait_ready()
     admin = {"authorization": f"Bearer {(tmp_path / 'data' / 'master.key').read_text().strip()}"}
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=admin, trust_env=False) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=admin, trust_env=False, timeout=30) as client:
         _until(lambda: client.post("/v1/chat/completions", json=BODY).status_code == 200)
         # The answer is out a moment before the call is settled.
         _until(lambda: len(client.get("/spend/logs").json()) == 1)
@@ -302,7 +319,7 @@ def test_what_cannot_be_served_is_said_plainly(
     process = start_process(
         *("serve", "--port", "0", "--data-dir", str(tmp_path / "d"), *arguments), environment=environment
     )
-    assert process.process.wait(timeout=20) == 1
+    assert process.process.wait(timeout=60) == 1
     output = process.output()
     assert words in output
     assert "Traceback" not in output
@@ -316,12 +333,12 @@ def test_a_port_in_use_is_said_plainly(tmp_path: Path, start_process: Callable[.
         taken.listen()
         port = str(taken.getsockname()[1])
         process = start_process("serve", "--port", port, "--data-dir", str(tmp_path / "d"), "--listener", listener)
-        assert process.wait() == 1
+        assert process.process.wait(timeout=60) == 1
     assert "Traceback" not in process.output()
     assert "in use" in process.output()
 
 
 def test_a_data_directory_has_one_server(gateway: Gateway, start_process: Callable[..., Process]) -> None:
     process = start_process("serve", "--port", "0", "--data-dir", str(gateway.data_dir))
-    assert process.wait() == 1
+    assert process.process.wait(timeout=60) == 1
     assert "another process serves from" in process.output()

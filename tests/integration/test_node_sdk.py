@@ -18,7 +18,7 @@ NODE = shutil.which("node")
 
 @pytest.mark.skipif(not (SUITE / "node_modules/openai").is_dir(), reason="run `npm ci` in tests/node")
 @pytest.mark.skipif(NODE is None, reason="node is not installed")
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(500)
 def test_openai_node_sdk(door: Gateway) -> None:
     """Every test of the Node suite passes against the public port."""
     assert NODE is not None

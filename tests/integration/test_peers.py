@@ -20,6 +20,7 @@ from benchmarks.peers.catalogue import PINS, Launch, Pins
 from benchmarks.processes import Process
 from benchmarks.targets import NotMeasured
 from penstock.bench.processes import is_running
+from tests.conftest import free_port
 
 Play = Callable[..., None]
 SIMULATOR = [sys.executable, "-m", "penstock", "simulate", "--port", "$port"]
@@ -101,10 +102,11 @@ def test_one_whose_program_is_missing(play: Play, upstream: int, tmp_path: Path)
         peers.start("smg", tmp_path / "peer", upstream, None)
 
 
-def test_an_upstream_that_is_not_there(play: Play, unused_tcp_port: int, tmp_path: Path) -> None:
+def test_an_upstream_that_is_not_there(play: Play, tmp_path: Path) -> None:
     play(SIMULATOR, probes_health=True)
-    with pytest.raises(NotMeasured, match=f"port {unused_tcp_port} does not answer GET /health"):
-        peers.start("smg", tmp_path / "peer", unused_tcp_port, None)
+    port = free_port()
+    with pytest.raises(NotMeasured, match=f"port {port} does not answer GET /health"):
+        peers.start("smg", tmp_path / "peer", port, None)
 
 
 def test_the_upstream_is_probed_by_those_that_need_it(play: Play, upstream: int, tmp_path: Path) -> None:

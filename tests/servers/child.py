@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import pwd
+import secrets
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,8 @@ _GUARD = Path(__file__).with_name("guard.py")
 _PREFIX = "penstock-test-"
 _STOP_TIMEOUT_S = 20
 _LOOK_INTERVAL_S = 0.01
+_LOWEST_PORT, _PORTS = 10_000, 10_000
+"""Below those that systems give out, also 10,000 further on."""
 
 
 def pause(seconds: float = _LOOK_INTERVAL_S) -> None:
@@ -30,7 +34,7 @@ def pause(seconds: float = _LOOK_INTERVAL_S) -> None:
     select.select([], [], [], seconds)
 
 
-def until(probe: Callable[[], bool], what: str, seconds: float = 20) -> None:
+def until(probe: Callable[[], bool], what: str, seconds: float = 40) -> None:
     """Wait until ``probe`` says so; fails after so many seconds."""
     deadline = time.monotonic() + seconds
     while not probe():
@@ -38,15 +42,13 @@ def until(probe: Callable[[], bool], what: str, seconds: float = 20) -> None:
         pause()
 
 
-def free_port(below: int = 65_536) -> int:
-    """A TCP port that nobody uses at the moment."""
-    import socket
-
+def free_port() -> int:
+    """A TCP port that nobody uses at the moment. The system gives it to nobody who asks for any port, so that it is still free
+    when it is used, and when a server that had it is started again."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port < below:
+        port = _LOWEST_PORT + secrets.randbelow(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
             return port
 
 

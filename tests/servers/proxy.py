@@ -97,7 +97,7 @@ class Proxy:
         self._place.close()
 
     def _do(self, work: Coroutine[Any, Any, _T]) -> _T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     async def _listen(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=512, reuse_port=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,9 @@ class Redis:
         """Start it, on the port that it had before."""
         for _ in range(_ATTEMPTS):
             # A cluster's nodes talk on this port + 10,000.
-            port = self.port or free_port(55_536)
+            port = self.port or free_port()
             self._child = Child(redis_server(), self._command(port), self.directory, environment=self._environment)
-            if self._child.wait_until(lambda port=port: _answers(port), "Redis answers"):  # type: ignore[misc]
+            if self._child.wait_until(partial(_answers, port, self._child.pid), "Redis answers"):
                 self.port = port
                 return
         raise AssertionError(f"Redis does not start:\n{self.child.output()}")
@@ -65,7 +66,7 @@ class Redis:
 
     def client(self) -> Client:
         """A client with text answers, for the test to look inside. Close it."""
-        return Client(host="127.0.0.1", port=self.port, decode_responses=True, socket_timeout=5)
+        return Client(host="127.0.0.1", port=self.port, decode_responses=True, socket_timeout=20)
 
     def command(self, *words: str | int) -> Any:
         """One command."""
@@ -140,7 +141,7 @@ class RedisCluster:
 
 
 class RedisSentinel:
-    """A master, a replica and a sentinel that makes the replica the master when the master is silent for a second."""
+    """A master, a replica and a sentinel that makes the replica the master when the master is silent for a while."""
 
     def __init__(self) -> None:
         self.master = Redis()
@@ -152,7 +153,7 @@ class RedisSentinel:
         for _ in range(_ATTEMPTS):
             port = free_port()
             self._child = Child(redis_server(), [str(self._file(port)), "--sentinel"], self.directory)
-            if self._child.wait_until(lambda port=port: _answers(port), "the sentinel answers"):  # type: ignore[misc]
+            if self._child.wait_until(partial(_answers, port, self._child.pid), "the sentinel answers"):
                 self.port = port
                 break
         until(self._knows_the_replica, "the sentinel knows the replica")
@@ -167,7 +168,7 @@ class RedisSentinel:
         path.write_text(
             f"port {port}\nbind 127.0.0.1\ndir {self.directory}\n"
             f"sentinel monitor {MASTER_NAME} 127.0.0.1 {self.master.port} 1\n"
-            f"sentinel down-after-milliseconds {MASTER_NAME} 1000\n"
+            f"sentinel down-after-milliseconds {MASTER_NAME} 2500\n"
             f"sentinel failover-timeout {MASTER_NAME} 5000\n",
             encoding="ascii",
         )
@@ -179,7 +180,7 @@ class RedisSentinel:
         return bool(found.get("master_link_status") == "up")
 
     def _ask(self, *words: str) -> Any:
-        with Client(host="127.0.0.1", port=self.port, decode_responses=True, socket_timeout=5) as client:
+        with Client(host="127.0.0.1", port=self.port, decode_responses=True, socket_timeout=20) as client:
             return client.execute_command(*words)
 
     def _knows_the_replica(self) -> bool:
@@ -187,7 +188,7 @@ class RedisSentinel:
 
     def master_port(self) -> int:
         """Of the node that the sentinel names now."""
-        with Client(host="127.0.0.1", port=self.port, decode_responses=True, socket_timeout=5) as client:
+        with Client(host="127.0.0.1", port=self.port, decode_responses=True, socket_timeout=20) as client:
             found: Any = client.sentinel_get_master_addr_by_name(MASTER_NAME)
         return int(found[1])
 
@@ -200,9 +201,11 @@ class RedisSentinel:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def _answers(port: int) -> bool:
-    with Client(host="127.0.0.1", port=port, socket_timeout=1) as client:
+def _answers(port: int, pid: int) -> bool:
+    with Client(host="127.0.0.1", port=port, socket_timeout=5) as client:
         try:
-            return bool(client.ping())
+            found: Any = client.info("server")
         except RedisError:
             return False
+    # Whoever else got the port answers there, too.
+    return bool(found["process_id"] == pid)

@@ -1,4 +1,4 @@
-"""An empty database of either kind."""
+"""An empty database of either kind, and an app that does nothing by itself."""
 
 from __future__ import annotations
 
@@ -21,3 +21,16 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     opened = await open_database(settings)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an app does by itself every now and then, it does not do here. For tests that do it themselves and look at what came
+    of it: on a machine that stood still for a moment they would find it done already."""
+    for interval in (
+        "alerts.service._INTERVAL_S",
+        "engine.runtime._SYNC_INTERVAL_S",
+        "ledger.direct.UsageWriter.longest_interval_s",
+        "ledger.leader._INTERVAL_S",
+    ):
+        monkeypatch.setattr(f"penstock.{interval}", 3_600.0)

@@ -73,6 +73,9 @@ class Absences:
         self._is_alone = True
         # If its row of the last outage is still there nobody can have taken it for ended.
         self._has_share = True if heard_at is None or (self._is_entered and self._has_share) else None
+        if self._has_share is None:
+            # Asked anew, also when the row of the last outage is still there: it may have been heard since.
+            self._is_entered = None
         self._heard_at = heard_at or 0
         self._wait()
 

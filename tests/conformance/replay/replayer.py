@@ -131,7 +131,7 @@ class Replayer:
 
     def usage(self, call_id: str) -> Usage:
         """The one usage record of a call, waited for; fails when there are two."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while True:
             answer = self.client.get("/spend/logs", params={"request_id": call_id}, headers=self.gateway.admin)
             assert answer.status_code == 200, answer.text

@@ -33,7 +33,8 @@ WORDS = 12
 
 async def _all(gateway: Gateway, key: str, model: str) -> list[Seen]:
     async with channels(gateway, CONNECTIONS) as opened:
-        tell = {"tokens": WORDS, "tps": 3}
+        # Long enough that the last begins before the first ends, on a slow machine too.
+        tell = {"tokens": WORDS, "tps": 2}
         return await asyncio.gather(
             *(streamed(opened[at % CONNECTIONS], key, request(model), tell) for at in range(STREAMS))
         )

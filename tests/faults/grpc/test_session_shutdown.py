@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -18,6 +17,7 @@ from tests.integration.grpc.frames import Raw, frame, unframe
 from tests.integration.grpc.serving import configured
 from tests.integration.listener.wire import Broken, pause
 from tests.rig import until
+from tests.stalls import Stopwatch, again_after_a_stall
 
 CALLS = 200
 """Their ends are more than a client takes that gives no window."""
@@ -27,8 +27,10 @@ ENDING_S = 3.0
 """How long a gateway that ends calls waits for their clients."""
 
 
-@pytest.fixture
-def gateway(start_gateway: Callable[..., Gateway]) -> Gateway:
+Start = Callable[..., Gateway]
+
+
+def _started(start_gateway: Start) -> Gateway:
     return start_gateway(config=configured("{grace: 500ms}"))
 
 
@@ -61,7 +63,9 @@ def _read_slowly(raw: Raw, number: int, step: int, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("step, seconds", [(2_048, 0.02), (16_384, 0.5)], ids=["drop by drop", "late"])
-def test_whoever_reads_hears_how_every_call_ended(gateway: Gateway, step: int, seconds: float) -> None:
+@again_after_a_stall(0.3)
+def test_whoever_reads_hears_how_every_call_ended(start_gateway: Start, step: int, seconds: float) -> None:
+    gateway = _started(start_gateway)
     with Raw(gateway, greedy=False) as raw:
         number = _begun(gateway, raw)
         gateway.process.process.send_signal(signal.SIGTERM)
@@ -79,14 +83,16 @@ def test_whoever_reads_hears_how_every_call_ended(gateway: Gateway, step: int, s
 
 
 @pytest.mark.parametrize("reads", [True, False], ids=["no window", "no reading"])
-def test_whoever_does_not_holds_nothing_up(gateway: Gateway, reads: bool) -> None:
+@again_after_a_stall(0.3)
+def test_whoever_does_not_holds_nothing_up(start_gateway: Start, reads: bool) -> None:
+    gateway = _started(start_gateway)
     with Raw(gateway, greedy=False) as raw:
         number = _begun(gateway, raw)
         gateway.process.process.send_signal(signal.SIGTERM)
-        begun = time.monotonic()
+        watch = Stopwatch()
         if reads:
             assert raw.closed_with() == 0
             assert raw.streams[number].reset is not None, "what is not whole must not look so"
             assert len(raw.streams[number].body) == WINDOW
         assert gateway.process.wait() == 0
-        assert time.monotonic() - begun < GRACE_S + ENDING_S + 2
+        assert watch.ran_s < GRACE_S + ENDING_S + 2

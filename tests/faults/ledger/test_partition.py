@@ -17,7 +17,7 @@ from tests.servers.postgres import Postgres
 from tests.servers.proxy import Proxy
 from tests.servers.redis import Redis
 
-LONG = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
+LONG = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(500)]
 LIMIT = 240
 BEGINS_S = 1.5
 AFTERWARDS_S = 3.0
@@ -71,7 +71,9 @@ def test_one_gateway_is_cut_off(
 
     def heal() -> None:
         nonlocal healed, shared
-        # The other may have lost it for the moment in which the machine stood still.
+        # The one has found out by then, on a slow machine too; the other may have lost it for the moment in which that stood still.
+        if what != "postgres":
+            until(lambda: not _shares(cut_off), "Redis is given up")
         shared = (_shares(cut_off), until(lambda: _shares(other), "the other has Redis"))
         for way in chosen:
             way.heal()
@@ -104,7 +106,7 @@ def test_one_gateway_is_cut_off(
     until(lambda: _shares(cut_off) == _shares(other) == 1, "limits are shared again", 10)
     for maker, user in ((cut_off, other), (other, cut_off)):
         made = maker.new_key(max_budget=1)
-        until(lambda user=user, made=made: _serves(user, made), "a new key of the one works with the other", 5)  # type: ignore[misc]
+        until(lambda user=user, made=made: _serves(user, made), "a new key of the one works with the other")  # type: ignore[misc]
         _settled_everywhere(made, maker, user)
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.integration.access.people import Company
 from tests.integration.access.test_rights import no, ok
 from tests.integration.access.test_standing import new
+from tests.integration.managed import until
 
 SECRET = "sk-lf-0123456789-secret"
 METADATA = {"logging": [{"callback_name": "langfuse", "callback_vars": {"langfuse_secret_key": SECRET}}], "open": "yes"}
@@ -161,15 +162,22 @@ def test_nothing_is_moved_out_of_a_blocked_organization(company: Company) -> Non
     ok(company.ask("root", "DELETE", "/organization/delete", organization_ids=[made]))
 
 
+def settled(company: Company, key: str, calls: int) -> None:
+    """Waits until so many calls of a key are recorded: an answer is out a moment before its call is settled."""
+    until(lambda: len(company.managed.logs(key)) == calls, what="the calls' records")
+
+
 def test_a_moved_key_leaves_its_past_behind(company: Company) -> None:
     key = company.key(team_id=company.rivals)
     assert company.managed.chat(key).status_code == 200
+    settled(company, key, 1)
     ok(company.post("root", "/key/update", key=key, team_id=company.search))
     assert ok(company.get("lead", "/spend/logs", api_key=key)) == []
     assert ok(company.get("lead", "/spend/logs/v2", api_key=key))["data"] == []
     no(company.get("lead", "/spend/logs/v2", api_key=key, team_id=company.rivals), "team_id")
     within = {"start_date": "2020-01-01", "end_date": "2100-01-01"}
     assert company.managed.chat(key).status_code == 200
+    settled(company, key, 2)
     (row,) = ok(company.get("lead", "/spend/logs", api_key=key, summarize=False, **within))
     assert row["team_id"] == company.search
     summed = company.get("lead", "/spend/logs", api_key=key, **within)
@@ -180,10 +188,12 @@ def test_a_moved_key_leaves_its_past_behind(company: Company) -> None:
 def test_a_key_that_was_away_is_not_summed_up_with_what_it_did_there(company: Company) -> None:
     key, within = company.key(team_id=company.search), {"start_date": "2020-01-01", "end_date": "2100-01-01"}
     assert company.managed.chat(key).status_code == 200
+    settled(company, key, 1)
     (day,) = ok(company.get("lead", "/spend/logs", api_key=key, **within))
     assert day["spend"] > 0
     ok(company.post("root", "/key/update", key=key, team_id=company.rivals))
     assert company.managed.chat(key).status_code == 200
+    settled(company, key, 2)
     ok(company.post("root", "/key/update", key=key, team_id=company.search))
     summed = company.get("lead", "/spend/logs", api_key=key, **within)
     assert (summed.status_code, summed.json()["error"]["param"]) == (400, "summarize")

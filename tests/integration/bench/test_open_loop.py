@@ -17,6 +17,7 @@ from tests.stalls import again_after_a_stall
 STALL_S = 0.5
 
 
+@again_after_a_stall(0.05)
 def test_a_freeze_shows_in_latencies_and_not_in_service_times(
     start_process: Callable[..., Process], tmp_path: Path
 ) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 pytest.importorskip("grpc", reason="the gRPC client's libraries are not installed")
 
-from tests.conftest import Gateway, free_port
+from tests.conftest import Gateway
 from tests.integration.bench.conftest import SLACK_MS, Bench
 from tests.integration.listener.certificates import Authority, needs_openssl
+from tests.stalls import again_after_a_stall
 
 TTFT_MS, GAP_MS, DELTAS = 80, 20, 10
 CONFIG = f"""
@@ -53,6 +54,7 @@ def between(value_us: float, injected_ms: float) -> bool:
     return injected_ms * 1e3 <= value_us <= (injected_ms + SLACK_MS) * 1e3
 
 
+@again_after_a_stall(0.03)
 def test_a_unary_delay(bench: Bench, port: Gateway) -> None:
     arguments = ["--model", "late", "--key", port.admin_key, "--connections", "2", "--calls-per-connection", "3"]
     ended = bench(target(port), *arguments, "--requests", "60", "--process", str(port.pid))
@@ -67,6 +69,7 @@ def test_a_unary_delay(bench: Bench, port: Gateway) -> None:
     assert ended.document["settings"]["protocols"] == ["gRPC"]
 
 
+@again_after_a_stall(0.03)
 def test_time_to_first_token_gaps_and_the_whole(bench: Bench, port: Gateway) -> None:
     arguments = ["--stream", "--model", "paced", "--key", port.admin_key, "--calls-per-connection", "3"]
     checks = ["--deltas", str(DELTAS), "--check-order", "numbered", "--check-usage"]
@@ -82,6 +85,7 @@ def test_time_to_first_token_gaps_and_the_whole(bench: Bench, port: Gateway) -> 
     assert miscounted.row()["errors_by_kind"] == {"grpc_delta_count": 3}
 
 
+@again_after_a_stall(0.03)
 def test_rest_and_grpc_in_one_run_see_the_same(bench: Bench, port: Gateway) -> None:
     address = port.url.partition("://")[2]
     arguments = ["--grpc", "--label", "rpc", "--compare", f"rest={port.url}/v1", "--baseline", "rest", "--rounds", "1"]
@@ -118,7 +122,7 @@ def test_mistakes_are_named(bench: Bench, port: Gateway, simulator_url: str) -> 
     for url, arguments, names in (
         (address, ["--model", "late", "--key", "sk-wrong-1a2b3c4d"], "UNAUTHENTICATED"),
         (address, ["--model", "nothing-like-it", *known], "NOT_FOUND"),
-        (f"grpc://127.0.0.1:{free_port()}", ["--model", "late"], "is the gateway running"),
+        ("grpc://127.0.0.1:1", ["--model", "late"], "is the gateway running"),
         (address.replace("grpc", "grpcs"), ["--model", "late", *known], "TLS handshake"),
         (simulator_url.replace("http", "grpc"), ["--model", "sim"], "not HTTP/2"),
     ):
@@ -166,6 +170,7 @@ def test_tls_with_a_ca_of_ones_own(bench: Bench, start_gateway: Callable[..., Ga
     assert "TLS handshake failed" in bench(*arguments, status=1).err
 
 
+@again_after_a_stall(0.1)
 def test_connections_that_age_cost_no_call(bench: Bench, start_gateway: Callable[..., Gateway]) -> None:
     gateway = start_gateway(config=f"{CONFIG}penstock: {{grpc: {{max_connection_age: 200ms}}}}")
     arguments = ["--model", "late", "--key", gateway.admin_key, "--connections", "2", "--calls-per-connection", "4"]

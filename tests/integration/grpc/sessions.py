@@ -85,7 +85,7 @@ class Dialog:
         """Nothing more will be said."""
         self._out.put(None)
 
-    def next(self, seconds: float = 10) -> Frame | None:
+    def next(self, seconds: float = 30) -> Frame | None:
         """The next frame, None at the end; fails when none comes."""
         try:
             frame = self._in.get(timeout=seconds)
@@ -151,18 +151,18 @@ class Dialog:
         assert last.WhichOneof("frame") == "error", last
         return Details.read(last.error.status.SerializeToString())
 
-    def ended(self, seconds: float = 10) -> Ended[Any]:
+    def ended(self, seconds: float = 30) -> Ended[Any]:
         """The end of the session itself; frames that were not read are read."""
         while self.next(seconds) is not None:
             pass
-        self._reader.join(5)
+        self._reader.join(20)
         return ended(self.call)
 
     def close(self) -> None:
         """Cancels the session."""
         self.call.cancel()
         self._out.put(None)
-        self._reader.join(5)
+        self._reader.join(20)
 
     def __enter__(self) -> Self:
         return self

@@ -30,12 +30,12 @@ from penstock.client import (
     Unavailable,
     to_dict,
 )
-from tests.conftest import Gateway
-from tests.faults.accounts import differences, idle, rows_of, settled
+from tests.conftest import Gateway, free_port
+from tests.faults.accounts import differences, idle, only_row, rows_of, settled
 from tests.integration.grpc.calls import CHAT, address
 from tests.integration.grpc.serving import configured, record_of
 from tests.rig import Sim, until
-from tests.stalls import Stopwatch
+from tests.stalls import Stopwatch, again_after_a_stall
 
 ASK: dict[str, Any] = {"model": "sim", "messages": [CHAT], "max_tokens": 5}
 WORDS = " time river that this with"
@@ -159,9 +159,10 @@ def test_a_wrong_key(port: Gateway) -> None:
 
 def test_a_deadline_ends_the_provider_s_work(client: Client, sim: Sim) -> None:
     since, watch = sim.mark(), Stopwatch()
+    # Time enough to be upstream before.
     with pytest.raises(DeadlineExceeded):
-        client.chat.create(**ASK, timeout=1.2, metadata={"x-sim-ttft": "20000"})
-    assert watch.ran_s < 2.5
+        client.chat.create(**ASK, timeout=2.5, metadata={"x-sim-ttft": "20000"})
+    assert watch.ran_s < 5
     until(lambda: [e for e in sim.ledger(since) if e["outcome"] == "cut"], "the provider was told")
 
 
@@ -189,9 +190,10 @@ def test_what_the_server_asks_to_try_again_is_tried_again(client: Client, sim: S
     """The simulator's first answer for a key is 429 with a time; the next one is whole."""
     since = sim.mark()
     tell = {"x-sim-fail-first": "1:429", "x-sim-retry-after": "1", "x-sim-key": f"client-{time.time()}"}
-    begun = time.monotonic()
+    watch = Stopwatch()
     assert client.chat.create(**ASK, metadata=tell).choices[0].message.content == WORDS
-    assert 0.9 < time.monotonic() - begun < 8
+    assert watch.seconds > 0.9
+    assert watch.ran_s < 8
     assert [entry["status"] for entry in sim.ledger(since) if entry["call_id"]] == [429, 200]
 
 
@@ -204,23 +206,27 @@ def test_retries_are_switched_off_by_zero(client: Client, sim: Sim) -> None:
     assert len([entry for entry in sim.ledger(since) if entry["call_id"]]) == 1
 
 
+@again_after_a_stall(0.1)
 def test_a_budget_that_is_used_up_is_not_tried_again(port: Gateway) -> None:
-    with _client(port, port.new_key(max_budget=0)) as client:
+    key = port.new_key(max_budget=0)
+    with _client(port, key) as client:
         watch = Stopwatch()
         with pytest.raises(BudgetExceeded) as failed:
             client.chat.create(**ASK)
         assert watch.ran_s < 0.5
         assert failed.value.quota
+    only_row(port, key)
 
 
 def test_a_gateway_that_restarts_is_found_again(start: Callable[..., Gateway], port: Gateway) -> None:
-    gateway = start()
-    with _client(gateway, timeout=15, max_retries=4) as client:
+    # A port that nobody is given meanwhile.
+    gateway = start(arguments=["--port", str(free_port())])
+    with _client(gateway, timeout=20, max_retries=4) as client:
         assert client.chat.create(**ASK).choices
         number = int(gateway.url.rpartition(":")[2])
         gateway.close()
         with pytest.raises(Unavailable):
-            client.chat.create(**ASK, max_retries=0, timeout=2)
+            client.chat.create(**ASK, max_retries=0)
         again = start(arguments=["--port", str(number)], environment={"PENSTOCK_MASTER_KEY": gateway.admin_key})
         assert again.url == gateway.url
         until(lambda: _works(client), "it is found again")
@@ -396,7 +402,7 @@ def test_tls(start: Callable[..., Gateway], tmp_path: Path) -> None:
     with Client(target, api_key=gateway.admin_key, root_certificates=certificate.read_bytes(), timeout=20) as client:
         assert client.chat.create(**ASK).choices[0].message.content == WORDS
         assert _text(client.chat.stream(**ASK)) == WORDS
-    with Client(target, api_key=gateway.admin_key, timeout=3, max_retries=0) as stranger, pytest.raises(Unavailable):
+    with Client(target, api_key=gateway.admin_key, timeout=20, max_retries=0) as stranger, pytest.raises(Unavailable):
         stranger.chat.create(**ASK)
 
 
@@ -415,7 +421,7 @@ def test_a_closed_client_s_calls_end(port: Gateway, sim: Sim) -> None:
     thread.start()
     until(lambda: sim.mark() > since, "the call is upstream")
     client.close()
-    thread.join(5)
+    thread.join(20)
     assert not thread.is_alive()
     assert len(failures) == 1
     until(lambda: [e for e in sim.ledger(since) if e["outcome"] == "cut"], "the provider was told")

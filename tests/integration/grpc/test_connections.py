@@ -16,7 +16,7 @@ import pytest
 from penstock.client import CallError, Client
 from penstock.client import _calls as methods
 from penstock.client import _messages as pb
-from tests.conftest import Gateway
+from tests.conftest import Gateway, at_once
 from tests.faults.accounts import differences, gauge, idle, rows_of, settled
 from tests.integration.grpc.calls import address, dialled, words
 from tests.integration.grpc.frames import Raw, frame
@@ -48,7 +48,7 @@ def aged(simulator_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="module")
 def pinging(simulator_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """It asks its clients whether they are there, and waits for longer than a busy machine keeps them from answering."""
-    config = configured(grpc="{keepalive: 200ms, keepalive_timeout: 2s}")
+    config = configured(grpc="{keepalive: 200ms, keepalive_timeout: 4s}")
     running = Gateway(tmp_path_factory.mktemp("pinging"), simulator_url, config=config)
     yield running
     running.close()
@@ -91,7 +91,7 @@ def test_pings_at_the_pace_of_clients_are_answered(port: Gateway, calls: bool) -
 def test_grpcio_s_keepalive_is_put_up_with(port: Gateway) -> None:
     options: dict[str, Any] = {
         "keepalive_time_ms": 100,
-        "keepalive_timeout_ms": 2_000,
+        "keepalive_timeout_ms": 10_000,
         "keepalive_permit_without_calls": 1,
         "http2.max_pings_without_data": 0,
     }
@@ -105,15 +105,15 @@ def test_grpcio_s_keepalive_is_put_up_with(port: Gateway) -> None:
 def test_an_old_connection_is_asked_to_go_and_its_calls_are_served(aged: Gateway) -> None:
     watch = Stopwatch()
     with Raw(aged) as raw:
-        number = raw.begin(STREAM, frame(LONG), more=[("x-sim-tps", "60"), ("x-sim-tokens", "100")])
+        number = raw.begin(STREAM, frame(LONG), more=[("x-sim-tps", "30"), ("x-sim-tokens", "100")])
         raw.wait(lambda: raw.goaways)
         assert watch.seconds > 0.3
-        assert watch.ran_s < 1.2
+        assert watch.ran_s < 2.5
         reply = raw.end(number)
         assert reply.status == 0
-        assert watch.seconds > 1.4, "the call was served to its end"
+        assert watch.seconds > 3, "the call was served to its end"
         assert raw.closed_with() == 0, "an end without an error"
-        assert watch.ran_s < 6, "and then the connection is closed"
+        assert watch.ran_s < 8, "and then the connection is closed"
 
 
 def test_calls_that_cross_the_goaway_are_served(aged: Gateway) -> None:
@@ -138,7 +138,7 @@ def test_a_call_too_late_and_its_window_update_harm_no_other(
     """grpcio answers the shutdown's ping and then still sends what was queued: a call's head, and a window update."""
     gateway = aged if ended == "age" else start(config=configured(grpc="{}"))
     with Raw(gateway) as raw:
-        served = raw.begin(STREAM, frame(LONG), more=[("x-sim-tps", "60"), ("x-sim-tokens", "90")])
+        served = raw.begin(STREAM, frame(LONG), more=[("x-sim-tps", "40"), ("x-sim-tokens", "120")])
         raw.wait(lambda: raw.streams[served].headers)
         if ended == "drain":
             gateway.process.process.send_signal(signal.SIGTERM)
@@ -159,9 +159,9 @@ def test_a_call_too_late_and_its_window_update_harm_no_other(
 def test_an_old_connection_without_calls_is_closed(aged: Gateway) -> None:
     with Raw(aged) as raw:
         assert raw.ask(CREATE, frame(REQUEST)).status == 0
-        begun = time.monotonic()
+        watch = Stopwatch()
         assert raw.closed_with() == 0
-        assert time.monotonic() - begun < 3
+        assert watch.ran_s < 5
 
 
 def test_calls_that_outlive_the_grace_of_age_are_ended_and_settled(start: Callable[..., Gateway], sim: Sim) -> None:
@@ -180,8 +180,11 @@ def test_calls_that_outlive_the_grace_of_age_are_ended_and_settled(start: Callab
 def test_ages_differ_so_that_clients_do_not_return_together(start: Callable[..., Gateway]) -> None:
     gateway = _aged(start, "600ms", "5s")
     ends: list[float] = []
+    whole: list[float] = []
 
     def work() -> None:
+        # An age counts from when the connection was accepted, which is between the two.
+        before = time.monotonic()
         with Raw(gateway) as raw:
             begun = time.monotonic()
             while True:
@@ -189,16 +192,19 @@ def test_ages_differ_so_that_clients_do_not_return_together(start: Callable[...,
                     raw.pump()
                 except (Broken, ConnectionError, TimeoutError, h2.exceptions.ProtocolError):
                     break
-            ends.append(time.monotonic() - begun)
+            over = time.monotonic()
+            ends.append(over - begun)
+            whole.append(over - before)
 
+    watch = Stopwatch()
     threads = [threading.Thread(target=work) for _ in range(24)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(ends) == 24
-    assert min(ends) > 0.45
-    assert max(ends) < 3
+    assert min(whole) > 0.45
+    assert max(ends) < 3 + watch.stood_s
     assert max(ends) - min(ends) > 0.03, "there is some jitter"
 
 
@@ -220,8 +226,9 @@ def test_a_client_outlives_its_connections(start: Callable[..., Gateway], sim: S
     asked: dict[str, Any] = {"model": "sim", "max_tokens": 2, "messages": [{"role": "user", "content": "time"}]}
 
     def work(client: Client, number: int) -> None:
-        end = time.monotonic() + 3
-        while time.monotonic() < end:
+        begun = time.monotonic()
+        # On a slow machine until there were as many as there are to be.
+        while time.monotonic() - begun < (3 if len(made) > 300 else 60):
             tell = {"x-sim-ttft": str(number * 7 % 40)}
             try:
                 if (number + len(made)) % 3:
@@ -246,15 +253,16 @@ def test_a_client_outlives_its_connections(start: Callable[..., Gateway], sim: S
 
 
 def test_idle_connections_live_as_long_as_rest_s(start: Callable[..., Gateway]) -> None:
-    gateway = start(config=configured("{idle_timeout: 400ms}"))
+    gateway = start(config=configured("{idle_timeout: 1s}"))
     with Raw(gateway) as raw:
+        watch = Stopwatch()
         assert raw.ask(CREATE, frame(REQUEST)).status == 0
-        begun = time.monotonic()
         assert raw.closed_with() == 0
-        assert 0.2 < time.monotonic() - begun < 3
+        assert watch.seconds > 0.8
+        assert watch.ran_s < 5
     with Raw(gateway) as raw:
         # A call that is silent for longer is not idle.
-        assert raw.ask(CREATE, frame(REQUEST), more=[("x-sim-ttft", "1200")]).status == 0
+        assert raw.ask(CREATE, frame(REQUEST), more=[("x-sim-ttft", "2200")]).status == 0
 
 
 def test_a_client_that_does_not_answer_pings_is_gone(pinging: Gateway, sim: Sim) -> None:
@@ -264,18 +272,22 @@ def test_a_client_that_does_not_answer_pings_is_gone(pinging: Gateway, sim: Sim)
         watch = Stopwatch()
         raw.begin(CREATE, frame(LONG), more=[("x-sim-ttft", "20000")])
         # Nothing is read meanwhile, so nothing is acknowledged.
-        until(lambda: [e for e in sim.ledger(since) if e["outcome"] == "cut"], "the provider was told", 10)
-        assert watch.seconds > 1.5
-        assert watch.ran_s < 5
+        until(lambda: [e for e in sim.ledger(since) if e["outcome"] == "cut"], "the provider was told")
+        assert watch.seconds > 3.5
+        assert watch.ran_s < 8
     idle(pinging)
 
 
 def test_a_client_that_answers_pings_stays(pinging: Gateway) -> None:
-    with Raw(pinging) as raw:
-        assert raw.ask(CREATE, frame(REQUEST), more=[("x-sim-ttft", "3000")]).status == 0
-    with dialled(pinging) as rpc:
-        call = rpc.call(methods.CHAT_CREATE, REQUEST, sim={"ttft": 3_000})
-        assert call.ok
+    def by_hand() -> None:
+        with Raw(pinging) as raw:
+            assert raw.ask(CREATE, frame(REQUEST), more=[("x-sim-ttft", "5500")]).status == 0
+
+    def by_library() -> None:
+        with dialled(pinging) as rpc:
+            assert rpc.call(methods.CHAT_CREATE, REQUEST, sim={"ttft": 5_500}).ok
+
+    at_once(by_hand, by_library)
 
 
 def test_reflection_can_be_switched_off_and_what_is_configured_is_told(start: Callable[..., Gateway]) -> None:

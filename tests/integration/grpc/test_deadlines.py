@@ -20,7 +20,8 @@ from tests.stalls import Stopwatch
 
 CREATE = "/penstock.v1.Chat/Create"
 STREAM = "/penstock.v1.Chat/Stream"
-PROMPTLY_S = 1.0
+PROMPTLY_S = 2.5
+"""What a deadline ends would go on for much longer."""
 LATE = (504, "deadline_exceeded", "deadline_exceeded")
 """Status, outcome and code of a call whose deadline passed."""
 
@@ -53,11 +54,11 @@ def _agree(gateway: Gateway, sim: Sim, key: str, since: int) -> list[Row]:
 @pytest.mark.parametrize("model", ["sim", "claude"])
 def test_a_unary_deadline_ends_the_provider_s_work(port: Gateway, rpc: Rpc, sim: Sim, model: str) -> None:
     since, watch = sim.mark(), Stopwatch()
-    call = rpc.call(methods.CHAT_CREATE, _request(model), sim={"ttft": 20_000}, timeout=1.2)
+    call = rpc.call(methods.CHAT_CREATE, _request(model), sim={"ttft": 20_000}, timeout=2.5)
     assert call.code is grpc.StatusCode.DEADLINE_EXCEEDED
     entry = _last(sim, since)
-    assert watch.seconds > 1.1
-    assert watch.ran_s < 1.2 + PROMPTLY_S
+    assert watch.seconds > 2.4
+    assert watch.ran_s < 2.5 + PROMPTLY_S
     assert entry["outcome"] == "cut"
     rows = _agree(port, sim, rpc.key, since)
     assert [row["prompt_tokens"] + row["completion_tokens"] for row in rows] == [0]
@@ -67,12 +68,12 @@ def test_a_unary_deadline_ends_the_provider_s_work(port: Gateway, rpc: Rpc, sim:
 @pytest.mark.parametrize("model", ["sim", "claude"])
 def test_a_stream_s_deadline_settles_what_was_made(port: Gateway, rpc: Rpc, sim: Sim, model: str) -> None:
     since, watch = sim.mark(), Stopwatch()
-    call = rpc.call(methods.CHAT_STREAM, _request(model), sim={"tps": 50, "tokens": 5_000, "flush": 1}, timeout=1.5)
+    call = rpc.call(methods.CHAT_STREAM, _request(model), sim={"tps": 100, "tokens": 5_000, "flush": 1}, timeout=2.5)
     assert call.code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert len(call.answers) > 10
     entry = _last(sim, since)
     assert entry["outcome"] == "cut"
-    assert entry["duration_us"] < (1.5 + PROMPTLY_S + watch.stood_s) * 1e6
+    assert entry["duration_us"] < (2.5 + PROMPTLY_S + watch.stood_s) * 1e6
     rows = _agree(port, sim, rpc.key, since)
     assert rows[0]["completion_tokens"] == entry["tokens_sent"] > 10
     assert _ending(rows[0]) == LATE
@@ -103,9 +104,9 @@ def test_the_server_keeps_time_itself(raw: Raw, sim: Sim, value: str, seconds: f
         took, ran = watch.seconds, watch.ran_s
         assert status == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
         assert seconds - 0.02 <= took
-        assert ran < seconds + 0.5
-        # Of a machine that stands still the call may be over before it is sent upstream.
-        if seconds <= 0.05 or watch.longest_s < seconds or sim.mark() > since:
+        assert ran < seconds + PROMPTLY_S
+        # On a slow machine the call may be over before it is sent upstream.
+        if seconds <= 0.05 or sim.mark() > since:
             break
     if seconds > 0.05:
         assert _last(sim, since)["outcome"] == "cut"
@@ -119,15 +120,15 @@ def test_a_deadline_that_is_far_away_changes_nothing(raw: Raw, value: str) -> No
 @pytest.mark.parametrize("value", ["", "5", "m", "-1S", "1.5S", "5 S", "123456789S", "5s", "5X", "S5", "+5S"])
 def test_a_deadline_that_cannot_be_read_is_refused(raw: Raw, sim: Sim, value: str) -> None:
     since = sim.mark()
-    status, watch = _deadline(raw, value, ttft=3_000)
+    status, watch = _deadline(raw, value, ttft=20_000)
     assert status in (grpc.StatusCode.INVALID_ARGUMENT.value[0], grpc.StatusCode.INTERNAL.value[0])
-    assert watch.ran_s < 2
+    assert watch.ran_s < 5
     assert sim.mark() == since, "nothing was sent upstream"
 
 
 def test_the_server_s_own_word_has_details(port: Gateway, raw: Raw) -> None:
     reply = raw.ask(
-        STREAM, frame(_request()), more=[("grpc-timeout", "1500m"), ("x-sim-tps", "50"), ("x-sim-tokens", "900")]
+        STREAM, frame(_request()), more=[("grpc-timeout", "2500m"), ("x-sim-tps", "50"), ("x-sim-tokens", "900")]
     )
     assert reply.details.reason == "DEADLINE_EXCEEDED"
     assert reply.details.info["status"] == "504"
@@ -141,7 +142,7 @@ def test_the_server_s_own_word_has_details(port: Gateway, raw: Raw) -> None:
 
 
 def test_a_call_that_nobody_answered_in_time_has_its_id(port: Gateway, raw: Raw) -> None:
-    reply = raw.ask(CREATE, frame(_request()), more=[("grpc-timeout", "300m"), ("x-sim-ttft", "20000")])
+    reply = raw.ask(CREATE, frame(_request()), more=[("grpc-timeout", "1500m"), ("x-sim-ttft", "20000")])
     assert reply.status == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
     row = record_of(port, {**reply.headers, **reply.trailers}["x-penstock-call-id"])
     assert _ending(row) == LATE
@@ -153,7 +154,7 @@ def test_the_request_s_own_time_counts(raw: Raw) -> None:
     number = raw.begin(CREATE, b"\0\0\0\1\0", end=False, more=[("grpc-timeout", "300m")])
     reply = raw.end(number)
     assert reply.status == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
-    assert watch.ran_s < 1.5
+    assert watch.ran_s < 0.3 + PROMPTLY_S
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -167,12 +168,12 @@ def test_a_cancelled_call_is_cancelled_everywhere(port: Gateway, rpc: Rpc, sim: 
             next(call)
     else:
         until(lambda: sim.mark() > since, "the call is upstream")
-    cancelled = time.time() * 1000
+    cancelled, watch = time.time() * 1000, Stopwatch()
     call.cancel()
     assert call.code() is grpc.StatusCode.CANCELLED
     entry = _last(sim, since)
     assert entry["outcome"] == "cut"
-    assert entry["at_ms"] + entry["duration_us"] / 1000 < cancelled + PROMPTLY_S * 1000
+    assert entry["at_ms"] + entry["duration_us"] / 1000 < cancelled + (PROMPTLY_S + watch.stood_s) * 1000
     rows = _agree(port, sim, rpc.key, since)
     assert len(rows) == 1
     assert rows[0]["metadata"]["outcome"] == "client_disconnect"
@@ -224,7 +225,7 @@ def test_a_slow_reader_holds_the_provider_back_and_a_deadline_still_ends_it(port
     since = sim.mark()
     with dialled(port, port.new_key()) as rpc:
         call = rpc.begin(
-            methods.CHAT_STREAM, _request(), sim={"tokens": 5_000, "bytes": 20_000}, timeout=1.5, metadata=()
+            methods.CHAT_STREAM, _request(), sim={"tokens": 5_000, "bytes": 20_000}, timeout=3, metadata=()
         )
         next(call)
         # Not read any further: the provider must not be read to its end either.

@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -121,7 +122,8 @@ def _agrees(rest: httpx.Response, call: Ended[Any], source: str) -> None:
     # -1 asks clients not to try again by themselves.
     assert (pushback in (None, "-1")) == (after is None)
     if after is not None and pushback is not None and details.retry_s is not None:
-        assert abs(int(after) - int(pushback)) < 2_000
+        # The one was asked for a moment after the other.
+        assert abs(int(after) - int(pushback)) < 10_000
         assert abs(details.retry_s * 1000 - int(pushback)) <= 1
 
 
@@ -337,7 +339,7 @@ def test_parallel_calls_over_the_limit_are_refused_until_one_ends(port: Gateway)
     key = port.new_key(max_parallel_requests=1)
     request = pb.ChatCreateRequest(model="sim", messages=[{"role": "user", "text": "a"}])
     with dialled(port, key) as rpc:
-        slow = rpc.begin(methods.CHAT_CREATE, request, sim={"ttft": 3_000})
+        slow = rpc.begin(methods.CHAT_CREATE, request, sim={"ttft": 4_500})
         until(lambda: "1" in _in_flight(port), "the slow call")
         refused = rpc.call(methods.CHAT_CREATE, request)
         assert refused.failed == "RESOURCE_EXHAUSTED rate_limit_exceeded"
@@ -371,10 +373,15 @@ def test_metrics_tell_the_protocols_apart(port: Gateway) -> None:
         assert rpc.call(methods.CHAT_CREATE, request).code is grpc.StatusCode.OK
     with port.client() as client:
         client.post("/v1/chat/completions", headers={"authorization": f"Bearer {key}"}, json=_BODY)
-        lines = client.get("/metrics", headers=port.admin).text.splitlines()
-    counted = [line for line in lines if line.startswith("penstock_requests_total{")]
-    for protocol in ("grpc", "rest"):
-        assert any(f'surface="chat",protocol="{protocol}",status="200"' in line for line in counted), protocol
+
+        def is_counted(protocol: str) -> bool:
+            lines = client.get("/metrics", headers=port.admin).text.splitlines()
+            counted = [line for line in lines if line.startswith("penstock_requests_total{")]
+            return any(f'surface="chat",protocol="{protocol}",status="200"' in line for line in counted)
+
+        for protocol in ("grpc", "rest"):
+            # An answer is out a moment before its call is settled.
+            until(partial(is_counted, protocol), protocol)
 
 
 def test_no_secret_and_no_prompt_is_in_an_error(port: Gateway) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import signal
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +39,7 @@ def _status(data: bytes) -> int:
 def _check(rpc: Rpc, service: str = "") -> int:
     """Without a key: whoever can reach the port may ask."""
     call = rpc.channel.unary_unary(CHECK, _as_is, _status)
-    return int(call(held(1, service) if service else b"", timeout=5))
+    return int(call(held(1, service) if service else b"", timeout=20))
 
 
 class Watch:
@@ -59,7 +58,7 @@ class Watch:
             pass
         self._said.put(None)
 
-    def next(self, seconds: float = 5) -> int | None:
+    def next(self, seconds: float = 20) -> int | None:
         """The next status, None at the end."""
         return self._said.get(timeout=seconds)
 
@@ -101,7 +100,7 @@ def test_a_service_that_is_not_there(rpc: Rpc, service: str) -> None:
 
 def test_bytes_that_are_no_request(rpc: Rpc) -> None:
     for path in (CHECK, WATCH):
-        call: Any = rpc.channel.unary_stream(path, _as_is, _status)(b"\xff\xff", timeout=5)
+        call: Any = rpc.channel.unary_stream(path, _as_is, _status)(b"\xff\xff", timeout=20)
         with pytest.raises(grpc.RpcError):
             list(call)
         assert call.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL)
@@ -125,17 +124,17 @@ def test_health_is_no_call_in_the_books(port: Gateway, rpc: Rpc) -> None:
 
 def test_a_drain_is_told_while_calls_go_on(start: Callable[..., Gateway]) -> None:
     gateway = start(config=configured("{grace: 20s}"))
-    request = pb.ChatCreateRequest(model="sim", max_tokens=60, messages=[{"role": "user", "text": "time"}])
+    request = pb.ChatCreateRequest(model="sim", max_tokens=120, messages=[{"role": "user", "text": "time"}])
     with dialled(gateway) as rpc, dialled(gateway) as other:
         watches = [Watch(rpc), Watch(rpc, "penstock.v1.Chat"), Watch(other)]
         assert [watch.next() for watch in watches] == [SERVING] * 3
-        call = rpc.begin(methods.CHAT_STREAM, request, sim={"tokens": 60, "tps": 40})
+        call = rpc.begin(methods.CHAT_STREAM, request, sim={"tokens": 120, "tps": 40})
         next(call)
         gateway.process.process.send_signal(signal.SIGTERM)
         clock = Stopwatch()
         assert [watch.next() for watch in watches] == [NOT_SERVING] * 3
-        assert clock.ran_s < 1
-        assert len([chunk for chunk in call if chunk.choices]) > 50
+        assert clock.ran_s < 2
+        assert len([chunk for chunk in call if chunk.choices]) > 110
         assert call.code() is grpc.StatusCode.OK
         assert gateway.process.wait() == 0
 
@@ -145,10 +144,10 @@ def test_a_watch_does_not_hold_up_the_end(start: Callable[..., Gateway]) -> None
     with dialled(gateway) as rpc:
         watches = [Watch(rpc) for _ in range(10)]
         assert [watch.next() for watch in watches] == [SERVING] * 10
-        begun = time.monotonic()
+        clock = Stopwatch()
         gateway.process.process.send_signal(signal.SIGTERM)
         assert gateway.process.wait() == 0
-        assert time.monotonic() - begun < 6
+        assert clock.ran_s < 8
         assert {watch.next() for watch in watches} <= {NOT_SERVING, None}
 
 
@@ -163,7 +162,7 @@ def test_grpcio_s_own_health_checking_keeps_a_channel_in_use(port: Gateway) -> N
 def test_all_services_at_once(rpc: Rpc) -> None:
     """`List`, which came to the protocol later."""
     call = rpc.channel.unary_unary("/grpc.health.v1.Health/List", _as_is, fields)
-    entries = [dict(fields(bytes(item))) for _, item in call(b"", timeout=5)]
+    entries = [dict(fields(bytes(item))) for _, item in call(b"", timeout=20)]
     statuses = {bytes(entry[1]).decode() if 1 in entry else "": _status(bytes(entry[2])) for entry in entries}
     assert set(SERVICES) <= statuses.keys()
     assert set(statuses.values()) == {SERVING}
@@ -172,19 +171,19 @@ def test_all_services_at_once(rpc: Rpc) -> None:
 @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2"])
 def test_a_watch_over_grpc_web_ends_when_nothing_happens(start: Callable[..., Gateway], version: str) -> None:
     """A browser that vanished is not noticed there; one that is still there asks again."""
-    gateway = start(config=configured("{idle_timeout: 500ms}"))
+    gateway = start(config=configured("{idle_timeout: 1s}"))
     kind = "application/grpc-web+proto"
     with Raw(gateway) as raw:
         native = raw.begin(WATCH, frame(b""), key="")
         clock = Stopwatch()
         if version == "HTTP/1.1":
             body = httpx.post(
-                gateway.url + WATCH, content=frame(b""), headers={"content-type": kind}, timeout=10
+                gateway.url + WATCH, content=frame(b""), headers={"content-type": kind}, timeout=30
             ).content
         else:
             body = raw.ask(WATCH, frame(b""), key="", content_type=kind).body
-        assert clock.seconds > 0.4
-        assert clock.ran_s < 3
+        assert clock.seconds > 0.8
+        assert clock.ran_s < 5
         assert not raw.streams[native].ended, "gRPC's own watch goes on"
     (_, message), (flag, trailers) = unframe(body)
     assert _status(message) == SERVING

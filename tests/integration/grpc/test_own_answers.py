@@ -166,11 +166,11 @@ def test_counting_costs_nothing_and_is_no_call(port: Gateway) -> None:
 
 def test_counting_takes_one_of_the_slots_of_calls(start: Callable[..., Gateway]) -> None:
     gateway = start(config=CONFIG + "  limits: {max_parallel_requests: 1}\n")
-    long = pb.ChatCreateRequest(model="sim", max_tokens=60, messages=[{"role": "user", "text": "time"}])
+    long = pb.ChatCreateRequest(model="sim", max_tokens=2_000, messages=[{"role": "user", "text": "time"}])
     count = pb.TokensCountRequest(model="sim", text="a")
     tokenize = "/xai_api.Tokenize/TokenizeText"
     with dialled(gateway, gateway.new_key()) as rpc, Raw(gateway) as raw:
-        call = rpc.begin(methods.CHAT_STREAM, long, sim={"tokens": 60, "tps": 40})
+        call = rpc.begin(methods.CHAT_STREAM, long, sim={"tokens": 2_000, "tps": 40})
         next(call)
         refused = rpc.call(methods.TOKENS_COUNT, count)
         assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -17,6 +17,7 @@ from tests.integration.grpc.frames import Raw, frame
 from tests.integration.grpc.serving import record_of
 from tests.integration.grpc.sessions import Dialog
 from tests.rig import Sim, until
+from tests.stalls import Stopwatch
 
 PROMPT_TOKENS = 10
 
@@ -51,7 +52,8 @@ def test_calls_are_interleaved_and_each_is_whole(port: Gateway, rpc: Rpc, sim: S
     since = sim.mark()
     with Dialog(rpc) as session:
         for id in range(1, 41):
-            session.start(id, tokens=10 + id % 5, tps=100)
+            # Longer than it takes to begin all of them.
+            session.start(id, tokens=10 + id % 5, tps=5)
         for id in range(1, 41):
             session.finish(id)
             assert len(session.words(id)) == 10 + id % 5
@@ -84,9 +86,9 @@ def test_a_session_without_calls_ends_well(rpc: Rpc) -> None:
 def test_a_session_s_head_does_not_wait_for_a_call(rpc: Rpc) -> None:
     """A client may wait for the head before it says anything."""
     with Dialog(rpc) as session:
-        begun = time.monotonic()
+        watch = Stopwatch()
         assert session.call.initial_metadata() is not None
-        assert time.monotonic() - begun < 2
+        assert watch.ran_s < 5
 
 
 # ---- errors -----------------------------------------------------------------------------------
@@ -260,7 +262,7 @@ def test_hundreds_of_calls_on_one_session(port: Gateway, rpc: Rpc, sim: Sim) -> 
 
 def test_sessions_are_counted_like_the_calls_they_carry(port: Gateway, rpc: Rpc) -> None:
     with Dialog(rpc) as session:
-        session.start(1, tokens=100, tps=50)
+        session.start(1, tokens=1_000, tps=50)
         session.until("delta", 1)
         assert gauge(port, "penstock_in_flight_requests") == 1
         session.cancel(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable
 
 import grpc
@@ -22,7 +21,8 @@ def test_a_cancelled_call_ends_alone_and_is_settled(port: Gateway, rpc: Rpc, sim
     since = sim.mark()
     with Dialog(rpc) as session:
         for id in (1, 2, 3):
-            session.start(id, tokens=200, tps=100, flush=1)
+            # The one that is cancelled would go on for long.
+            session.start(id, tokens=5_000 if id == 2 else 200, tps=100, flush=1)
         while session.count(2) < 10:
             session.next()
         session.cancel(2)
@@ -56,16 +56,16 @@ def test_a_call_has_a_deadline_of_its_own(port: Gateway, rpc: Rpc, sim: Sim) -> 
     since = sim.mark()
     with Dialog(rpc) as session:
         watch = Stopwatch()
-        session.start(1, tokens=1_000, tps=50, timeout=1.5, flush=1)
-        session.start(2, tokens=120, tps=50)
+        session.start(1, tokens=1_000, tps=50, timeout=2.5, flush=1)
+        session.start(2, tokens=180, tps=50)
         details = session.error(1)
-        assert watch.seconds > 1.3
-        assert watch.ran_s < 2.5
+        assert watch.seconds > 2.3
+        assert watch.ran_s < 5
         assert details.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
         assert len(session.words(1)) > 5
         late = session.call_id(1)
         session.finish(2)
-        assert len(session.words(2)) == 120
+        assert len(session.words(2)) == 180
     idle(port)
     told = record_of(port, late)["metadata"]
     assert (told["http_status"], told["error_code"]) == (504, "deadline_exceeded")
@@ -76,14 +76,14 @@ def test_a_call_has_a_deadline_of_its_own(port: Gateway, rpc: Rpc, sim: Sim) -> 
 
 def test_a_deadline_runs_while_a_call_waits_for_credit(rpc: Rpc) -> None:
     with Dialog(rpc) as session:
-        session.start(1, tokens=1_000, bytes=5_000, timeout=1.5, credit=1)
+        session.start(1, tokens=1_000, bytes=5_000, timeout=3, credit=1)
         assert session.error(1).code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
         assert session.count(1) == 1
 
 
 def test_the_session_s_deadline_is_that_of_its_calls(port: Gateway, rpc: Rpc, sim: Sim) -> None:
     since = sim.mark()
-    with Dialog(rpc, timeout=2) as session:
+    with Dialog(rpc, timeout=3.5) as session:
         session.start(1, tokens=1_000, tps=50)
         session.start(2, ttft=20_000)
         assert session.ended().code is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -119,7 +119,7 @@ def test_the_end_of_a_session_settles_all_its_calls(port: Gateway, sim: Sim, how
 def test_a_draining_gateway_serves_the_session_s_calls_and_begins_no_more(start: Callable[..., Gateway]) -> None:
     gateway = start(config=configured("{grace: 20s}"))
     with dialled(gateway) as rpc, Dialog(rpc) as session:
-        session.start(1, tokens=60, tps=50)
+        session.start(1, tokens=150, tps=50)
         session.until("delta", 1)
         gateway.process.process.send_signal(signal.SIGTERM)
         draining = session.until("draining").draining
@@ -127,7 +127,7 @@ def test_a_draining_gateway_serves_the_session_s_calls_and_begins_no_more(start:
         session.start(2, tokens=1)
         assert session.error(2).code == grpc.StatusCode.UNAVAILABLE.value[0]
         assert session.finish(1)[-1].WhichOneof("frame") == "done"
-        assert len(session.words(1)) == 60
+        assert len(session.words(1)) == 150
         assert session.ended().code in (grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE)
     assert gateway.process.wait() == 0
 
@@ -137,11 +137,11 @@ def test_an_idle_session_does_not_hold_up_a_drain(start: Callable[..., Gateway])
     with dialled(gateway) as rpc, Dialog(rpc) as session:
         session.start(1, tokens=1)
         session.finish(1)
-        begun = time.monotonic()
+        watch = Stopwatch()
         gateway.process.process.send_signal(signal.SIGTERM)
         session.ended()
         assert gateway.process.wait() == 0
-        assert time.monotonic() - begun < 6
+        assert watch.ran_s < 8
 
 
 def test_calls_of_a_session_that_outlive_the_grace_are_ended(start: Callable[..., Gateway]) -> None:

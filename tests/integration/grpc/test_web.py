@@ -16,7 +16,7 @@ from tests.conftest import Gateway
 from tests.integration.grpc.frames import Raw, frame, unframe, zipped
 from tests.integration.grpc.serving import record_of
 from tests.rig import Sim, until
-from tests.stalls import Stopwatch
+from tests.stalls import Stopwatch, again_after_a_stall
 
 CREATE = "/penstock.v1.Chat/Create"
 STREAM = "/penstock.v1.Chat/Stream"
@@ -142,7 +142,7 @@ def test_a_deadline(ask: Ask) -> None:
     watch = Stopwatch()
     reply = ask(CREATE, frame(REQUEST), BINARY, x_sim_ttft="20000", grpc_timeout="300m")
     assert reply.status == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
-    assert watch.ran_s < 2
+    assert watch.ran_s < 4
 
 
 @pytest.mark.parametrize(
@@ -184,9 +184,10 @@ def test_compression_is_understood(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("content_type", [BINARY, TEXT])
+@again_after_a_stall(0.3)
 def test_a_stream_comes_as_it_is_made(port: Gateway, content_type: str) -> None:
-    headers = {**_headers(port, content_type, None, {}), "x-sim-tps": "20", "x-sim-tokens": "20", "x-sim-flush": "1"}
-    request = pb.ChatCreateRequest(model="sim", max_tokens=20, messages=[{"role": "user", "text": "time"}])
+    headers = {**_headers(port, content_type, None, {}), "x-sim-tps": "20", "x-sim-tokens": "40", "x-sim-flush": "1"}
+    request = pb.ChatCreateRequest(model="sim", max_tokens=40, messages=[{"role": "user", "text": "time"}])
     arrivals = []
     with (
         port.client() as client,
@@ -206,7 +207,7 @@ def test_a_browser_that_leaves_cancels_the_call(port: Gateway, sim: Sim) -> None
     since = sim.mark()
     headers = {**_headers(port, BINARY, None, {}), "x-sim-tps": "20", "x-sim-tokens": "2000", "x-sim-flush": "1"}
     request = pb.ChatCreateRequest(model="sim", max_tokens=2_000, messages=[{"role": "user", "text": "time"}])
-    with httpx.Client(base_url=port.url, trust_env=False) as client:
+    with httpx.Client(base_url=port.url, trust_env=False, timeout=30) as client:
         with client.stream("POST", STREAM, content=frame(request), headers=headers) as answer:
             next(answer.iter_raw())
         until(lambda: [e for e in sim.ledger(since) if e["outcome"] == "cut"], "the provider was told")

@@ -90,7 +90,7 @@ def test_a_weak_master_key_is_refused_at_start(
         )
     ]
     for process in processes:
-        assert process.process.wait(timeout=20) == 1
+        assert process.process.wait(timeout=60) == 1
         output = process.output()
         assert "master key" in output
         assert words in output
@@ -113,7 +113,7 @@ def test_the_environment_and_the_file_give_the_master_key(
             *("serve", "--port", "0", "--data-dir", str(tmp_path / name), *arguments), environment={name: key}
         )
         url = process.wait_ready()["address"]
-        answer = httpx.get(f"{url}/key/list", headers={"x-api-key": key}, trust_env=False)
+        answer = httpx.get(f"{url}/key/list", headers={"x-api-key": key}, trust_env=False, timeout=30)
         assert answer.status_code == 200
         assert not (tmp_path / name / "master.key").exists()
         assert process.stop() == 0
@@ -125,7 +125,7 @@ def test_the_first_start_makes_a_strong_key_and_keeps_it_to_its_owner(
     data = tmp_path / "data"
     process = start_process("serve", "--port", "0", "--data-dir", str(data))
     url = process.wait_ready()["address"]
-    until(lambda: "curl " in process.output(), what="the banner")
+    until(lambda: "curl " in process.output(), 20, what="the banner")
     key = (data / "master.key").read_text().strip()
     assert key in process.output(), "shown on the first start"
     assert key.startswith("sk-")
@@ -133,7 +133,8 @@ def test_the_first_start_makes_a_strong_key_and_keeps_it_to_its_owner(
     for file in ("master.key", "pepper", "sealing.key"):
         assert stat.S_IMODE((data / file).stat().st_mode) == 0o600, file
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
-    assert httpx.get(f"{url}/key/list", headers={"x-api-key": key}, trust_env=False).status_code == 200
+    shown = httpx.get(f"{url}/key/list", headers={"x-api-key": key}, trust_env=False, timeout=30)
+    assert shown.status_code == 200
 
 
 def test_two_installations_do_not_share_keys(managed: Managed, start_gateway: Callable[..., Gateway]) -> None:

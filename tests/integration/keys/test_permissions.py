@@ -69,7 +69,7 @@ def test_deleted_keys_are_unknown(managed: Managed) -> None:
 
 
 def test_expired_keys(managed: Managed) -> None:
-    never_used, key = managed.key(duration="1s"), managed.key(duration="1s")
+    never_used, key = managed.key(duration="3s"), managed.key(duration="3s")
     assert managed.chat(key).status_code == 200
     until(lambda: managed.chat(key).status_code == 401, what="the end of the key's life")
     for one in (key, never_used):

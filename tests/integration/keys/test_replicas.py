@@ -8,10 +8,13 @@ from collections.abc import Callable
 import pytest
 
 from tests.integration.managed import ASKED, Managed, cost_of_priced, nanos, until
+from tests.stalls import again_after_a_stall
 
 COST = cost_of_priced(ASKED, 4)
 CALLS = 40
 WITHIN_S = 2
+_STOOD_S = 0.1
+"""A machine that stands still for so long tells the other one later."""
 _CALL_MS = 300
 _SPENDING_CALL_MS = 60
 
@@ -44,6 +47,7 @@ def _spend_all(replica: Managed, key: str) -> int:
     return admitted
 
 
+@again_after_a_stall(_STOOD_S)
 def test_what_one_spends_the_other_knows_and_refuses(replicas: tuple[Managed, Managed]) -> None:
     one, other = replicas
     key = one.key(max_budget=CALLS * COST / 1_000_000_000)
@@ -63,6 +67,7 @@ def test_what_one_spends_the_other_knows_and_refuses(replicas: tuple[Managed, Ma
     until(lambda: nanos(one.info(key)["spend"]) == admitted * COST, what="everything in the ledger")
 
 
+@again_after_a_stall(_STOOD_S)
 def test_a_spend_that_is_set_back_holds_at_the_other_replica(replicas: tuple[Managed, Managed]) -> None:
     one, other = replicas
     key = one.key(max_budget=CALLS * COST / 1_000_000_000)

@@ -138,7 +138,7 @@ def test_the_master_key_is_refused_nowhere(managed: Managed) -> None:
 def test_no_spelling_of_a_path_goes_around_the_guard(managed: Managed, path: str) -> None:
     address = urlsplit(managed.gateway.url)
     for key in (None, managed.key()):
-        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)
+        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
         headers = {"x-api-key": key} if key else {}
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()

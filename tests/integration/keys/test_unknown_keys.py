@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from penstock import _core
 from tests.integration.managed import CONFIG, Managed
+from tests.stalls import again_after_a_stall
 
 
 def resident_bytes(pid: int) -> int:
@@ -100,6 +101,7 @@ def flood(line: Line, count: int) -> None:
     assert {line.status() for _ in range(count)} == {401}
 
 
+@again_after_a_stall(0.2)
 def test_the_store_is_asked_once_while_the_answer_holds(start_managed: Callable[..., Managed]) -> None:
     managed = start_managed(config=CONFIG + "  limits: {negative_ttl: 2}\n")
     data = managed.gateway.data_dir

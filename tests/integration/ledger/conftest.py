@@ -45,9 +45,12 @@ class Rig:
         }
 
     def gateway(self, ledger: str = "{}", redis_url: str | None = None) -> Managed:
-        """A gateway; ``ledger`` is its `penstock.ledger`."""
+        """A gateway; ``ledger`` is its `penstock.ledger`. Redis has the time that a busy machine takes."""
         more = {"REDIS_URL": redis_url} if redis_url else {}
-        return self._start(config=f"{CONFIG}  ledger: {ledger}\n", environment={**self.environment, **more})
+        return self._start(
+            config=f"{CONFIG}  ledger: {ledger}\n  redis: {{deadline: 500ms}}\n",
+            environment={**self.environment, **more},
+        )
 
     def alone(self) -> Managed:
         """A gateway on the database without Redis."""

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from tests.integration.managed import CONFIG, Managed, question, until
+from tests.stalls import Stopwatch
 
 PACED = {"tokens": 400, "tps": 4}
 """A stream that stays open for as long as a test takes."""
@@ -26,6 +27,13 @@ def hold(managed: Managed, stack: ExitStack, key: str) -> Any:
     next(pieces)
     stack.callback(pieces.close)
     return answer
+
+
+def free_soon(managed: Managed, key: str) -> None:
+    """A slot of the key is, within two seconds in which the machine does anything."""
+    watch = Stopwatch()
+    until(lambda: managed.chat(key).status_code == 200, seconds=20, what="a free slot")
+    assert watch.ran_s < 2
 
 
 def test_exactly_so_many_streams_are_open_at_once(managed: Managed) -> None:
@@ -45,7 +53,8 @@ def test_exactly_so_many_streams_are_open_at_once(managed: Managed) -> None:
 
 def test_fifty_at_once_get_exactly_the_slots_there_are(managed: Managed) -> None:
     key = managed.key(max_parallel_requests=7)
-    answers = managed.many(key, 50, sim={"ttft": 1_000})
+    # The last of them comes before the first ends, on a slow machine too.
+    answers = managed.many(key, 50, sim={"ttft": 2_500})
     assert sorted(answer.status_code for answer in answers) == [200] * 7 + [429] * 43
 
 
@@ -65,7 +74,7 @@ def test_a_slot_is_free_soon_after_its_client_has_gone(managed: Managed) -> None
     with ExitStack() as stack:
         hold(managed, stack, key)
         assert managed.chat(key).status_code == 429
-    until(lambda: managed.chat(key).status_code == 200, seconds=2, what="a free slot")
+    free_soon(managed, key)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -82,7 +91,7 @@ def test_a_slot_is_free_after_a_reset_before_the_first_byte(managed: Managed, st
         assert managed.chat(key).status_code == 429
         # Closing with unsent data discarded is an RST.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    until(lambda: managed.chat(key).status_code == 200, seconds=2, what="a free slot")
+    free_soon(managed, key)
 
 
 def test_parallel_refusals_take_no_request_and_no_tokens(managed: Managed) -> None:
@@ -118,4 +127,4 @@ def test_the_gateway_holds_all_keys_together_to_its_own_bound(
         # The control plane is not a call: it answers all the same.
         assert managed.get("/key/list").status_code == 200
         held[0].close()
-        until(lambda: managed.chat(keys[0]).status_code == 200, seconds=2, what="a free slot")
+        free_soon(managed, keys[0])

@@ -35,7 +35,7 @@ class H2Client:
 
     def __init__(self, sock: socket.socket, *, greedy: bool = True, validate: bool = True) -> None:
         self.sock = sock
-        self.sock.settimeout(6)
+        self.sock.settimeout(30)
         config = h2.config.H2Configuration(
             header_encoding="utf-8", validate_outbound_headers=validate, normalize_outbound_headers=validate
         )

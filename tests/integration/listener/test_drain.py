@@ -20,7 +20,7 @@ from tests.integration.listener import wire
 from tests.integration.listener.conftest import BODY
 from tests.integration.listener.h2client import H2Client
 from tests.integration.listener.wire import Wire
-from tests.stalls import Stopwatch
+from tests.stalls import Stopwatch, again_after_a_stall
 
 _CONFIG = """
 model_list:
@@ -69,8 +69,10 @@ def installation(tmp_path: Path, simulator_url: str) -> Iterator[Installation]:
 
 
 def _term(gateway: Gateway) -> float:
+    """Tells it to end; from when on that counts."""
+    before = time.monotonic()
     os.kill(gateway.pid, signal.SIGTERM)
-    return time.monotonic()
+    return before
 
 
 def _refuses(gateway: Gateway) -> bool:
@@ -114,23 +116,23 @@ def test_a_stream_finishes_within_the_grace_and_the_process_ends_well(installati
     gateway = installation.start("20s")
     call = Call(gateway, tokens=40, rate=40)
     _term(gateway)
-    wire.until(lambda: _refuses(gateway), 5, "new connections are taken")
+    wire.until(lambda: _refuses(gateway), what="new connections are taken")
     assert call.finish()[-1] == "data: [DONE]"
-    ended = time.monotonic()
+    watch = Stopwatch()
     assert gateway.process.wait() == 0
     # The process waits for its last call, not for the grace.
-    assert time.monotonic() - ended < 4
+    assert watch.ran_s < 8
     row = installation.settled(call.id)
     assert (row["completion_tokens"], row["status"], row["metadata"]["outcome"]) == (40, "success", "ok")
 
 
 def test_readiness_is_503_from_the_signal_on(installation: Installation) -> None:
     gateway = installation.start("20s")
-    slow = wire.chat(gateway.admin_key, BODY, "x-sim-ttft: 2500")
+    slow = wire.chat(gateway.admin_key, BODY, "x-sim-ttft: 4000")
     with wire.connect(gateway.url) as client:
         # Sent before the signal, answered after it: the second request waits for the first.
         client.send(slow + _READY.encode() + _LIVE.encode())
-        wire.until(lambda: _in_flight(gateway) == 1, 5)
+        wire.until(lambda: _in_flight(gateway) == 1)
         _term(gateway)
         answers = client.answers()
     assert [answer.status for answer in answers][:2] == [200, 503]
@@ -143,9 +145,11 @@ def test_a_stream_beyond_the_grace_ends_with_an_error_event_and_is_settled(
 ) -> None:
     gateway = installation.start("500ms")
     call = Call(gateway, tokens=10_000, rate=20, claude=claude)
-    begun = _term(gateway)
+    watch = Stopwatch()
+    _term(gateway)
     frames = call.finish()
-    assert 0.4 < time.monotonic() - begun < 4
+    assert watch.seconds > 0.4
+    assert watch.ran_s < 4
     if claude:
         assert frames[-1].startswith("event: error\ndata: ")
         error = json.loads(frames[-1].partition("data: ")[2])["error"]
@@ -168,7 +172,7 @@ def test_a_call_that_is_not_streamed_gets_an_error_beyond_the_grace(installation
     gateway = installation.start("400ms")
     with wire.connect(gateway.url) as client:
         client.send(wire.chat(gateway.admin_key, BODY, "x-sim-ttft: 60000"))
-        wire.until(lambda: _in_flight(gateway) == 1, 5)
+        wire.until(lambda: _in_flight(gateway) == 1)
         _term(gateway)
         answer = client.answer()
         assert answer.status == 503
@@ -180,7 +184,14 @@ def test_a_call_that_is_not_streamed_gets_an_error_beyond_the_grace(installation
     assert (row["metadata"]["outcome"], row["metadata"]["http_status"]) == ("shutdown", 503)
 
 
+def _ended(installation: Installation, **_: object) -> None:
+    for gateway in installation.started:
+        gateway.close()
+
+
 @pytest.mark.parametrize("kind", ["stream", "file"])
+@pytest.mark.timeout(400)
+@again_after_a_stall(0.5, anew=_ended)
 def test_an_answer_that_is_cut_in_the_middle_of_a_write_never_looks_whole(
     installation: Installation, simulator_url: str, kind: str
 ) -> None:
@@ -199,6 +210,7 @@ def test_an_answer_that_is_cut_in_the_middle_of_a_write_never_looks_whole(
         assert head.status == 200
         # Nothing more is read until the call is being cut: the gateway is inside a write then.
         _term(gateway)
+        wire.until(lambda: '"draining"' in gateway.process.output())
         wire.pause(1)
         received = client.rest()
     if kind == "file":
@@ -212,7 +224,7 @@ def test_an_answer_that_is_cut_in_the_middle_of_a_write_never_looks_whole(
 
 def test_idle_connections_are_closed_at_once(installation: Installation) -> None:
     gateway = installation.start("20s")
-    call = Call(gateway, tokens=60, rate=40)
+    call = Call(gateway, tokens=120, rate=40)
     with (
         wire.connect(gateway.url) as used,
         wire.connect(gateway.url) as fresh,
@@ -224,7 +236,7 @@ def test_idle_connections_are_closed_at_once(installation: Installation) -> None
         _term(gateway)
         assert used.is_closed()
         assert fresh.is_closed()
-        assert watch.ran_s < 1.3, "idle connections were kept while another call was waited for"
+        assert watch.ran_s < 2.5, "idle connections were kept while another call was waited for"
         second.closed_with()
     assert call.finish()[-1] == "data: [DONE]"
     assert gateway.process.wait() == 0
@@ -259,7 +271,7 @@ def test_a_request_whose_body_is_still_coming_is_served(installation: Installati
         client.send(request[:-1])
         assert other.send(_LIVE).answer().status == 200
         _term(gateway)
-        wire.until(lambda: _refuses(gateway), 5)
+        wire.until(lambda: _refuses(gateway))
         answer = client.send(request[-1:]).answer()
         assert answer.status == 200, answer
         assert answer.get("connection") == "close" or client.is_closed()
@@ -270,12 +282,13 @@ def test_a_second_signal_ends_what_is_left_at_once_and_settles_it(installation: 
     gateway = installation.start("60s")
     call = Call(gateway, tokens=10_000, rate=20)
     _term(gateway)
-    wire.until(lambda: _refuses(gateway), 5)
+    wire.until(lambda: _refuses(gateway))
     assert gateway.process.process.poll() is None
-    begun = _term(gateway)
+    watch = Stopwatch()
+    _term(gateway)
     assert json.loads(call.finish()[-1].removeprefix("data: "))["error"]["code"] == "shutting_down"
     code = gateway.process.wait()
-    assert time.monotonic() - begun < 4
+    assert watch.ran_s < 8
     assert code != 0, "an end that was forced is not a good one"
     assert installation.settled(call.id)["metadata"]["outcome"] == "shutdown"
 
@@ -285,6 +298,7 @@ def test_without_calls_in_flight_the_end_comes_at_once(installation: Installatio
     with wire.connect(gateway.url), wire.connect(gateway.url) as other:
         # One that has said nothing, one that speaks HTTP/2 and does not answer.
         other.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
-        begun = _term(gateway)
+        watch = Stopwatch()
+        _term(gateway)
         assert gateway.process.wait() == 0
-        assert time.monotonic() - begun < 2.5
+        assert watch.ran_s < 5

@@ -35,7 +35,7 @@ def _flood(port: Gateway, frames: Callable[[int], bytes], count: int) -> bool:
     """Send frames until the server closes; whether it did."""
     with wire.connect(port.url) as client:
         client.send(_PREFACE + _frame(_SETTINGS, 0, b""))
-        client.sock.settimeout(5)
+        client.sock.settimeout(20)
         try:
             for start in range(0, count, 100):
                 client.sock.sendall(b"".join(frames(number) for number in range(start, start + 100)))

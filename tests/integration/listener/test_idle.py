@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +10,7 @@ pytest.importorskip("penstock._core", reason="the extension is not built: `make 
 
 from tests.integration.listener import wire
 from tests.integration.listener.standin import engine
-from tests.stalls import Stopwatch
+from tests.stalls import Stopwatch, again_after_a_stall
 
 _IDLE_S = 0.5
 _LIVE = "GET /_health/live HTTP/1.1\r\nHost: gateway\r\n\r\n"
@@ -28,6 +27,7 @@ def url() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("requests", [0, 2])
+@again_after_a_stall(_IDLE_S / 4)
 def test_an_idle_http_1_connection_is_closed(url: str, requests: int) -> None:
     with wire.connect(url) as client:
         watch = Stopwatch()
@@ -62,17 +62,17 @@ def test_an_idle_http_2_connection_is_told_and_closed(url: str) -> None:
 def test_an_http_2_client_that_answers_nothing_is_closed_too(url: str, first: bytes) -> None:
     """A client that does not answer the server's last ping must not keep its connection for ever."""
     with wire.connect(url) as client:
-        begun = time.monotonic()
+        watch = Stopwatch()
         client.send(first).rest()
-        assert time.monotonic() - begun < _IDLE_S + 5
+        assert watch.ran_s < _IDLE_S + 5
 
 
 def test_a_frame_that_never_ends_does_not_keep_a_connection(url: str) -> None:
     with wire.connect(url) as client:
-        begun = time.monotonic()
+        watch = Stopwatch()
         # HEADERS of 100 bytes, of which 3 come.
         client.send(_PREFACE + _EMPTY_SETTINGS + b"\0\0\x64\1\5\0\0\0\1\x82\x86\x84").rest()
-        assert time.monotonic() - begun < _IDLE_S + 5
+        assert watch.ran_s < _IDLE_S + 5
 
 
 def test_connections_beyond_the_limit_are_closed_at_once_and_places_are_given_again(url: str) -> None:
@@ -99,4 +99,4 @@ def test_connections_beyond_the_limit_are_closed_at_once_and_places_are_given_ag
             answer = client.send(_LIVE).read()
             return answer is not None and answer.status == 200
 
-    wire.until(served, 5)
+    wire.until(served)

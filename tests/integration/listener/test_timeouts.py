@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import Gateway
 from tests.integration.listener import wire
 from tests.integration.listener.conftest import BODY
-from tests.stalls import Stopwatch
+from tests.stalls import Stopwatch, again_after_a_stall
 
 # Of the shared gateway's configuration.
 _TIMEOUT_S = 1.5
@@ -79,6 +79,7 @@ def test_a_body_that_stalls_is_given_up(port: Gateway, path: str, framing: str) 
     assert watch.ran_s < _TIMEOUT_S + 3
 
 
+@again_after_a_stall(_TIMEOUT_S / 3)
 def test_a_body_that_makes_progress_is_waited_for(port: Gateway) -> None:
     body = json.dumps(BODY).encode()
     watch = Stopwatch()
@@ -101,6 +102,7 @@ def test_an_idle_connection_is_kept_beyond_the_head_s_bound(port: Gateway) -> No
             assert each.send("GET /_health/live HTTP/1.1\r\nHost: gateway\r\n\r\n").answer().status == 200
 
 
+@again_after_a_stall(0.2)
 def test_two_hundred_slow_clients_are_in_nobody_s_way(port: Gateway) -> None:
     slow = [wire.connect(port.url) for _ in range(200)]
     for client in slow:

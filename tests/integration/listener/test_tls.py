@@ -180,7 +180,7 @@ def test_a_renewed_certificate_is_shown_to_new_connections(secured: Secured, by:
         _install(secured, secured.authority.issue(f"renewed-{by}"))
         if by == "signal":
             os.kill(secured.gateway.pid, signal.SIGHUP)
-        wire.until(lambda: secured.serial() != former, 5)
+        wire.until(lambda: secured.serial() != former)
         # A connection that was there before goes on.
         assert Wire(kept).send("GET /_health/live HTTP/1.1\r\nHost: a\r\n\r\n").answer().status == 200
 
@@ -190,11 +190,11 @@ def test_a_certificate_that_cannot_be_used_leaves_the_former_in_force(secured: S
     refused = secured.logged("tls.refused")
     good = secured.certificate.read_bytes()
     secured.certificate.write_text("not a certificate\n")
-    wire.until(lambda: secured.logged("tls.refused") > refused, 5)
+    wire.until(lambda: secured.logged("tls.refused") > refused)
     assert secured.serial() == former
     reloaded = secured.logged("tls.reloaded")
     secured.certificate.write_bytes(good)
-    wire.until(lambda: secured.logged("tls.reloaded") > reloaded, 5)
+    wire.until(lambda: secured.logged("tls.reloaded") > reloaded)
     assert secured.serial() == former
 
 
@@ -203,10 +203,10 @@ def test_a_certificate_whose_key_has_not_come_yet_is_not_shown(secured: Secured)
     refused = secured.logged("tls.refused")
     certificate, key = secured.authority.issue("halves")
     shutil.copy(certificate, secured.certificate)
-    wire.until(lambda: secured.logged("tls.refused") > refused, 5)
+    wire.until(lambda: secured.logged("tls.refused") > refused)
     assert secured.serial() == former
     shutil.copy(key, secured.key)
-    wire.until(lambda: secured.serial() != former, 5)
+    wire.until(lambda: secured.serial() != former)
 
 
 def test_a_missing_certificate_is_a_message_and_no_traceback(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-_PATIENCE_S = 6.0
+_PATIENCE_S = 30.0
 
 
 def pause(seconds: float) -> None:
@@ -20,7 +20,7 @@ def pause(seconds: float) -> None:
     select.select([], [], [], seconds)
 
 
-def until(condition: Callable[[], Any], seconds: float = 10, what: str = "did not come about") -> Any:
+def until(condition: Callable[[], Any], seconds: float = 30, what: str = "did not come about") -> Any:
     """The first truthy answer of ``condition``; fails after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

@@ -1,4 +1,4 @@
-"""PostgreSQL servers that a test may stop, freeze and fail over, and stores with short deadlines on them."""
+"""PostgreSQL servers that a test may stop, freeze and fail over, and stores on them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from penstock.persistence.postgres import PostgresDatabase
 from penstock.persistence.postgres_pool import PoolSettings
 from tests.servers.postgres import Postgres
 
-HASTY = PoolSettings(size=4, wait_s=1, statement_s=0.5)
-"""A statement is given up after 1.5 s at the latest: the server's deadline and a second for a server that hangs."""
+HASTY = PoolSettings(size=4, wait_s=1, statement_s=1)
+"""For tests of servers that do not answer. A statement is given up after 2 s at the latest: the server's deadline and a second for
+a server that hangs."""
+PATIENT = PoolSettings(size=4, wait_s=20, statement_s=20)
+"""For all others: a machine that stands still for a second is no such server."""
 Open = Callable[..., Awaitable[PostgresDatabase]]
 
 
@@ -36,7 +39,7 @@ async def open_postgres() -> AsyncIterator[Open]:
     """Opens stores; closes them at the end of the test."""
     opened: list[PostgresDatabase] = []
 
-    async def again(url: str, settings: PoolSettings = HASTY) -> PostgresDatabase:
+    async def again(url: str, settings: PoolSettings = PATIENT) -> PostgresDatabase:
         opened.append(await PostgresDatabase.open(address_of(url), settings))
         return opened[-1]
 

@@ -15,7 +15,7 @@ import pytest
 from penstock.persistence import DatabaseUnavailable, MigrationError
 from penstock.persistence.migrations import Migration, available
 from penstock.persistence.postgres_schema import MIGRATION_LOCK
-from tests.integration.persistence.conftest import HASTY, Open
+from tests.integration.persistence.conftest import PATIENT, Open
 from tests.servers.postgres import Postgres
 
 NAMES = [step.name for step in available("postgres")]
@@ -111,7 +111,7 @@ async def test_the_version_before_goes_on_with_a_schema_that_only_grew(
 
     async with AsyncExitStack() as all_at_once:
         # On every connection that the pool may have.
-        for _ in range(HASTY.size):
+        for _ in range(PATIENT.size):
             connection = await all_at_once.enter_async_context(old._pool.lend())
             await connection.fetch("SELECT * FROM spend_totals", ())
     with monkeypatch.context() as patch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -40,7 +39,7 @@ async def test_records_are_in_their_month(database_url: str, open_postgres: Open
     now = datetime.now(UTC)
     year, month = (now.year, now.month + 1) if now.month < 12 else (now.year + 1, 1)
     next_month = at(year, month)
-    await add(database, "now:1", int(time.time() * 1000))
+    await add(database, "now:1", int(now.timestamp() * 1000))
     await add(database, "last:1", next_month - 1)
     await add(database, "next:1", next_month)
     await add(database, "far:1", at(2999, 1))

@@ -74,6 +74,9 @@ async def gateway(
     **fields: Any,
 ) -> AsyncIterator[QuotaService]:
     """A started service with a connection of its own, as one gateway has it."""
+    if options.patience_ms >= CALM.patience_ms:
+        # Who waits for so long before it gives Redis up has time for an answer, too: without one a draw is a refusal.
+        fields = {"deadline_ms": 2_000, **fields}
     # As patient with new connections as with answers.
     timeout = max(RedisSettings(url=Secret(url)).connect_timeout_ms, options.patience_ms)
     async with connected(url, **{"connect_timeout_ms": timeout, **fields}) as shared:
@@ -108,10 +111,13 @@ def most_in_a_window(admitted: list[float], window_s: float) -> int:
     return most
 
 
-def _forget(redis: Redis | None = None, far_redis: Proxy | None = None, **_: Any) -> None:
+def _forget(redis: Redis | None = None, far_redis: Proxy | None = None, redis_url: str | None = None, **_: Any) -> None:
     """Nothing of the gateways before, which may have ended without a word."""
     if redis is not None:
         redis.flush()
+    elif redis_url is not None:
+        with Client.from_url(redis_url, socket_timeout=5) as client:
+            client.flushall()
     if far_redis is not None:
         far_redis.heal()
         with Client(host="127.0.0.1", port=far_redis.target[1], socket_timeout=5) as client:
@@ -136,7 +142,7 @@ def never_over(admitted: list[float], window_s: float, limit: int) -> None:
         raise OverTheLimit(f"{most} of {limit}")
 
 
-async def come_about(probe: Callable[[], bool], what: str, seconds: float = 5) -> None:
+async def come_about(probe: Callable[[], bool], what: str, seconds: float = 10) -> None:
     """Wait for what tasks of this loop or other processes bring about."""
     deadline = time.monotonic() + seconds
     while not probe():

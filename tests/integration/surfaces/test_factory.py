@@ -41,22 +41,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
         def is_ready() -> bool:
             assert process.poll() is None, (directory / "output.log").read_text()
             try:
-                return httpx.get(f"{url}/_health/ready", trust_env=False, timeout=1).status_code == 200
+                return httpx.get(f"{url}/_health/ready", trust_env=False, timeout=5).status_code == 200
             except httpx.TransportError:
                 return False
 
         try:
-            until(is_ready, "readiness", seconds=20)
+            until(is_ready, "readiness", seconds=60)
             yield url, key
         finally:
             process.terminate()
-            assert process.wait(20) in (0, -15), (directory / "output.log").read_text()
+            assert process.wait(60) in (0, -15), (directory / "output.log").read_text()
 
 
 def test_it_answers_calls_and_administration(server: tuple[str, str]) -> None:
     url, key = server
     admin = {"authorization": f"Bearer {key}"}
-    with httpx.Client(base_url=url, trust_env=False, timeout=20) as client:
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
         whole = client.post("/v1/chat/completions", json=BODY, headers=admin)
         assert whole.json()["usage"]["completion_tokens"] == 4
         with client.stream("POST", "/v1/chat/completions", json={**BODY, "stream": True}, headers=admin) as answer:

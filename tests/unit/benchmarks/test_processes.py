@@ -15,7 +15,7 @@ from penstock.bench import processes
 pytestmark = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="reads Linux's /proc")
 
 BURN = """
-import pathlib, subprocess, sys, threading, time
+import os, pathlib, subprocess, sys, threading, time
 
 def burn(seconds):
     until = time.thread_time() + seconds
@@ -25,7 +25,9 @@ def burn(seconds):
 here = pathlib.Path(sys.argv[1])
 while not (here / "go").exists():
     time.sleep(0.005)
+before = os.times()[:4]
 {work}
+(here / "own").write_text(str(sum(os.times()[:4]) - sum(before)))
 (here / "done").touch()
 time.sleep(60)
 """
@@ -62,7 +64,9 @@ def test_cpu_time_of_the_tree(start: Start, tmp_path: Path, work: str) -> None:
     (tmp_path / "go").touch()
     process.wait_until((tmp_path / "done").exists, 30)
     used = processes.cpu(process.pid).used_since(before)
-    assert 280_000 <= used <= 700_000, f"{used} us"
+    # Where a host takes its cores away, that may count as time of who had them.
+    own = float((tmp_path / "own").read_text()) * 1e6
+    assert 280_000 <= used <= 400_000 + max(300_000, own), f"{used} us"
 
 
 def test_memory_of_the_tree(start: Start, tmp_path: Path) -> None:

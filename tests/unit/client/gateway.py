@@ -87,13 +87,15 @@ class Gateway(grpc.GenericRpcHandler):
         self.requests.append(request)
         self.metadata.append({item.key: item.value for item in context.invocation_metadata()})
         self.remaining.append(context.time_remaining())
-        context.add_callback(lambda: self.cancelled.set() if not context.is_active() else None)
+        if not context.add_callback(lambda: self.cancelled.set() if not context.is_active() else None):
+            # Over before anybody could look at it.
+            self.cancelled.set()
         return self.behaviours[path](request, context)
 
 
 async def until(met: Callable[[], object]) -> None:
     """Waits for what only the client or the gateway knows."""
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(30):
         while not met():  # noqa: ASYNC110 - they tell nobody else
             await asyncio.sleep(0.01)
 

@@ -303,9 +303,9 @@ async def test_tls_with_certificates_of_both_sides(tmp_path: Path) -> None:
         async with AsyncClient(target, api_key="k", root_certificates=roots, client_certificate=(mine, my_key)) as twin:
             assert (await twin.info()).version == "1"
         with Client(target, api_key="k", root_certificates=roots, max_retries=0) as client, pytest.raises(Unavailable):
-            client.info(timeout=5)
+            client.info(timeout=30)
         with Client(target, api_key="k", max_retries=0) as client, pytest.raises(Unavailable):
-            client.info(timeout=5)
+            client.info(timeout=30)
     finally:
         gateway.stop()
     assert len(gateway.requests) == 2

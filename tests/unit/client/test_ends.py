@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from penstock.client import AsyncClient, Cancelled, Client, Stream
 from penstock.client import _calls as calls
 from penstock.client._aio_core import call_from_anywhere
+from tests.stalls import Stopwatch
 from tests.unit.client.gateway import Gateway, answer, chunk, fail, retry_info, until
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -66,7 +66,7 @@ async def test_closing_the_client_ends_pauses(gateway: Gateway, aclient: AsyncCl
     task = asyncio.create_task(call(aclient))
     await until(lambda: aclient._core._pauses)
     await aclient.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         with pytest.raises(Cancelled, match="The client is closed"):
             await task
 
@@ -123,7 +123,7 @@ async def test_a_stream_that_is_left_is_cancelled(gateway: Gateway, aclient: Asy
     gateway.behaviours[STREAM] = _endless(gateway)
     async for _ in aclient.chat.stream(model="m", messages=MESSAGES):
         break
-    assert await asyncio.to_thread(gateway.cancelled.wait, 5)
+    assert await asyncio.to_thread(gateway.cancelled.wait, 15)
 
 
 def test_what_outlives_its_loop_is_left_alone() -> None:
@@ -154,9 +154,9 @@ def test_a_stream_closed_as_it_begins_is_cancelled(gateway: Gateway, client: Cli
         return start(timeout)
 
     stream._start = close_first
-    before = time.monotonic()
+    watch = Stopwatch()
     assert next(stream, None) is None
-    assert time.monotonic() - before < 5
+    assert watch.ran_s < 5
 
 
 def test_a_session_on_a_closed_client(gateway: Gateway) -> None:
@@ -224,7 +224,7 @@ def test_closing_a_stream_ends_its_pause(gateway: Gateway, client: Client) -> No
     while not client._core._pauses:
         assert not ended.wait(0.01)
     stream.close()
-    assert ended.wait(5)
+    assert ended.wait(15)
     reader.join()
     assert len(gateway.requests) == 1
 
@@ -238,6 +238,6 @@ async def test_closing_a_stream_of_the_twin_ends_its_pause(gateway: Gateway, acl
     reader = asyncio.ensure_future(anext(stream, chunk("none")))
     await until(lambda: aclient._core._pauses)
     stream.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await reader == chunk("none")
     assert len(gateway.requests) == 1

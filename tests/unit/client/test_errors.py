@@ -31,6 +31,7 @@ from penstock.client import (
 )
 from penstock.client import _calls as calls
 from penstock.client.errors import from_status
+from tests.stalls import Stopwatch
 from tests.unit.client.gateway import Gateway, answer, error_info, fail, retry_info, status
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -191,9 +192,9 @@ def test_tls_on_one_side_only_is_named(scheme: str, hello: bytes, hint: str) -> 
             Client(f"{scheme}://127.0.0.1:{server.getsockname()[1]}", api_key="sk-x", max_retries=0) as client,
             pytest.raises(Unavailable) as raised,
         ):
-            client.models.list(timeout=10)
+            client.models.list(timeout=30)
         server.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+        thread.join(30)
     assert raised.value.message.endswith(hint)
 
 
@@ -251,14 +252,14 @@ def test_no_waiting_past_the_deadline(gateway: Gateway, client: Client) -> None:
     gateway.behaviours[CREATE] = _failing(1, EXHAUSTED, "busy", retry_info(60_000))
     before = time.monotonic()
     with pytest.raises(RateLimited) as caught:
-        client.chat.create(model="m", messages=MESSAGES, timeout=2)
-    assert time.monotonic() - before < 2
+        client.chat.create(model="m", messages=MESSAGES, timeout=20)
+    assert time.monotonic() - before < 20
     assert caught.value.retry_after == 60
 
 
 def test_retries_share_the_deadline(gateway: Gateway, client: Client) -> None:
     gateway.behaviours[CREATE] = _failing(1, EXHAUSTED, "busy", retry_info(300))
-    client.chat.create(model="m", messages=MESSAGES, timeout=5)
+    client.chat.create(model="m", messages=MESSAGES, timeout=9)
     assert gateway.remaining[1] < gateway.remaining[0] - 0.25
 
 
@@ -302,17 +303,19 @@ def test_a_time_that_is_not_left_is_not_waited_for() -> None:
 
 
 def test_a_deadline_is_kept(gateway: Gateway, client: Client) -> None:
-    gateway.behaviours[CREATE] = lambda request, context: gateway.cancelled.wait(10) and answer("late")
-    before = time.monotonic()
-    with pytest.raises(DeadlineExceeded):
-        client.chat.create(model="m", messages=MESSAGES, timeout=0.2)
-    assert time.monotonic() - before < 5
-    assert gateway.cancelled.wait(5)
+    gateway.behaviours[CREATE] = lambda request, context: gateway.cancelled.wait(15) and answer("late")
+    # One that is over before the call has arrived says nothing of the gateway's side.
+    while not gateway.requests:
+        watch = Stopwatch()
+        with pytest.raises(DeadlineExceeded):
+            client.chat.create(model="m", messages=MESSAGES, timeout=0.2)
+        assert watch.ran_s < 5
+    assert gateway.cancelled.wait(10)
 
 
 def test_nobody_there() -> None:
     with Client("grpc://127.0.0.1:1", api_key="k") as client, pytest.raises(Unavailable) as caught:
-        client.models.list(max_retries=0, timeout=5)
+        client.models.list(max_retries=0, timeout=20)
     assert caught.value.code is None
 
 

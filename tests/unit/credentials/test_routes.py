@@ -9,6 +9,8 @@ import pytest
 from penstock.credentials.service import CredentialService
 from tests.conftest import FakeApp
 
+pytestmark = pytest.mark.usefixtures("at_rest")
+
 SECRET = "pk-planted-9f8e7d6c5b4a3210"
 
 

@@ -72,6 +72,6 @@ async def test_what_is_asked_to_end_is_not_begun_again(monkeypatch: pytest.Monke
     failing = Work(1)
     kept = Kept(failing, "it")
     await asyncio.sleep(0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await kept.finish()
     assert failing.begun == 1

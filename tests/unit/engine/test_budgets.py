@@ -15,6 +15,8 @@ from penstock.persistence import DatabaseUnavailable
 from tests.conftest import FakeApp
 from tests.unit.ledger.test_usage import record
 
+pytestmark = pytest.mark.usefixtures("at_rest")
+
 
 class Quota:
     """The part of the quota service that budgets need."""

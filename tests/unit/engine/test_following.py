@@ -7,6 +7,8 @@ import pytest
 from penstock.config import ConfigError, Problem
 from tests.conftest import FakeApp
 
+pytestmark = pytest.mark.usefixtures("at_rest")
+
 
 async def _elsewhere(fake_app: FakeApp, object_type: str, object_id: str, action: str) -> None:
     async with fake_app.runtime.database.transaction() as tx:

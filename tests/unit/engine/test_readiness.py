@@ -14,7 +14,7 @@ from tests.conftest import FakeApp
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - the watch tells nobody else
             await asyncio.sleep(0.005)
 

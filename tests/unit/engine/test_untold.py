@@ -10,6 +10,8 @@ import pytest
 from penstock.persistence import DatabaseUnavailable
 from tests.conftest import FakeApp
 
+pytestmark = pytest.mark.usefixtures("at_rest")
+
 
 async def _gone(*_: Any, **__: Any) -> Any:
     raise DatabaseUnavailable("gone")

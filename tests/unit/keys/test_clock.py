@@ -13,6 +13,8 @@ from penstock.keys import service as service_module
 from tests.conftest import FakeApp
 from tests.unit.ledger.test_usage import record
 
+pytestmark = pytest.mark.usefixtures("at_rest")
+
 HOUR = 3_600_000
 
 

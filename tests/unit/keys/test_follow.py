@@ -7,10 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from penstock.clock import now_ms
 from penstock.ledger.records import decode
 from penstock.persistence import DatabaseUnavailable
 from tests.conftest import FakeApp
-from tests.unit.ledger.test_usage import NOW, record
+from tests.unit.ledger.test_usage import record
+
+pytestmark = pytest.mark.usefixtures("at_rest")
 
 
 async def _charged_elsewhere(fake_app: FakeApp, token: str, cost: int, **fields: Any) -> None:
@@ -82,13 +85,14 @@ async def test_the_sweep_begins_windows_without_telling_of_keys_nobody_uses_here
     keys = fake_app.runtime.keys
     tokens = [(await fake_app.new_key(max_budget=1, budget_duration="1h"))["token"] for _ in range(3)]
     keys._drop(tokens[1:])
+    ended = now_ms() - 10
     async with fake_app.runtime.database.transaction() as tx:
-        await tx.execute("UPDATE keys SET spend = 5, budget_reset_at = ?", (NOW - 10,))
+        await tx.execute("UPDATE keys SET spend = 5, budget_reset_at = ?", (ended,))
     assert await keys.sweep_windows() == 3
     assert set(fake_app.engine.keys) == {tokens[0]}
     found = [await keys.find(token) for token in tokens]
     assert [(key.spend, key.budget_window_start, key.budget_reset_at) for key in found] == [
-        (0, NOW - 10, NOW - 10 + 3_600_000)
+        (0, ended, ended + 3_600_000)
     ] * 3
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -36,12 +37,16 @@ async def test_looking_for_changes_reads_no_key_that_did_not_change(
     await runtime.keys.follow()
     asked: list[tuple[str, Sequence[Any]]] = []
     fetch_all = SqliteDatabase.fetch_all
+    # What the app asks by itself every now and then belongs to tasks that began before.
+    ours = ContextVar("ours", default=False)
 
     async def noted(self: SqliteDatabase, sql: str, parameters: Sequence[Any] = ()) -> Any:
-        asked.append((sql, parameters))
+        if ours.get():
+            asked.append((sql, parameters))
         return await fetch_all(self, sql, parameters)
 
     monkeypatch.setattr(SqliteDatabase, "fetch_all", noted)
+    ours.set(True)
     await runtime.keys.follow()
     await runtime.keys.sweep_windows()
     assert any("charged_at" in sql for sql, _ in asked)

@@ -13,6 +13,8 @@ from penstock.ledger.records import decode
 from tests.conftest import FakeApp
 from tests.unit.ledger.test_usage import record
 
+pytestmark = pytest.mark.usefixtures("at_rest")
+
 
 def between(fake_app: FakeApp, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[Any]]) -> None:
     """Have something happen once, after a key was read and before it is written."""

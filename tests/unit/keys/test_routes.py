@@ -10,6 +10,8 @@ import pytest
 from penstock.keys.models import GenerateKeyRequest
 from tests.conftest import FakeApp
 
+pytestmark = pytest.mark.usefixtures("at_rest")
+
 LITELLM_FIELDS = [
     "key_alias",
     "duration",

@@ -23,8 +23,9 @@ _LONGEST = 100
 
 
 @pytest.fixture
-async def shared(redis_url: str) -> AsyncIterator[SharedRedis]:
-    """An empty Redis."""
+async def shared(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SharedRedis]:
+    """An empty Redis, which is waited for when it is slow for a moment."""
+    monkeypatch.setattr(wire, "STREAM_DEADLINE_S", 60.0)
     connected = await connect(RedisSettings(url=Secret(redis_url)))
     yield connected
     await connected.close()
@@ -54,7 +55,7 @@ async def test_somebody_else_s_value_does_not_end_the_coworker(
     coworker = Coworker(shared, ledger, [after])
     monkeypatch.setattr(coworker, "_rest", rest)
     working = asyncio.create_task(coworker.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await waits.wait()
         assert "WRONGTYPE" in "".join(str(vars(line).get("reason", "")) for line in caplog.records)
         await shared.client.delete(wire.STREAM)

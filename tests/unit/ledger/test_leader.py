@@ -52,15 +52,16 @@ async def test_one_leads_until_its_lease_is_over(
     database: Database, kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leading, "_RENEW_S", 0)
+    monkeypatch.setattr(leading, "STREAM_DEADLINE_S", 60.0)
     redis = None
     if kind == "redis":
         redis = await connect(RedisSettings(url=Secret(request.getfixturevalue("redis_url"))))
 
     def lease(name: str) -> Any:
-        return RedisLease(redis, name, 1_500) if redis is not None else DatabaseLease(database, name, 1_500)
+        return RedisLease(redis, name, 60_000) if redis is not None else DatabaseLease(database, name, 60_000)
 
-    turns = Turns()
-    one = Leader(lease("one"), database, [turns.job("one")])
+    turns, first = Turns(), lease("one")
+    one = Leader(first, database, [turns.job("one")])
     two = Leader(lease("two"), database, [turns.job("two")])
     await one.step()
     await two.step()
@@ -69,7 +70,10 @@ async def test_one_leads_until_its_lease_is_over(
     assert one.is_leading
     assert not two.is_leading
     assert await _allowed(database, turns.fences["one"])
-    deadline = time.monotonic() + 5
+    # Only now, so that it is not over before all this was seen.
+    first._lease_ms = 500
+    await one.step()
+    deadline = time.monotonic() + 20
     while "two" not in turns.done:
         assert time.monotonic() < deadline
         await two.step()
@@ -98,13 +102,14 @@ async def test_a_lease_given_back_is_the_next_one_s(database: Database) -> None:
 
 async def test_a_lease_is_by_the_clock_of_the_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has a clock that is ahead and dies keeps nobody out for longer than others."""
-    one, two = (DatabaseLease(database, name, 1_500) for name in ("one", "two"))
+    one, two = DatabaseLease(database, "one", 500), DatabaseLease(database, "two", 60_000)
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: 4e9)
         assert await one.take() == "new"
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while await two.take() == "no":
         assert time.monotonic() < deadline
+    one = DatabaseLease(database, "one", 60_000)
 
     async def set_back(tx: Transaction) -> None:
         await tx.execute("UPDATE ledger_leases SET expires_at = expires_at + 3600000")

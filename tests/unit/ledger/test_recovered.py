@@ -10,6 +10,8 @@ import pytest
 from tests.conftest import FakeApp
 from tests.unit.ledger.test_usage import record
 
+pytestmark = pytest.mark.usefixtures("at_rest")
+
 INCARNATION = "0123456789abcdef"
 
 

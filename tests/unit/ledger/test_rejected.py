@@ -13,6 +13,8 @@ from penstock.persistence import DatabaseUnavailable
 from tests.conftest import FakeApp
 from tests.unit.ledger.test_usage import record
 
+pytestmark = pytest.mark.usefixtures("at_rest")
+
 
 async def _rejected(fake_app: FakeApp) -> list[dict[str, Any]]:
     return [dict(row) for row in await fake_app.runtime.database.fetch_all("SELECT * FROM usage_rejected ORDER BY at")]

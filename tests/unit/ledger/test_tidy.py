@@ -21,6 +21,7 @@ async def test_what_is_over_goes_and_what_is_needed_stays(
     database: Database, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tidy, "_IDLE_MS", -1)
+    monkeypatch.setattr(wire, "STREAM_DEADLINE_S", 60.0)
     redis = await connect(RedisSettings(url=Secret(redis_url)))
     try:
         work = tidy.Tidy(redis, database).work

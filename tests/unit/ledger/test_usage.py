@@ -23,6 +23,8 @@ from penstock.spend.service import SpendService
 from penstock.spend.store import SpendStore
 from tests.conftest import FakeApp
 
+pytestmark = pytest.mark.usefixtures("at_rest")
+
 NOW = int(time.time() * 1000)
 
 

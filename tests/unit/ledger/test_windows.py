@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.conftest import FakeApp
 from tests.unit.ledger.test_usage import NOW, record
+
+pytestmark = pytest.mark.usefixtures("at_rest")
 
 
 async def test_a_window_that_another_process_began_reaches_the_data_plane(fake_app: FakeApp) -> None:

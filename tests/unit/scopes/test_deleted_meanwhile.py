@@ -11,6 +11,8 @@ import pytest
 from penstock.persistence import Transaction
 from tests.conftest import FakeApp
 
+pytestmark = pytest.mark.usefixtures("at_rest")
+
 TEAM = ("/team/new", {"team_id": "x"})
 ORGANIZATION = ("/organization/new", {"organization_id": "x", "organization_alias": "x"})
 CUSTOMER = ("/customer/new", {"user_id": "x"})

@@ -11,6 +11,8 @@ import pytest
 from penstock.persistence import Transaction
 from tests.conftest import FakeApp
 
+pytestmark = pytest.mark.usefixtures("at_rest")
+
 CHANGES = [
     pytest.param(
         ("/team/new", {"team_id": "x"}),

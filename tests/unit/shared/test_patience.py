@@ -10,7 +10,7 @@ import time
 import pytest
 
 from penstock.shared.patience import patience
-from tests.stalls import Stopwatch
+from tests.stalls import Stopwatch, again_after_a_stall
 
 
 def stand_still(seconds: float) -> None:
@@ -40,6 +40,7 @@ async def test_an_answer_that_came_while_this_process_stood_still_is_read() -> N
             assert await answer == b"in time"
 
 
+@again_after_a_stall(0.1)
 async def test_an_answer_that_comes_right_after_it_is_read_too() -> None:
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
@@ -47,11 +48,11 @@ async def test_an_answer_that_comes_right_after_it_is_read_too() -> None:
         ours.setblocking(False)
         answer = asyncio.ensure_future(loop.sock_recv(ours, 10))
         # The server stood still with us.
-        threading.Timer(0.35, theirs.send, [b"late"]).start()
-        async with patience(0.2):
+        threading.Timer(1.05, theirs.send, [b"late"]).start()
+        async with patience(0.5):
             await asyncio.sleep(0)
-            stand_still(0.3)
-            # Until 0.4 s after the beginning.
+            stand_still(1)
+            # Until 1.5 s after the beginning.
             assert await answer == b"late"
 
 

@@ -11,6 +11,8 @@ import pytest
 from penstock.persistence import DatabaseUnavailable, Transaction
 from tests.conftest import FakeApp
 
+pytestmark = pytest.mark.usefixtures("at_rest")
+
 _TABLES = ("teams", "team_members", "users", "organizations", "organization_members", "budgets", "keys", "scopes")
 
 

@@ -6,8 +6,11 @@ import asyncio
 from typing import Any
 
 import msgspec
+import pytest
 
 from tests.conftest import FakeApp
+
+pytestmark = pytest.mark.usefixtures("at_rest")
 
 
 async def _post(app: FakeApp, path: str, status: int = 200, **body: Any) -> Any:
@@ -248,7 +251,7 @@ async def test_the_data_plane_is_answered_about_customers_and_tags(fake_app: Fak
     engine = fake_app.engine
     for number, name in ((1, "customer:c"), (2, "customer:nobody"), (3, "tag:nothing")):
         engine.emit(number, "hook.scope", msgspec.json.encode({"scope": name}))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(engine.resolved) < 3:
             # Any answer of the gateway gives its other tasks their turn.
             await _get(fake_app, "/tag/list")

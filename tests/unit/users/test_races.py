@@ -6,6 +6,8 @@ import pytest
 
 from tests.conftest import FakeApp
 
+pytestmark = pytest.mark.usefixtures("at_rest")
+
 
 async def test_a_demotion_is_not_undone_by_who_did_not_see_it(
     fake_app: FakeApp, monkeypatch: pytest.MonkeyPatch
