@@ -19,6 +19,8 @@ from litestar.enums import ScopeType
 from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 
 from penstock import __version__, logs
 from penstock.absent import routes as absent_routes
@@ -59,6 +61,15 @@ logger = logging.getLogger("penstock.http")
 _MAX_ADMIN_BODY = 4 * 1024 * 1024
 
 
+class _App(Litestar):
+    """With the plugins that it needs, and not with those of every library that happens to be installed: pydantic alone takes a tenth
+    of the time of a start."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
+
+
 def create_app(runtime: Runtime | None = None) -> Litestar:
     """The application of a runtime that was started.
 
@@ -93,7 +104,7 @@ def create_app(runtime: Runtime | None = None) -> Litestar:
         finally:
             await running.close()
 
-    return Litestar(
+    return _App(
         route_handlers=[
             *health_routes.HANDLERS,
             *metrics_routes.HANDLERS,

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from penstock.config import Secret, weakness
+from penstock.config import Secret
+from penstock.config.master_key import weakness
 
 _SHORTEST_PASSPHRASE = 16
 
@@ -36,7 +37,7 @@ class LocalSecrets(msgspec.Struct, frozen=True):
 
 
 def check_master_key(key: str) -> None:
-    """Refuse a key that an outsider could know, by :func:`penstock.config.weakness`.
+    """Refuse a key that an outsider could know, by :func:`penstock.config.master_key.weakness`.
 
     Raises:
         WeakKey: empty, shorter than 16 characters, published, a placeholder, or too uniform.

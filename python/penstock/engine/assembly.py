@@ -13,7 +13,8 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from penstock.access.master import LocalSecrets, load_secrets
-from penstock.config import Config, Secret, master_key
+from penstock.config import Config, Secret
+from penstock.config.master_key import master_key
 from penstock.config.schema import Credential, CredentialValues
 from penstock.config.values import BaseUrl
 from penstock.engine.options import engine_options

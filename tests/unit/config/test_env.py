@@ -7,7 +7,8 @@ import pickle
 import msgspec
 import pytest
 
-from penstock.config import Environment, Secret, load, master_key, weakness
+from penstock.config import Environment, Secret, load
+from penstock.config.master_key import master_key, weakness
 from penstock.config.secret import Json
 
 
