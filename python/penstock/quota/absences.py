@@ -60,6 +60,8 @@ class Absences:
         self._is_entered: bool | None = False
         """None: nobody knows."""
         self._has_share: bool | None = None
+        self._asked = 0
+        """Raised with every question to the database whose answer an earlier one does not have."""
         self._waits_until = 0.0
         self._heard_at = 0
         self._decided = asyncio.Event()
@@ -76,6 +78,7 @@ class Absences:
         if self._has_share is None:
             # Asked anew, also when the row of the last outage is still there: it may have been heard since.
             self._is_entered = None
+            self._asked += 1
         self._heard_at = heard_at or 0
         self._wait()
 
@@ -83,6 +86,7 @@ class Absences:
         """It goes on without Redis, which may have entered it in the register just now."""
         if not (self._is_entered and self._has_share):
             self._is_entered = self._has_share = None
+            self._asked += 1
             self._wait()
 
     def end(self) -> None:
@@ -174,9 +178,12 @@ class Absences:
 
     async def _write(self) -> None:
         while self._is_entered is not self._is_alone:
-            wanted, self._is_entered = self._is_alone, None
+            wanted, asked, self._is_entered = self._is_alone, self._asked, None
             if wanted:
                 has_share = await self._store.enter(self._incarnation, self._heard_at)
+                if asked != self._asked:
+                    # It was heard since, which this answer does not know.
+                    continue
                 if self._is_alone and (self._has_share is None or not has_share):
                     self._has_share = has_share
                     self._decided.set()

@@ -145,5 +145,7 @@ class Draws:
         sharing = self._beats.sharing
         if is_strict(ask.limit, sharing):
             return need
-        want = ask.want or self._demand[ask.scope, ask.kind].within(self._options.lease_ttl_ms * 3 // 5)
+        demand = self._demand.get((ask.scope, ask.kind))
+        # Forgotten of who has waited for longer than a window.
+        want = ask.want or (need if demand is None else demand.within(self._options.lease_ttl_ms * 3 // 5))
         return max(need, min(want, largest_lease(ask.limit, need, sharing)))

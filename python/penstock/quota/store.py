@@ -31,9 +31,11 @@ class AbsenceStore:
             heard = int(now["now"] or 0) - (now_ms() - heard_at) if now is not None else 0
             return await tx.fetch_one(
                 f"INSERT INTO quota_absences (incarnation, is_ended, since) VALUES (?, 0, {self._now})"
-                " ON CONFLICT (incarnation) DO UPDATE SET since = excluded.since, is_ended ="
-                " CASE WHEN quota_absences.since < ? THEN 0 ELSE quota_absences.is_ended END RETURNING is_ended",
-                (incarnation, heard),
+                " ON CONFLICT (incarnation) DO UPDATE SET"
+                # A verdict stays as old as it is: whoever is heard after it is free of it.
+                " since = CASE WHEN quota_absences.since < ? THEN excluded.since ELSE quota_absences.since END,"
+                " is_ended = CASE WHEN quota_absences.since < ? THEN 0 ELSE quota_absences.is_ended END RETURNING is_ended",
+                (incarnation, heard, heard),
             )
 
         row = await self._database.run(work)

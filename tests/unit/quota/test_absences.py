@@ -105,9 +105,13 @@ async def test_of_two_that_contradict_each_other_the_first_holds(store: Store) -
 
 
 async def test_who_was_heard_since_it_was_taken_for_ended_is_not(store: Store) -> None:
+    long_ago = now_ms() - 60_000
     assert await store.judge("a")
     await asyncio.sleep(0.05)
-    assert await store.enter("a", now_ms())
+    heard_at = now_ms()
+    await asyncio.sleep(0.05)
+    assert not await store.enter("a", long_ago)
+    assert await store.enter("a", heard_at), "what it was told meanwhile makes the verdict no younger"
     assert not await store.judge("a")
 
 
@@ -132,12 +136,29 @@ async def test_who_was_taken_for_ended_has_none_until_it_is_heard(store: Store) 
         other.heard_nothing_of([Silent("a", "1")])
         await come_about(lambda: register.asked == [Silent("a", "1")], "it is taken out", 30)
         for _ in range(2):
+            alone.end()
             alone.begin(heard_at=heard_at)
             await alone.decided()
             assert not alone.has_share
-            alone.end()
         await asyncio.sleep(0.05)
+        # At once: its row is still there.
+        alone.end()
         alone.begin(heard_at=now_ms())
+        await alone.decided()
+        assert alone.has_share
+
+
+async def test_who_is_heard_while_it_asks_asks_anew(store: Store) -> None:
+    assert await store.judge("a")
+    heard_at = now_ms() - 1_000
+    async with running(store, "a") as alone:
+        store.answers.clear()
+        alone.begin(heard_at=heard_at)
+        # Until the question is on its way.
+        await asyncio.sleep(0.05)
+        alone.end()
+        alone.begin(heard_at=now_ms())
+        store.answers.set()
         await alone.decided()
         assert alone.has_share
 
