@@ -15,6 +15,10 @@ Row = dict[str, Any]
 logger = logging.getLogger("tests.faults")
 
 
+class BooksDiffer(Exception):
+    """What must not happen even on a machine that stands still."""
+
+
 def note(text: str) -> None:
     """Figures worth knowing, shown with `--log-cli-level=INFO`."""
     logger.info(text)
@@ -35,15 +39,30 @@ def rows_of(gateway: Gateway, key: str) -> list[Row]:
 
 
 def only_row(gateway: Gateway, key: str) -> Row:
-    """The one record of a key that made one call."""
+    """The one record of a key that made one call.
+
+    Raises:
+        BooksDiffer: there are several.
+    """
     rows = until(lambda: rows_of(gateway, key), "the usage record")
-    assert len(rows) == 1, rows
+    if len(rows) > 1:
+        raise BooksDiffer(rows)
     return rows[0]
 
 
 def usage(row: Row) -> tuple[int, int]:
     """Prompt and completion tokens."""
     return row["prompt_tokens"], row["completion_tokens"]
+
+
+def never_charged(row: Row) -> None:
+    """Nothing was got for it.
+
+    Raises:
+        BooksDiffer: tokens or money are charged.
+    """
+    if usage(row) != (0, 0) or row["spend"] != 0:
+        raise BooksDiffer(row)
 
 
 def verdict(row: Row) -> tuple[str, str]:
@@ -86,10 +105,6 @@ def settled(sim: Sim, since: int, calls: set[str] | None = None) -> list[Row]:
     found = until(probe, "every answer of the simulator has ended")
     assert found is not None
     return found
-
-
-class BooksDiffer(Exception):
-    """What must not happen even on a machine that stands still."""
 
 
 def never_differ(rows: list[Row], entries: list[Row]) -> None:

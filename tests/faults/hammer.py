@@ -11,11 +11,12 @@ from typing import Any
 
 import httpx
 
-from tests.conftest import Gateway, close_all
+from tests.conftest import Gateway
 from tests.faults.accounts import note
 from tests.faults.streams import body
-from tests.rig import NO_TLS
-from tests.stalls import Stopwatch
+from tests.rig import NO_TLS, until
+from tests.servers.proxy import Proxy
+from tests.stalls import Started, Stopwatch
 
 _NOTHING_LEFT_S = 1.5
 """Longer than leases last that somebody may still hold."""
@@ -115,8 +116,11 @@ def run(gateways: list[Gateway], key: str, work: Callable[[Callers], Any]) -> Ca
 
 def outages(gateways: list[Gateway]) -> dict[str, float]:
     """How often each of those that run gave Redis up so far."""
-    running = [gateway for gateway in gateways if gateway.process.process.poll() is None]
-    return {gateway.url: figure(gateway, "penstock_quota_outages_total") for gateway in running}
+    return {gateway.url: figure(gateway, "penstock_quota_outages_total") for gateway in _running(gateways)}
+
+
+def _running(gateways: list[Gateway]) -> list[Gateway]:
+    return [gateway for gateway in gateways if gateway.process.process.poll() is None]
 
 
 def _named(given: dict[str, Any]) -> list[Gateway]:
@@ -125,35 +129,60 @@ def _named(given: dict[str, Any]) -> list[Gateway]:
     return [each for value in found if isinstance(value, list) for each in value if isinstance(each, Gateway)]
 
 
+def _undo(given: dict[str, Any], started: Started) -> None:
+    """Redis is there and empty, gateways that the test started are ended, and the others share limits: as it was found."""
+    redis = given.get("own_redis")
+    if redis is not None:
+        redis.resume() if redis.child.is_running else redis.start()
+    for value in given.values():
+        if isinstance(value, Proxy):
+            value.heal()
+    started.end()
+    if redis is not None:
+        redis.flush()
+    for gateway in _running(_named(given)):
+        until(lambda gateway=gateway: figure(gateway, "penstock_quota_shared") == 1, "limits are shared again")  # type: ignore[misc]
+
+
 def again_after_an_outage(test: Callable[..., None]) -> Callable[..., None]:
-    """For tests in which nobody takes Redis away: one that failed is made again when a gateway gave Redis up all the same while the
-    machine stood still, which looks like that from inside. Gateways that the test started are ended first."""
+    """For tests in which Redis answers all the time, be it late or that it forgot everything: one that failed is made again when a
+    gateway gave Redis up all the same while the machine stood still, which looks like that from inside.
+
+    Not for those that take Redis away, in which it is given up in any case: they are made again after a stall, see
+    :func:`undone_when_it_fails`.
+    """
 
     @functools.wraps(test)
     def tried(**given: Any) -> None:
-        started: list[Gateway] = []
-        if (start := given.get("start_gateway")) is not None:
-
-            def noted(**options: Any) -> Gateway:
-                started.append(start(**options))
-                return started[-1]
-
-            given["start_gateway"] = noted
+        started = Started(given)
         for attempt in range(1, _TRIES + 1):
             before, watch = outages(_named(given)), Stopwatch()
             try:
-                return test(**given)
+                return test(**started.named)
             except AssertionError:
-                now = outages([*_named(given), *started])
+                now = outages([*_named(given), *(value for value in started.made if isinstance(value, Gateway))])
                 is_calm = watch.longest_s < _STOOD_S or all(now[url] == before.get(url, 0.0) for url in now)
                 if attempt == _TRIES or is_calm:
                     raise
             note("made again: Redis was given up although it was there")
-            close_all([gateway.process for gateway in started])
-            started.clear()
-            if "own_redis" in given:
-                given["own_redis"].flush()
+            _undo(given, started)
         return None
+
+    return tried
+
+
+def undone_when_it_fails(test: Callable[..., None]) -> Callable[..., None]:
+    """For tests that take Redis away, inside of `again_after_a_stall`: the next try finds nothing of one that failed, whose
+    gateways would share the limits of its own."""
+
+    @functools.wraps(test)
+    def tried(**given: Any) -> None:
+        started = Started(given)
+        try:
+            test(**started.named)
+        except (AssertionError, TimeoutError):
+            _undo(given, started)
+            raise
 
     return tried
 

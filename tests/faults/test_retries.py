@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from penstock import _core
-from tests.conftest import Gateway
+from tests.conftest import Gateway, free_port
 from tests.faults.accounts import only_row, rows_of, usage, verdict
 from tests.faults.streams import PROMPT_TOKENS, SURFACES, body, stream
 from tests.rig import Sim, until
@@ -133,7 +133,7 @@ penstock:
 def dead() -> Iterator[socket.socket]:
     """Has a port at which nobody listens, and which nobody gets before it is closed."""
     with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
+        place.bind(("127.0.0.1", free_port()))
         yield place
 
 

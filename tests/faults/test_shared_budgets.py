@@ -16,9 +16,9 @@ import msgspec
 import pytest
 
 from tests.conftest import Gateway, at_once
-from tests.faults.accounts import note
+from tests.faults.accounts import BooksDiffer, note
 from tests.faults.conftest import CONFIG
-from tests.faults.hammer import again_after_an_outage
+from tests.faults.hammer import again_after_an_outage, undone_when_it_fails
 from tests.faults.streams import PROMPT_TOKENS
 from tests.integration.quota.rig import OverTheLimit
 from tests.rig import NO_TLS, Sim, until
@@ -303,8 +303,10 @@ def test_a_hold_does_not_leak(start_gateway: Start, database_url: str, own_redis
     never_above(spent(sim, since), _BUDGET)
 
 
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize("fault", ["crash", "flush", "freeze", "cut off"])
-@again_after_an_outage
+@again_after_a_stall(_STOOD_S)
+@undone_when_it_fails
 def test_a_budget_holds_whatever_redis_does(
     start_gateway: Start,
     database_url: str,
@@ -340,6 +342,7 @@ def test_a_budget_holds_whatever_redis_does(
     assert 0 < before[0] < crowd.served
 
 
+@pytest.mark.timeout(500)
 @again_after_a_stall(_STOOD_S)
 @again_after_an_outage
 def test_a_new_window_begins_for_everybody_at_once(pair: Fleet, sim: Sim) -> None:
@@ -370,10 +373,10 @@ def test_a_new_window_begins_for_everybody_at_once(pair: Fleet, sim: Sim) -> Non
         bursts[-1].append(sent)
     note(f"served in bursts of {[len(burst) for burst in bursts]}")
     never_above(max(map(len, bursts)) * worst(100), 0.005)
+    never_above(spent(sim, since), 0.005 * len(bursts))
     assert not crowd.odd
     assert 3 <= len(bursts) <= 4
     assert all(len(burst) == int(0.005 / worst(100)) for burst in bursts[1:-1])
-    assert spent(sim, since) <= 0.005 * len(bursts)
 
 
 @pytest.mark.timeout(500)
@@ -484,7 +487,9 @@ def test_a_gateway_that_stops_leaves_nothing_held(
     total = spent(sim, since)
     for gateway in fleet.gateways:
         assert gateway.process.stop() == 0
-    assert held(own_redis) == 0
+    if left := held(own_redis):
+        raise BooksDiffer(f"{left} nano-dollars are held by nobody")
     with own_redis.client() as client:
         (figure,) = [client.get(name) for name in client.scan_iter(match="penstock:{*}:spent:*")]
-    assert int(str(figure).split()[0]) == round(total * 1e9)
+    if (told := int(str(figure).split()[0])) != round(total * 1e9):
+        raise BooksDiffer(f"Redis knows of {told} nano-dollars and the upstream wants ${total}")

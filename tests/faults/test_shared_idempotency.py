@@ -98,8 +98,8 @@ def lasting_redis() -> Iterator[Redis]:
 
 @pytest.fixture(scope="module")
 def pair(lasting_database_url: str, lasting_redis: Redis, start_lasting: Start) -> Fleet:
-    """Two for tests that stop nothing."""
-    return Fleet(start_lasting, lasting_database_url, lasting_redis)
+    """Two for tests that stop nothing. Claims last for longer than anybody waits, so that none passes for released by its end."""
+    return Fleet(start_lasting, lasting_database_url, lasting_redis, "  idempotency: {claim: 120s}\n")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import signal
 from collections.abc import Callable
 
@@ -46,7 +45,7 @@ async def test_streams_in_flight_are_ended_and_recorded_when_the_grace_is_cut(
     await asyncio.gather(*(client.read_for(10) for client in everybody))
     await asyncio.to_thread(gateway.process.wait)
     # A word may have been on its way when the gateway ended, which it does not wait for, and more if nothing ran.
-    on_the_way = 1 + math.ceil(PER_SECOND * watch.stood_s)
+    on_the_way = 1 + round(PER_SECOND * watch.stood_s)
     for client in everybody:
         client.leave()
     for client in clients:

@@ -79,6 +79,11 @@ class Managed:
         self.client = gateway.client(limits=httpx.Limits(max_connections=300))
         self.admin = gateway.admin
 
+    def close(self) -> None:
+        """End the gateway. Idempotent."""
+        self.client.close()
+        self.gateway.close()
+
     def key(self, **fields: Any) -> str:
         """A new virtual key."""
         return self.gateway.new_key(**fields)
@@ -169,8 +174,7 @@ def managed(tmp_path_factory: pytest.TempPathFactory, simulator_url: str) -> Ite
     try:
         yield running
     finally:
-        running.client.close()
-        running.gateway.close()
+        running.close()
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ from tests.rig import Sim, until
 from tests.servers.child import pause
 from tests.stalls import Stopwatch
 
+_BEFORE_S = 2.0
+"""Who stood still before that, and not since, has caught up and made checkpoints."""
 _CHECKPOINT_S = 0.5
 _ON_THE_WAY_S = 0.4
 """A checkpoint is made by a thread that may be late, and what is between two sockets was never seen by the gateway."""
@@ -49,11 +51,8 @@ class Site:
         self.environment |= {"REDIS_URL": redis_url} if redis_url else {}
         self._started: list[Process] = []
         self._watch = Stopwatch()
-
-    @property
-    def stood_s(self) -> float:
-        """The longest time since it was made in which nothing ran."""
-        return self._watch.longest_s
+        self.stood_s = 0.0
+        """The longest time shortly before a kill in which nothing ran."""
 
     def gateway(self, name: str = "one", ledger: str = "{}", more: str = "", **environment: str) -> Gateway:
         """Start one; the same name once more is the same data directory. ``more``: further sections of the
@@ -71,6 +70,15 @@ class Site:
     def gateways(self, *names: str, **options: str) -> list[Gateway]:
         """Start several at once, with the options of :meth:`gateway`."""
         return at_once(*(partial(self.gateway, name, **options) for name in names))
+
+    def kill(self, *processes: Process) -> None:
+        """As the kernel does it when memory is short."""
+        begun = time.monotonic()
+        for process in processes:
+            process.process.kill()
+        for process in processes:
+            process.process.wait()
+        self.stood_s = max(self.stood_s, self._watch.longest_since(begun - _BEFORE_S))
 
     def coworker(self) -> Process:
         """`penstock coworker`."""
@@ -125,14 +133,6 @@ class Site:
                 asked[f"{dimension} by {period}"] = f"{sums} usage_rollups WHERE {where}"
         found = {name: self.query(sql)[0] for name, sql in asked.items()}
         return {name: (int(row["calls"]), int(row["cost"])) for name, row in found.items()}
-
-
-def kill(*processes: Process) -> None:
-    """As the kernel does it when memory is short."""
-    for process in processes:
-        process.process.kill()
-    for process in processes:
-        process.process.wait()
 
 
 def price(row: Row) -> int:

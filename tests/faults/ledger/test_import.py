@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.accounts import gauge, verdict
 from tests.faults.ledger.crowd import Crowd
-from tests.faults.ledger.gateways import Site, balanced, kill
+from tests.faults.ledger.gateways import Site, balanced
 from tests.rig import Sim, until
 
 Start = Callable[..., Site]
@@ -54,7 +54,7 @@ def test_the_journal_of_a_lost_host_is_written_down_once(
             assert running.returncode == 1
             assert "is running" in running.stderr, running.stderr
         shutil.rmtree(saved)
-        kill(lost.process)
+        site.kill(lost.process)
         shutil.copytree(data / "journal", saved / "journal")
         shutil.copytree(data / "journal", tmp_path / "again" / "journal")
         shutil.rmtree(data / "journal")

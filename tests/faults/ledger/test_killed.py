@@ -11,7 +11,7 @@ import pytest
 from penstock.ledger import wire
 from tests.faults.accounts import gauge, note, verdict
 from tests.faults.ledger.crowd import Crowd
-from tests.faults.ledger.gateways import Site, balanced, kill
+from tests.faults.ledger.gateways import Site, balanced
 from tests.rig import Sim, until
 from tests.servers.redis import Redis
 
@@ -47,7 +47,7 @@ def test_a_killed_gateway_loses_no_call_on_sqlite(start_site: Start, sim: Sim, r
     with Crowd(gateway, key, streams=STREAMS, unary=UNARY) as crowd:
         for _ in range(rounds):
             _under_way(crowd)
-            kill(gateway.process)
+            site.kill(gateway.process)
             began = time.monotonic()
             gateway = site.gateway()
             _has(site, {seen.call_id for seen in crowd.whole()})
@@ -72,7 +72,7 @@ def test_a_killed_gateway_does_not_concern_the_other(
         Crowd(other, key, streams=half, unary=UNARY // 2) as unaffected,
     ):
         _under_way(cut, unaffected, streams=half)
-        kill(victim.process)
+        site.kill(victim.process)
         until(unaffected.served(50), "the other goes on")
         cut.gateway = site.gateway("victim")
         until(cut.served(20), "calls are served again")
@@ -117,7 +117,7 @@ def test_a_gateway_and_the_coworker_killed_together(
     with Crowd(gateway, key, streams=100, unary=20, tokens=(5, 20)) as crowd:
         for _ in range(rounds):
             _under_way(crowd, streams=100)
-            kill(gateway.process, coworker)
+            site.kill(gateway.process, coworker)
             gateway = crowd.gateway = site.gateway(ledger=alone)
             coworker = site.coworker()
         until(crowd.served(100), "calls are served again")

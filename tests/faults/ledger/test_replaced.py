@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Gateway
 from tests.faults.accounts import note
 from tests.faults.hammer import figure, run
-from tests.faults.ledger.gateways import Site, kill
+from tests.faults.ledger.gateways import Site
 from tests.faults.test_outage import status
 from tests.integration.quota.rig import OverTheLimit
 from tests.rig import until
@@ -39,7 +39,7 @@ def test_killed_gateways_are_replaced_on_other_machines(database_url: str, redis
     first = site.gateways("one", "two")
     key = first[0].new_key(rpm_limit=LIMIT, max_parallel_requests=50, max_budget=1)
     assert all(_serves(gateway, key) for gateway in first)
-    kill(*(gateway.process for gateway in first))
+    site.kill(*(gateway.process for gateway in first))
     killed = time.monotonic()
     # What the killed ones knew is on their disks: nobody can tell that they ended.
     for gateway in site.gateways("three", "four"):

@@ -52,7 +52,8 @@ def test_errors_at_a_known_rate(bench: Bench, simulator_url: str) -> None:
     # Latencies are of the answered ones; a refusal keeps its connection.
     assert ended.document["runs"][0]["report"]["latency_us"]["count"] == 90
     assert ended.metric("reconnects") == 0
-    assert "25 % of the requests failed" in ended.document["warnings"][0]
+    # On a busy machine there is another one, of the client itself.
+    assert any("25 % of the requests failed" in warning for warning in ended.document["warnings"])
 
 
 @pytest.mark.parametrize(
