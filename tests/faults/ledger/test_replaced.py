@@ -38,7 +38,7 @@ def test_killed_gateways_are_replaced_on_other_machines(database_url: str, redis
     site = start_site(database_url, redis_url)
     first = site.gateways("one", "two")
     key = first[0].new_key(rpm_limit=LIMIT, max_parallel_requests=50, max_budget=1)
-    assert all(_serves(gateway, key) for gateway in first)
+    until(lambda: all(_serves(gateway, key) for gateway in first), "both serve")
     site.kill(*(gateway.process for gateway in first))
     killed = time.monotonic()
     # What the killed ones knew is on their disks: nobody can tell that they ended.
@@ -55,7 +55,7 @@ def test_who_comes_is_served_although_the_only_other_one_stands_still(
     site = start_site(database_url, redis_url)
     one = site.gateway("one")
     key = one.new_key(rpm_limit=LIMIT)
-    assert _serves(one, key)
+    until(lambda: _serves(one, key), "it serves")
     two = site.gateway("two")
     # It believed that all of the limit was its own until a moment ago.
     one.process.process.send_signal(signal.SIGSTOP)
