@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests import stalls
-from tests.servers.child import free_port, until
+from tests.servers.child import until
 from tests.servers.proxy import Proxy
 from tests.stalls import Span, Started, Stopwatch, again_after_a_stall, standstills
 
@@ -222,11 +222,16 @@ def test_what_runs_behind_a_proxy_is_ended_while_that_lets_everything_through() 
         def close(self) -> None:
             events.append("ended")
 
-    with Way(free_port()) as way:
+    with socket.create_server(("127.0.0.1", 0)) as behind, Way(behind.getsockname()[1]) as way:
         started = Started({"start_proxy": lambda: way, "start_server": Server})
         started.named["start_server"]()
         started.named["start_proxy"]().refuse()
         started.end()
         assert events == ["healed", "ended"]
         # To be used until its fixture ends it.
-        socket.create_connection(("127.0.0.1", way.port), 5).close()
+        with socket.create_connection(("127.0.0.1", way.port), 5) as through:
+            through.sendall(b"?")
+            behind.settimeout(5)
+            with behind.accept()[0] as taken:
+                taken.settimeout(5)
+                assert taken.recv(1) == b"?"
