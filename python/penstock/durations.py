@@ -30,23 +30,37 @@ class Duration(msgspec.Struct, frozen=True):
         """The Unix millisecond at which a duration that begins at Unix millisecond `start` ends."""
         if not self.months:
             return start + self.milliseconds
-        moment = datetime.fromtimestamp(start / 1000, UTC)
-        month = moment.month - 1 + self.months
-        year, month = moment.year + month // 12, month % 12 + 1
-        day = min(moment.day, calendar.monthrange(year, month)[1])
-        return start + round((moment.replace(year=year, month=month, day=day) - moment) / timedelta(milliseconds=1))
+        return _months_after(start, self.months, _moment(start).day)
 
-    def fixed_after(self, ended: int, now: int) -> tuple[int, int]:
+    def fixed_end(self, start: int) -> int:
+        """The end of the first of windows of this length that follow one another from `start` on, for :meth:`fixed_after`."""
+        if not self.months:
+            return start + self.milliseconds
+        return _months_after(start, self.months, self._day_of(_moment(start).day, start))
+
+    def fixed_after(self, began: int | None, ended: int, now: int) -> tuple[int, int]:
         """Beginning and end of the window that contains `now`, of windows of this length that follow one another, given
-        that one ended at `ended`, not after `now`."""
+        that one began at `began` and ended at `ended`, not after `now`."""
         if not self.months:
             start = now - (now - ended) % self.milliseconds
             return start, start + self.milliseconds
+        # A window that begins on a 31st is not moved by a shorter month: whichever of its ends was not in one has the day.
+        day = self._day_of(max(_moment(ended).day, _moment(ended if began is None else began).day), ended)
         start, steps = ended, 1
-        # From the same day always: a window that begins on a 31st is not moved by a shorter month.
-        while (following := Duration(0, self.months * steps).after(ended)) <= now:
+        while (following := _months_after(ended, self.months * steps, day)) <= now:
             start, steps = following, steps + 1
         return start, following
+
+    def _day_of(self, day: int, ended: int) -> int:
+        """The day of the month on which windows end, where it is long enough, of which one ended or began on `day`.
+
+        Of consecutive months at least one is long enough to show the day. Where months are left out that need not be so:
+        windows from a 30th look like those from a 31st (February, April), and in years those from 28 February like those
+        from the 29th. So that nobody has to remember which, the former are for the last day of a month, the latter for the 28th.
+        """
+        if self.months % 12 == 0:
+            return min(day, 28) if _moment(ended).month == 2 else day
+        return 31 if self.months > 1 and day == 30 else day
 
     def window_end(self, now: int) -> int:
         """The end of the budget window that contains `now`, as LiteLLM's windows end: on the calendar, in UTC.
@@ -88,6 +102,19 @@ class Duration(msgspec.Struct, frozen=True):
     def nominal_milliseconds(self) -> int:
         """Milliseconds, a month taken as 30 days: for displays and first estimates only."""
         return self.milliseconds or self.months * 30 * 86_400_000
+
+
+def _moment(at: int) -> datetime:
+    return datetime.fromtimestamp(at / 1000, UTC)
+
+
+def _months_after(start: int, months: int, day: int) -> int:
+    """So many months later at the same time of this day, or of the last one of a shorter month."""
+    moment = _moment(start)
+    month = moment.month - 1 + months
+    year, month = moment.year + month // 12, month % 12 + 1
+    day = min(day, calendar.monthrange(year, month)[1])
+    return start + round((moment.replace(year=year, month=month, day=day) - moment) / timedelta(milliseconds=1))
 
 
 def _first_of_month(now: int, months: int) -> int:

@@ -9,7 +9,7 @@ of what the others charge. When something was charged is said by the database's 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Literal
@@ -62,6 +62,15 @@ class Charged(msgspec.Struct, frozen=True):
     """Rises with every change of what it has spent."""
     charged_at: int
     """Unix milliseconds, by the database's clock; rises with every charge of the row, and of those with a budget at least."""
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """What a row has spent with a charge, whoever else charges it meanwhile. Nano-dollars and Unix milliseconds."""
+
+    name: str
+    window_start: int
+    """0: there is no window."""
+    spend: int
 
 
 class Addition(msgspec.Struct):
@@ -126,9 +135,7 @@ class Payers:
     def __init__(self, database: Database, table: Literal["keys", "scopes"]) -> None:
         self._database = database
         self._table = table
-        # Keys are many and rarely two processes' at once; scopes are few and everybody's, so they are locked in one order.
-        self._in_bulk = database.dialect == "postgres" and table == "keys"
-        self._one_by_one = database.dialect == "postgres" and table == "scopes"
+        self._in_bulk = database.dialect == "postgres"
         self._name = name = "token" if table == "keys" else "name"
         self.clock = now = NOW_MS[database.dialect]
         """The database's, for SQL."""
@@ -151,6 +158,14 @@ class Payers:
             " budget_reset_at = CASE WHEN budget_reset_at = added.ended THEN added.next_end ELSE budget_reset_at END"
         )
         self._where = f" WHERE {table}.{name} = added.payer"
+        # Keys are many and rarely two processes' at once; scopes are few and everybody's, so they are locked in one order.
+        self._bulk = f"{self._add} FROM {_ARRAYS}{self._where}"
+        if table == "scopes":
+            self._bulk = (
+                f"WITH added AS MATERIALIZED (SELECT added.* FROM {_ARRAYS} JOIN scopes ON name = payer"
+                f" ORDER BY name FOR NO KEY UPDATE OF scopes){self._add} FROM added{self._where}"
+            )
+        self._told = f" RETURNING {name} AS name, spend, budget_window_start"
         # What rises with a charge of a key is in the index that it is found by.
         version = "charged_at" if table == "keys" else "revision"
         charged = f"SELECT {name} AS name, {version} AS version, charged_at FROM {table} WHERE"
@@ -162,15 +177,29 @@ class Payers:
 
     async def add(self, tx: Transaction, additions: Iterable[Addition]) -> None:
         """Charge rows, beginning the next window of those whose is over, if nobody has since they were read."""
+        for sql, values in self._charges(additions):
+            await tx.execute(sql, values)
+
+    async def add_and_tell(self, tx: Transaction, additions: Iterable[Addition]) -> list[Spent]:
+        """:meth:`add`; returns what the rows have spent then, in the order of their names.
+
+        What a row was read to have spent and what is added is not that: between the two somebody else may have charged it.
+        """
+        told: list[Spent] = []
+        for sql, values in self._charges(additions):
+            told += [
+                Spent(str(row["name"]), int(row["budget_window_start"] or 0), int(row["spend"] or 0))
+                for row in await tx.fetch_all(sql + self._told, values)
+            ]
+        return sorted(told, key=attrgetter("name"))
+
+    def _charges(self, additions: Iterable[Addition]) -> Iterator[tuple[str, Sequence[Value]]]:
         rows = [_bound(one) for one in sorted(additions, key=lambda one: one.name)]
-        if self._in_bulk:
-            await tx.execute(f"{self._add} FROM {_ARRAYS}{self._where}", by_column(rows, len(_TYPES)))
-        elif self._one_by_one:
-            await tx.execute_many(f"{_VALUES[1]}{self._add} FROM added{self._where}", rows)
-        else:
-            for part in parts(rows):
-                sql = f"{_VALUES[len(part)]}{self._add} FROM added{self._where}"
-                await tx.execute(sql, tuple(chain.from_iterable(part)))
+        if rows and self._in_bulk:
+            yield self._bulk, by_column(rows, len(_TYPES))
+            return
+        for part in parts(rows):
+            yield f"{_VALUES[len(part)]}{self._add} FROM added{self._where}", tuple(chain.from_iterable(part))
 
     async def roll(self, tx: Transaction, name: str, ended: int, window: tuple[int, int]) -> bool:
         """Begin a new budget window, if nobody has since `ended` was read: the reset happens exactly once."""

@@ -1,12 +1,13 @@
 """Durations and budget windows."""
 
+import calendar
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.durations import from_iso, iso, parse_duration
+from penstock.durations import Duration, from_iso, iso, parse_duration
 
 
 def _ms(text: str) -> int:
@@ -36,9 +37,69 @@ def test_other_texts_are_refused_by_name(text: str) -> None:
 
 @given(st.sampled_from(["1s", "7m", "1h", "30d", "1mo", "5mo"]), st.integers(0, 10**12), st.integers(0, 10**10))
 def test_the_next_window_contains_now(text: str, end: int, late: int) -> None:
-    start, following = parse_duration(text, "d").fixed_after(end, end + late)
+    start, following = parse_duration(text, "d").fixed_after(None, end, end + late)
     assert end <= start <= end + late < following
     assert following <= parse_duration(text, "d").after(start) + 4 * 86_400_000
+
+
+@given(
+    st.integers(1, 40),
+    st.builds(
+        lambda year, month, day: datetime(
+            year, month, min(day, calendar.monthrange(year, month)[1]), 13, 14, 15, tzinfo=UTC
+        ),
+        st.integers(2023, 2028),
+        st.integers(1, 12),
+        st.one_of(st.integers(1, 31), st.integers(28, 31)),
+    ),
+    st.lists(st.integers(0, 15), min_size=1, max_size=40),
+)
+def test_the_ends_of_windows_of_months_do_not_depend_on_who_looks(
+    months: int, begun: datetime, later: list[int]
+) -> None:
+    anchor = int(begun.timestamp() * 1000)
+    duration = Duration(0, months)
+    ends = [duration.fixed_end(anchor)]
+    window = anchor, ends[0]
+    for _ in range(sum(later) + len(later)):
+        window = duration.fixed_after(*window, window[1])
+        ends.append(window[1])
+    assert ends == sorted(set(ends))
+    # Who looks now and then sees windows of these, whichever were left out.
+    window, place = (anchor, ends[0]), 0
+    for skipped in later:
+        place += skipped + 1
+        for now in (ends[place - 1], ends[place] - 1):
+            assert duration.fixed_after(*window, now) == (ends[place - 1], ends[place])
+        window = ends[place - 1], ends[place]
+    moments = [datetime.fromtimestamp(end / 1000, UTC) for end in ends]
+    wanted = begun.day
+    if months % 12 == 0 and begun.month == 2:
+        wanted = min(wanted, 28)
+    elif months > 1 and months % 12 and wanted == 30:
+        wanted = 31
+    for moment in moments:
+        assert moment.day == min(wanted, calendar.monthrange(moment.year, moment.month)[1])
+        assert (moment.hour, moment.minute, moment.second) == (begun.hour, begun.minute, begun.second)
+
+
+@pytest.mark.parametrize(
+    "text,begun,ends",
+    [
+        ("1mo", "2026-01-31", ["2026-02-28", "2026-03-31", "2026-04-30", "2026-05-31"]),
+        ("1mo", "2026-12-30", ["2027-01-30", "2027-02-28", "2027-03-30"]),
+        ("2mo", "2026-12-31", ["2027-02-28", "2027-04-30", "2027-06-30", "2027-08-31"]),
+        ("2mo", "2026-12-30", ["2027-02-28", "2027-04-30", "2027-06-30", "2027-08-31"]),
+        ("12mo", "2024-02-29", ["2025-02-28", "2026-02-28", "2027-02-28", "2028-02-28"]),
+        ("12mo", "2024-12-30", ["2025-12-30", "2026-12-30"]),
+    ],
+)
+def test_windows_of_months_keep_their_day(text: str, begun: str, ends: list[str]) -> None:
+    duration, start = parse_duration(text, "d"), _ms(begun)
+    window = start, duration.fixed_end(start)
+    for end in ends:
+        assert window[1] == _ms(end)
+        window = duration.fixed_after(*window, window[1])
 
 
 def test_dates() -> None:

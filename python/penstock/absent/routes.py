@@ -37,6 +37,13 @@ _NO_AGENTS = "User agents are not recorded."
 _NO_PASSTHROUGH = "Pass-through endpoints are not configured one by one."
 _NO_CONNECTION = "Credentials are values that are stored sealed; nobody signs in to a provider through the gateway."
 _PING = "Models are called to see whether they answer only by real calls; see /metrics and the logs."
+_LOGS = "Use GET /spend/logs/v2, which has pages and the same filters."
+_CUSTOMERS = "Use GET /customer/list, or /customer/daily/activity for what customers spent by day and model."
+_FAILURES = "Use GET /metrics, which counts failures by model and kind, or /spend/logs/v2 for single calls."
+_LATENCIES = "Use GET /metrics, which has latencies by model."
+_COST_MAP = "Prices come with the program and from the configuration; SIGHUP has that read again."
+_NO_INVITATIONS = "Nobody is invited: POST /user/new makes a user and, unless told otherwise, a key."
+_NO_LOGIN = "Nobody logs in: every request has its key."
 _NO_LICENSE = "There is no license: nothing is locked."
 
 ABSENT: dict[str, tuple[list[HttpMethod], str]] = {
@@ -87,6 +94,45 @@ ABSENT: dict[str, tuple[list[HttpMethod], str]] = {
     "/model/{model_id:str}/kubernetes_pods": (_READ, "Models are addresses; what runs behind them is not known."),
     "/model_group/make_public": (_WRITE, "Models are shown to those who have a key: GET /v1/models."),
     "/spend/capture_rate": (_READ, "Every call is in the ledger; what could not be written is in the metrics."),
+    "/spend/logs/ui": (_READ, _LOGS),
+    "/spend/logs/ui/{request_id:str}": (_READ, _LOGS),
+    "/spend/logs/session/ui": (_READ, _LOGS),
+    "/global/spend/end_users": (_WRITE, _CUSTOMERS),
+    "/global/spend/refresh": (_WRITE, "Nothing needs it: the sums that reports read are kept with every call."),
+    "/global/all_end_users": (_READ, _CUSTOMERS),
+    "/global/activity/cache_hits": (_READ, _NO_CACHE),
+    "/global/activity/exceptions": (_READ, _FAILURES),
+    "/global/activity/exceptions/deployment": (_READ, _FAILURES),
+    "/model/metrics": (_READ, _LATENCIES),
+    "/model/metrics/exceptions": (_READ, _FAILURES),
+    "/model/metrics/slow_responses": (_READ, _LATENCIES),
+    "/model/streaming_metrics": (_READ, _LATENCIES),
+    "/model/settings": (_READ, "What a provider needs is in the documentation of the configuration."),
+    "/model/cost_map/source": (_READ, _COST_MAP),
+    "/reload/model_cost_map": (_WRITE, _COST_MAP),
+    "/schedule/model_cost_map_reload": ([_DELETE, _POST], _COST_MAP),
+    "/schedule/model_cost_map_reload/status": (_READ, _COST_MAP),
+    "/users/me": (_READ, "Use GET /user/info, which without `user_id` is about the caller."),
+    "/invitation/new": (_WRITE, _NO_INVITATIONS),
+    "/invitation/update": (_WRITE, _NO_INVITATIONS),
+    "/invitation/delete": (_WRITE, _NO_INVITATIONS),
+    "/invitation/info": (_READ, _NO_INVITATIONS),
+    "/onboarding/get_token": (_READ, _NO_INVITATIONS),
+    "/onboarding/claim_token": (_WRITE, _NO_INVITATIONS),
+    "/login": (_WRITE, _NO_LOGIN),
+    "/v2/login": (_WRITE, _NO_LOGIN),
+    "/v3/login": (_WRITE, _NO_LOGIN),
+    "/v3/login/exchange": (_WRITE, _NO_LOGIN),
+    "/sso/key/generate": (_READ, _NO_LOGIN),
+    "/sso/callback": (_READ, _NO_LOGIN),
+    "/queue/chat/completions": (_WRITE, "Use POST /v1/chat/completions: there is no queue before it."),
+    "/config/update": (_WRITE, _IN_FILE),
+    "/config/field/update": (_WRITE, _IN_FILE),
+    "/config/field/delete": (_WRITE, _IN_FILE),
+    "/config/field/info": (_READ, _IN_FILE),
+    "/config/list": (_READ, _IN_FILE),
+    "/config/yaml": (_READ, _IN_FILE),
+    "/get/config/callbacks": (_READ, _NO_CALLBACKS),
     "/project/new": (_WRITE, _NO_PROJECTS),
     "/project/update": (_WRITE, _NO_PROJECTS),
     "/project/delete": ([_DELETE], _NO_PROJECTS),

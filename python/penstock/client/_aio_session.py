@@ -13,9 +13,9 @@ import grpc.aio
 from penstock.client import _messages as pb
 from penstock.client._aio_core import AsyncCore, call_from_anywhere
 from penstock.client._attempts import aio_error_of, closed
-from penstock.client._calls import CHAT_SESSION, chat_request, options
+from penstock.client._calls import CHAT_SESSION, chat_request, session_timeout
 from penstock.client._frames import DEFAULT_CREDIT, CallState, Done, Event, SessionState
-from penstock.client._params import ChatParams
+from penstock.client._params import SessionParams
 from penstock.client.errors import CallError, Unavailable
 
 
@@ -33,11 +33,13 @@ class AsyncSession:
         self._tasks: list[asyncio.Task[None]] = []
 
     def stream(
-        self, *, model: str, messages: Iterable[object], credit: int = DEFAULT_CREDIT, **params: Unpack[ChatParams]
+        self, *, model: str, messages: Iterable[object], credit: int = DEFAULT_CREDIT, **params: Unpack[SessionParams]
     ) -> AsyncSessionCall:
         """Begins a call. ``credit`` is how many of its chunks may wait here unread before the server pauses it.
+        A call has no metadata of its own, the client's goes with the session; that of its answer is in the call's `metadata`.
 
         Raises:
+            ConfigurationError: `timeout` cannot be used, or an option was given that only other calls have.
             InvalidRequest: The request is too large for a session, whose other calls go on.
             CallError: The session has ended or is about to.
             RuntimeError: The session was not entered.
@@ -45,9 +47,9 @@ class AsyncSession:
         if self._call is None:
             raise RuntimeError("enter the session first: `async with client.chat.session() as session`")
         arguments: dict[str, Any] = dict(params)
-        chosen = options(self._core.settings, arguments)
+        timeout = session_timeout(self._core.settings, arguments)
         request = chat_request(model, messages, arguments)
-        call, frame = self._state.begin(request, asyncio.Queue(), max(1, credit), chosen.timeout)
+        call, frame = self._state.begin(request, asyncio.Queue(), max(1, credit), timeout)
         self._frames.put_nowait(frame)
         return AsyncSessionCall(self, call)
 

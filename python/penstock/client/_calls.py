@@ -15,6 +15,7 @@ from penstock.client import _checks as checks
 from penstock.client import _messages as pb
 from penstock.client._json import fill
 from penstock.client._settings import Settings
+from penstock.client.errors import ConfigurationError
 
 Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer", bound=Message)
@@ -76,6 +77,30 @@ def options(settings: Settings, arguments: dict[str, Any]) -> Options:
         settings.metadata(given.get("metadata")),
         None if told is None else checks.callback(told),
     )
+
+
+_NOT_IN_SESSIONS: Final = {
+    "metadata": (
+        "give it to the client, `Client(metadata=...)`, and it goes with each session, or call `chat.stream`; labels for "
+        "the provider are `request_metadata`"
+    ),
+    "on_metadata": "read the call's `metadata` when it has ended",
+    "max_retries": "such a call is not tried again; begin another, or call `chat.stream`",
+}
+"""The options that a session's frames have no place for, and what to do instead."""
+
+
+def session_timeout(settings: Settings, arguments: dict[str, Any]) -> float:
+    """Takes the one option that a session's call has out of its keyword arguments. What is None was not given.
+
+    Raises:
+        ConfigurationError: It cannot be used, or another was given.
+    """
+    for name, instead in _NOT_IN_SESSIONS.items():
+        if arguments.pop(name, None) is not None:
+            raise ConfigurationError(f"`{name}` is not an option of a session's call: {instead}.")
+    timeout = arguments.pop("timeout", None)
+    return settings.timeout if timeout is None else checks.timeout(timeout)
 
 
 def _body(arguments: Mapping[str, Any], **required: Any) -> dict[str, Any]:

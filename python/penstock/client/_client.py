@@ -25,8 +25,9 @@ class Client:
     one connection; `channel_options={"grpc.use_local_subchannel_pool": 1}` gives a client its own. TLS clients have that.
 
     Args:
-        target: `grpc://host:port` (plaintext), `grpcs://host:port` (TLS) or `host:port` (plaintext). Other forms of
-            grpcio are passed on, in plaintext: `ipv4:10.0.0.1:4000,10.0.0.2:4000` takes turns.
+        target: `grpc://host:port` (plaintext), `grpcs://host:port` (TLS) or `host:port` (plaintext). Without a port it is
+            4000, with `grpcs://` 443. Other forms of grpcio are passed on as they are, in plaintext:
+            `ipv4:10.0.0.1:4000,10.0.0.2:4000` takes turns.
         api_key: A virtual key; the variable `PENSTOCK_API_KEY` when absent.
         timeout: Seconds for a call with all its retries, unless the call has its own.
         max_retries: How often a call is tried again, unless the call has its own. 0: never.
@@ -94,7 +95,10 @@ class Client:
         return self._core.unary(calls.GATEWAY_INFO, pb.GatewayInfoRequest(), options)
 
     def as_openai(self) -> OpenAI:
-        """This client in the call shape of OpenAI's SDK: `client.as_openai().chat.completions.create(...)`."""
+        """This client in the call shape of OpenAI's SDK: `client.as_openai().chat.completions.create(...)`.
+
+        It shares the connection: closing it, or leaving its `with` block, closes this client, and the other way round.
+        """
         from penstock.client._openai import OpenAI
 
         return OpenAI(self)

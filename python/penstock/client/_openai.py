@@ -271,7 +271,10 @@ def _page(models: list[pb.Model]) -> Page:
 
 
 class OpenAI:
-    """`chat.completions`, `completions`, `embeddings`, `responses` and `models` of a client."""
+    """`chat.completions`, `completions`, `embeddings`, `responses` and `models` of a client.
+
+    It is that client, and not a second one: `close`, or the end of a `with` block, closes it.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -307,12 +310,23 @@ class OpenAI:
         return parse(responses.create(body, **options).body_json)
 
     def close(self) -> None:
-        """Closes the client."""
+        """Closes the client that it came from."""
         self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 class AsyncOpenAI:
-    """`chat.completions`, `completions`, `embeddings`, `responses` and `models` of an asyncio client."""
+    """`chat.completions`, `completions`, `embeddings`, `responses` and `models` of an asyncio client.
+
+    It is that client, and not a second one: `close`, or the end of an `async with` block, closes it.
+    """
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
@@ -352,5 +366,13 @@ class AsyncOpenAI:
         return view(await self._client.models.get(model))
 
     async def close(self) -> None:
-        """Closes the client."""
+        """Closes the client that it came from."""
         await self._client.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -25,7 +25,7 @@ class CallOptions(TypedDict, total=False):
     """Called once the call has ended well, with the metadata of the answer (`x-penstock-*`, `x-ratelimit-*`)."""
 
 
-class ChatParams(CallOptions, total=False):
+class ChatMembers(TypedDict, total=False):
     """Optional members of a chat request. What is None is not sent."""
 
     tools: Iterable[Any] | None
@@ -65,6 +65,17 @@ class ChatParams(CallOptions, total=False):
     """OpenAI's `metadata`: labels for what the provider keeps. (`metadata` is the call's, as everywhere in gRPC.)"""
     extra_body: Json | None
     """Members that are not listed here."""
+
+
+class ChatParams(CallOptions, ChatMembers, total=False):
+    """Keyword arguments of a chat call."""
+
+
+class SessionParams(ChatMembers, total=False):
+    """Keyword arguments of a chat call in a session, which has no metadata of its own and is not tried again."""
+
+    timeout: float
+    """Seconds for the call, and for the provider; the client's when absent."""
 
 
 class CompletionParams(CallOptions, total=False):

@@ -12,10 +12,10 @@ import grpc
 
 from penstock.client import _messages as pb
 from penstock.client._attempts import closed, error_of
-from penstock.client._calls import CHAT_SESSION, chat_request, options
+from penstock.client._calls import CHAT_SESSION, chat_request, session_timeout
 from penstock.client._core import Core
 from penstock.client._frames import DEFAULT_CREDIT, CallState, Done, Event, SessionState
-from penstock.client._params import ChatParams
+from penstock.client._params import SessionParams
 from penstock.client.errors import CallError, Unavailable
 
 _JOIN_S: Final = 5.0
@@ -41,19 +41,21 @@ class Session:
         self._reader.start()
 
     def stream(
-        self, *, model: str, messages: Iterable[object], credit: int = DEFAULT_CREDIT, **params: Unpack[ChatParams]
+        self, *, model: str, messages: Iterable[object], credit: int = DEFAULT_CREDIT, **params: Unpack[SessionParams]
     ) -> SessionCall:
         """Begins a call. ``credit`` is how many of its chunks may wait here unread before the server pauses it.
+        A call has no metadata of its own, the client's goes with the session; that of its answer is in the call's `metadata`.
 
         Raises:
+            ConfigurationError: `timeout` cannot be used, or an option was given that only other calls have.
             InvalidRequest: The request is too large for a session, whose other calls go on.
             CallError: The session has ended or is about to.
         """
         arguments: dict[str, Any] = dict(params)
-        chosen = options(self._core.settings, arguments)
+        timeout = session_timeout(self._core.settings, arguments)
         request = chat_request(model, messages, arguments)
         with self._order:
-            call, frame = self._state.begin(request, queue.SimpleQueue(), max(1, credit), chosen.timeout)
+            call, frame = self._state.begin(request, queue.SimpleQueue(), max(1, credit), timeout)
             self._frames.put(frame)
         return SessionCall(self, call)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -17,6 +19,7 @@ DEFAULT_TARGET: Final = "grpc://127.0.0.1:4000"
 DEFAULT_TIMEOUT_S: Final = 60.0
 DEFAULT_RETRIES: Final = 2
 _DEFAULT_PORTS: Final = {"grpc": 4000, "grpcs": 443}
+_ADDRESS: Final = re.compile(r"(?P<host>\[[^][/@]+\]|[^][:/@]+)(:(?P<port>[0-9]*))?")
 _MESSAGE_BYTES: Final = 64 * 1024 * 1024
 _START_BYTES: Final = 32 * 1024 * 1024
 """What a gateway takes unless it is set otherwise. Over it a call of its own is refused, and a session is ended."""
@@ -96,8 +99,9 @@ class Settings:
 
 
 def parse_target(target: str) -> tuple[str, bool]:
-    """Address and whether it is TLS: `grpc://host[:port]` (plaintext), `grpcs://host[:port]` (TLS) or `host:port`
-    (plaintext). Other forms that grpcio knows (`unix:`, `dns:`, `ipv4:`) are passed on, in plaintext.
+    """Address and whether it is TLS: `grpc://host[:port]` or `host[:port]` (plaintext, port 4000 unless it is given),
+    `grpcs://host[:port]` (TLS, 443). Other forms that grpcio knows (`unix:`, `dns:`, `ipv4:`) are passed on as they are,
+    in plaintext.
 
     Raises:
         ConfigurationError: It is none of these.
@@ -108,19 +112,34 @@ def parse_target(target: str) -> tuple[str, bool]:
     if not found:
         if not target or target.isspace():
             raise ConfigurationError("`target` is empty; give `grpc://host:port`, `grpcs://host` or `host:port`.")
-        return target, False
+        # A colon is also what ends the name of one of grpcio's resolvers.
+        is_host = ":" not in target or target.startswith("[") or _is_ipv6(target)
+        return (_with_port("grpc", target) if is_host else target), False
     if scheme in ("unix", "dns", "xds"):
         return target, False
     if scheme not in _DEFAULT_PORTS:
         raise ConfigurationError(f"`target` has the scheme `{scheme}`; use grpc:// (plaintext) or grpcs:// (TLS).")
-    address = rest.rstrip("/")
-    if not address or "/" in address or "@" in address:
+    return _with_port(scheme, rest), scheme == "grpcs"
+
+
+def _with_port(scheme: str, address: str) -> str:
+    """Host and port. Where none is given it is the scheme's: grpcio takes 443, in plaintext too."""
+    address = address.rstrip("/")
+    if _is_ipv6(address):
+        return f"[{address}]:{_DEFAULT_PORTS[scheme]}"
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
         raise ConfigurationError("`target` must be a scheme, a host and a port, as grpcs://gateway.example:443.")
-    host, _, port = address.rpartition(":")
-    has_port = bool(host) and port.isdecimal() and (not host.startswith("[") or host.endswith("]"))
-    if not has_port or (":" in host and not host.startswith("[")):
-        return f"{address}:{_DEFAULT_PORTS[scheme]}", scheme == "grpcs"
-    return address, scheme == "grpcs"
+    return f"{found['host']}:{found['port'] or _DEFAULT_PORTS[scheme]}"
+
+
+def _is_ipv6(address: str) -> bool:
+    """Without brackets, and so without a port."""
+    try:
+        ipaddress.IPv6Address(address)
+    except ValueError:
+        return False
+    return True
 
 
 def _authority(address: str) -> dict[str, str]:

@@ -104,7 +104,7 @@ def _budget(fields: KeyFields, key: VirtualKey, now: int) -> None:
         key.budget_window_start = key.budget_reset_at = None
         if fields.budget_duration is not None:
             duration = parse_duration(fields.budget_duration, "budget_duration")
-            key.budget_window_start, key.budget_reset_at = now, duration.after(now)
+            key.budget_window_start, key.budget_reset_at = now, duration.fixed_end(now)
 
 
 def _life(fields: KeyFields, key: VirtualKey, now: int) -> None:

@@ -65,6 +65,10 @@ def _owners(key: VirtualKey) -> int:
     return hash((key.team_id, key.user_id, key.org_id, tuple(key.tags)))
 
 
+def _window(key: VirtualKey) -> tuple[int | None, int | None]:
+    return key.budget_window_start, key.budget_reset_at
+
+
 def own_scope(token: str) -> str:
     """The name of a key's own budget where budgets are shared: `key:...` is what it has from a budget of several."""
     return f"own:{token}"
@@ -231,7 +235,7 @@ class KeyService(KeyChanges):
             windows[token] = (start, end), None if duration is None else str(duration)
             concerned.setdefault(token, []).extend(asked[str(row["asked"])])
         additions = [
-            addition(token, window, self._following(window[1], duration, now), concerned[token], now)
+            addition(token, window, self._following(window, duration, now), concerned[token], now)
             for token, (window, duration) in windows.items()
         ]
         await self._store.payers.add(tx, additions)
@@ -257,7 +261,7 @@ class KeyService(KeyChanges):
         over = [
             (seed.key.token, seed.key.budget_reset_at or 0, following)
             for seed in seeds
-            if (following := self._following(seed.key.budget_reset_at, seed.key.budget_duration, now))
+            if (following := self._following(_window(seed.key), seed.key.budget_duration, now))
         ]
 
         async def begin(tx: Transaction) -> None:
@@ -269,11 +273,12 @@ class KeyService(KeyChanges):
         return bool(over)
 
     @staticmethod
-    def _following(end: int | None, duration: str | None, now: int) -> tuple[int, int] | None:
-        """The window that follows one that is over; None: it is not."""
+    def _following(window: tuple[int | None, int | None], duration: str | None, now: int) -> tuple[int, int] | None:
+        """The window that follows one (beginning and end) that is over; None: it is not."""
+        began, end = window
         if end is None or end > now or not duration:
             return None
-        return parse_duration(duration, "budget_duration").fixed_after(end, now)
+        return parse_duration(duration, "budget_duration").fixed_after(began, end, now)
 
     async def _tell(self, tokens: Sequence[str], *, charged_only: bool = False) -> None:
         """Give the data plane the present state of keys; ``charged_only``: as far as it is known, no scope above them changed."""

@@ -18,7 +18,7 @@ from penstock.engine import background
 from penstock.engine.call_log import tell
 from penstock.engine.readiness import StoreHealth
 from penstock.ledger.apply import Charge, Ledger
-from penstock.ledger.coworker import AfterCommit, Coworker
+from penstock.ledger.coworker import Coworker
 from penstock.ledger.direct import UsageWriter
 from penstock.ledger.leader import DatabaseLease, Fence, Job, Leader, Lease, RedisLease, SoleLease, holder_name
 from penstock.ledger.queue import EngineQueue, batches_of
@@ -66,13 +66,12 @@ class Accounting:
         lease: Lease = DatabaseLease(database, holder) if is_shared else SoleLease()
         self.ended: set[str] = set()
         """Incarnations that :meth:`replay` found to have ended without a word."""
-        self._after: list[AfterCommit] = []
         self._coworker: Coworker | None = None
         if redis is not None and is_shared:
             self.usage = StreamWriter(queue, ledger, health, redis, options.longest_stream)
             lease = RedisLease(redis, holder)
             if options.runs_coworker:
-                self._coworker = Coworker(redis, ledger, self._after)
+                self._coworker = Coworker(redis, ledger)
         else:
             self.usage = UsageWriter(queue, ledger, health)
         retention = Retention(database, options.kept_ms, partitioned=database.dialect == "postgres")
@@ -93,10 +92,6 @@ class Accounting:
     def attach(self, *charges: Charge) -> None:
         """Name domains that spending concerns."""
         self.ledger.attach(*charges)
-
-    def after_commit(self, *told: AfterCommit) -> None:
-        """Name who is told of what the coworker has committed, before gateways are."""
-        self._after.extend(told)
 
     def every(self, name: str, seconds: float, *works: Callable[[], Awaitable[object]]) -> None:
         """Have something done that only one process does."""

@@ -13,6 +13,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
 from typing import Literal, Protocol
 
 import msgspec
@@ -163,12 +164,21 @@ class SoleLease:
         """Nobody waits."""
 
 
+class Left(Enum):
+    """What a job that does a part of its work at a time has left."""
+
+    NOTHING = "nothing"
+    SOMETHING = "something"
+
+
 class Job(msgspec.Struct):
     """Something that is done again and again."""
 
     name: str
     every_s: float
     work: Callable[[Fence], Awaitable[object]]
+    """While it runs no other job does, nor is the lease prolonged. When it returns :attr:`Left.SOMETHING` it is due again after
+    the others."""
     due_at: float = 0.0
 
 
@@ -226,7 +236,7 @@ class Leader:
             if (now := time.monotonic()) < job.due_at or self._fence is None or not await self._leads():
                 continue
             try:
-                await job.work(self._fence)
+                left = await job.work(self._fence)
             except Fenced:
                 logger.warning("another process has taken over", extra={"event": "leader.fenced", "job": job.name})
                 self._fence = None
@@ -235,7 +245,7 @@ class Leader:
                 # It may be this job's alone, such as one that may not change tables: the others do not wait for it.
                 failure, job.due_at = error, now + min(job.every_s, _AGAIN_S)
             else:
-                job.due_at = now + job.every_s
+                job.due_at = now if left is Left.SOMETHING else now + job.every_s
         if failure is not None:
             raise failure
 

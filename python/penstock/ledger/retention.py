@@ -7,18 +7,28 @@ a partition per month, which is dropped whole; what remains goes in slices that 
 # ruff: noqa: S608 - names of partitions are the program's own
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 from penstock.clock import now_ms
-from penstock.ledger.leader import Fence
-from penstock.persistence import Database, Transaction
+from penstock.ledger.leader import Fence, Left
+from penstock.persistence import Database, DatabaseUnavailable, Transaction
 
 _MONTHS_AHEAD = 3
 _BRIEFLY = "SET LOCAL lock_timeout = '300ms'"
 """For locks of a whole table: who writes waits behind who waits for one, so it is rather had another time than waited for."""
 _SLICE = 1_000
-_SLICES = 50
-"""In one go; the rest follows the next time."""
+"""Rows of calls that go in one transaction."""
+_LONGEST_S = 1.0
+"""Of one go, for rows and for sums each; the rest follows soon. The other jobs of this process, some of which are due every
+second, wait meanwhile, and the lease is not prolonged."""
+_LAST_OF_SLICE = (
+    "SELECT started_at, id FROM usage WHERE started_at >= ? AND started_at < ? ORDER BY started_at, id LIMIT 1 OFFSET ?"
+)
+_DELETE_SLICE = "DELETE FROM usage WHERE started_at >= ? AND started_at <= ? AND (started_at, id) <= (?, ?)"
+"""By what the rows are ordered by in both databases. The bounds of the time alone are for PostgreSQL, which looks by them for the
+partitions, and for SQLite's index."""
+_DELETE_REST = "DELETE FROM usage WHERE started_at >= ? AND started_at < ?"
 HOURS_KEPT_MS = 35 * 86_400_000
 """Sums by hour are kept for so long; those by day stay."""
 _PROGRESS_KEPT_MS = 30 * 86_400_000
@@ -63,23 +73,71 @@ class Retention:
 
         await self._database.run(work)
 
-    async def expire(self, fence: Fence) -> int:
-        """Remove rows of calls that are old enough, and what else nobody asks for; returns how many rows of calls."""
-        now, removed = now_ms(), 0
-        if self._kept_ms is not None:
-            before = now - self._kept_ms
-            if self._partitioned:
-                await self._drop_months(fence, before)
-            rows = (
-                "DELETE FROM usage WHERE started_at < ? AND id IN"
-                " (SELECT id FROM usage WHERE started_at < ? ORDER BY started_at LIMIT ?)"
-            )
-            removed += await self._slices(fence, rows, (before, before, _SLICE))
-        hours = (
+    async def expire(self, fence: Fence) -> Left:
+        """Remove rows of calls that are old enough, and what else nobody asks for, for a while; returns whether some is left.
+
+        Raises:
+            Fenced: the rest is another's.
+            DatabaseUnavailable: some of it could not be removed; all else was.
+        """
+        now, left = now_ms(), Left.NOTHING
+        failure: DatabaseUnavailable | None = None
+        for part in (self._expire_months, self._expire_calls, self._expire_hours, self._expire_progress):
+            try:
+                if await part(fence, now) is Left.SOMETHING:
+                    left = Left.SOMETHING
+            except DatabaseUnavailable as error:
+                # What takes too long each time, or may not be done, keeps nothing else from being done.
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return left
+
+    async def _expire_months(self, fence: Fence, now: int) -> Left:
+        if self._kept_ms is not None and self._partitioned:
+            await self._drop_months(fence, now - self._kept_ms)
+        return Left.NOTHING
+
+    async def _expire_calls(self, fence: Fence, now: int) -> Left:
+        if self._kept_ms is None:
+            return Left.NOTHING
+        before, since = now - self._kept_ms, 0
+        until = time.monotonic() + _LONGEST_S
+        while (last := await self._expire_slice(fence, since, before)) is not None:
+            if time.monotonic() >= until:
+                return Left.SOMETHING
+            # Not from the beginning again: PostgreSQL reads what was removed until it is vacuumed.
+            since = last
+        return Left.NOTHING
+
+    async def _expire_slice(self, fence: Fence, since: int, before: int) -> int | None:
+        """Remove the oldest rows of calls that began from one time until before another; returns when the last of them began,
+        None: there are no more."""
+
+        async def work(tx: Transaction) -> int | None:
+            await fence.check(tx)
+            row = await tx.fetch_one(_LAST_OF_SLICE, (since, before, _SLICE - 1))
+            if row is None:
+                await tx.execute(_DELETE_REST, (since, before))
+                return None
+            last = int(row["started_at"] or 0)
+            await tx.execute(_DELETE_SLICE, (since, last, last, row["id"]))
+            return last
+
+        return await self._database.run(work, gently=True)
+
+    async def _expire_hours(self, fence: Fence, now: int) -> Left:
+        oldest = (
             "DELETE FROM usage_rollups WHERE period = 'hour' AND start_at < ? AND start_at ="
             " (SELECT MIN(start_at) FROM usage_rollups WHERE period = 'hour')"
         )
-        await self._slices(fence, hours, (now - HOURS_KEPT_MS,), at_least=1)
+        until = time.monotonic() + _LONGEST_S
+        while await self._once(fence, oldest, (now - HOURS_KEPT_MS,)):
+            if time.monotonic() >= until:
+                return Left.SOMETHING
+        return Left.NOTHING
+
+    async def _expire_progress(self, fence: Fence, now: int) -> Left:
         forgotten = now - _PROGRESS_KEPT_MS
         await self._once(
             fence,
@@ -88,7 +146,7 @@ class Retention:
             (forgotten,),
         )
         await self._once(fence, "DELETE FROM ledger_progress WHERE updated_at < ?", (forgotten,))
-        return removed
+        return Left.NOTHING
 
     async def _drop_months(self, fence: Fence, before: int) -> None:
         """Partitions all of whose rows are older."""
@@ -107,16 +165,6 @@ class Retention:
                 await tx.execute(f"DROP TABLE {name}")
 
             await self._database.run(work)
-
-    async def _slices(self, fence: Fence, sql: str, values: tuple[int, ...], at_least: int = _SLICE) -> int:
-        """Again and again, as long as a slice has so many rows."""
-        total = 0
-        for _ in range(_SLICES):
-            removed = await self._once(fence, sql, values)
-            total += removed
-            if removed < at_least:
-                break
-        return total
 
     async def _once(self, fence: Fence, sql: str, values: tuple[int, ...]) -> int:
         async def work(tx: Transaction) -> int:

@@ -22,7 +22,7 @@ from penstock.durations import parse_duration
 from penstock.engine.events import UsageRecord
 from penstock.engine.snapshot import ScopeRecord
 from penstock.lookups import Asked, Lookups, Resolve
-from penstock.payers import Charged, Figure, Follower
+from penstock.payers import Addition, Charged, Figure, Follower
 from penstock.persistence import Transaction, managed
 from penstock.scopes import charging, names
 from penstock.scopes.changes import ScopeChanges
@@ -316,18 +316,15 @@ class ScopeService(ScopeChanges):
             return
         scopes = await self._store.among(tx, by_name)
         scopes += await self._store.below(tx, by_name)
-        additions = []
-        # In one order, whoever writes: two of them never wait for each other's alerts either.
-        for scope in sorted(scopes, key=lambda scope: scope.name):
-            concerned = charging.concerned(scope, by_name)
-            if not concerned:
-                continue
-            one = charging.addition(scope, concerned, now)
-            additions.append(one)
-            start = one.next_window[0] if one.next_window is not None else one.window_start
-            spend = one.window if one.next_window is not None else scope.spend + one.window
-            await self._alerts.note(tx, scope, start, spend, now)
-        await self._store.payers.add(tx, additions)
+        charged: dict[str, ReadScope] = {}
+        additions: list[Addition] = []
+        for scope in scopes:
+            if concerned := charging.concerned(scope, by_name):
+                charged[scope.name] = scope
+                additions.append(charging.addition(scope, concerned, now))
+        # Not from what was read: two that charge at the same time have read the same, and neither would see a budget used up.
+        for spent in await self._store.payers.add_and_tell(tx, additions):
+            await self._alerts.note(tx, charged[spent.name], spent.window_start, spent.spend, now)
 
     async def sweep_windows(self) -> int:
         """Begin the next window of every scope whose budget window is over; returns how many.

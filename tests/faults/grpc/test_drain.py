@@ -17,10 +17,10 @@ import pytest
 from penstock.client import CallError, Client
 from penstock.client import _calls as methods
 from tests.conftest import Gateway, at_once
-from tests.faults.accounts import gauge, note
+from tests.faults.accounts import gauge, idle, note, rows_of
 from tests.faults.conftest import CONFIG
 from tests.faults.grpc.callers import request
-from tests.integration.grpc.calls import Ended, Rpc, address, ended, words
+from tests.integration.grpc.calls import UNAIDED, Ended, Rpc, address, ended, words
 from tests.rig import until
 from tests.servers.proxy import Proxy
 
@@ -131,26 +131,26 @@ def test_a_connection_that_breaks_under_many_calls_fails_none_of_them(
 def test_short_lived_connections_under_load_fail_no_call(start_gateway: Callable[..., Gateway]) -> None:
     aged = PATIENT.rstrip() + "\n  grpc: {max_connection_age: 200ms, max_connection_age_grace: 10s}\n"
     gateway = start_gateway(config=aged)
+    key = gateway.new_key()
     failures: list[str] = []
-    made = [0]
+    made: list[str] = []
     end = time.monotonic() + 10
     enough = 1_000
 
     def work(client: Client, number: int) -> None:
         # A slow machine makes as many in a longer time.
-        while (now := time.monotonic()) < end or (made[0] <= enough and now < end + 30):
+        while (now := time.monotonic()) < end or (len(made) <= enough and now < end + 30):
             try:
                 if number % 2:
                     tell = {"x-sim-tokens": "5", "x-sim-ttft": str(number % 30)}
                     text = client.chat.create(**ASKED, metadata=tell).choices[0].message.content
                 else:
                     text = words(client.chat.stream(**ASKED, metadata={"x-sim-tokens": "5", "x-sim-tps": "60"}))
-                assert len(text.split()) == 5, text
+                made.append(text)
             except CallError as error:
                 failures.append(f"{error.status} {error}")
-            made[0] += 1
 
-    clients = [Client(address(gateway), api_key=gateway.admin_key, timeout=20) for _ in range(4)]
+    clients = [Client(address(gateway), api_key=key, timeout=20, **UNAIDED) for _ in range(4)]
     threads = [threading.Thread(target=work, args=(clients[number % 4], number)) for number in range(32)]
     for thread in threads:
         thread.start()
@@ -158,6 +158,9 @@ def test_short_lived_connections_under_load_fail_no_call(start_gateway: Callable
         thread.join()
     for client in clients:
         client.close()
-    note(f"{made[0]} calls on connections that live 200 ms")
-    assert made[0] > enough
+    note(f"{len(made)} calls on connections that live 200 ms")
     assert failures == []
+    assert {len(text.split()) for text in made} == {5}
+    assert len(made) > enough
+    idle(gateway)
+    assert len(rows_of(gateway, key)) == len(made), "each was made once"

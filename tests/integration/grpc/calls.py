@@ -33,6 +33,9 @@ OPTIONS: dict[str, Any] = {
     "grpc.use_local_subchannel_pool": 1,
     "grpc.initial_reconnect_backoff_ms": 50,
 }
+UNAIDED: dict[str, Any] = {"max_retries": 0, "channel_options": {"grpc.enable_retries": 1}}
+"""Makes a `penstock.client` try nothing again, so that a call which a gateway loses is seen. gRPC does by itself, for what no
+server has begun: calls that were put on a connection as it was told to go, and that its last GOAWAY does not count."""
 
 
 def address(gateway: Gateway) -> str:

@@ -61,6 +61,63 @@ def test_a_provider_s_own_error_is_the_status(port: Gateway, rpc: Rpc, model: st
     assert verdict(record_of(port, call.call_id)) == ("upstream_cut", "counted")
 
 
+_SAID = b'data: {"id":"a","choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'
+_STOPPED = b'data: {"id":"a","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+_ERROR = b'"error":{"code":"server_error","message":"it broke"}'
+_DONE = b"data: [DONE]\n\n"
+TOLD = {
+    "first in a chunk": _SAID + b"data: {" + _ERROR + b',"id":"a"}\n\n' + _DONE,
+    # As aggregators tell it.
+    "last in a chunk with a reason to stop": _SAID
+    + b'data: {"id":"a","choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}],'
+    + _ERROR + b"}\n\n" + _DONE,
+    "after the reason to stop": _SAID + _STOPPED + b'data: {"id":"a",' + _ERROR + b"}\n\n" + _DONE,
+    "by the event's name": _SAID + b'event: error\ndata: {"message":"it broke"}\n\n' + _DONE,
+    "a text": _SAID + b'data: {"id":"a","error":"it broke"}\n\n' + _DONE,
+    "on two lines": _SAID + b'data: {"id":"a",\ndata: ' + _ERROR + b"}\n\n" + _DONE,
+    "without a blank line": _SAID + b'data: {"id":"a",' + _ERROR + b"}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", list(TOLD))
+def test_an_error_is_one_however_it_is_told(port: Gateway, rpc: Rpc, sim: Sim, how: str) -> None:
+    sim.record("told-error", TOLD[how], "text/event-stream")
+    tell = {"replay": "told-error"}
+    call = rpc.call(methods.CHAT_STREAM, _request("sim"), sim=tell)
+    assert words(call.answers) == "x"
+    assert (call.code, call.message) == (grpc.StatusCode.INTERNAL, "it broke")
+    assert call.details.info["source"] == "upstream"
+    body = {"model": "sim", "max_tokens": 500, "messages": [{"role": "user", "content": "time river that"}]}
+    answer = golden.rest(port, rpc.key, "chat stream", body, tell)
+    assert answer.text.count("it broke") == 1
+    for call_id in (call.call_id, answer.headers["x-penstock-call-id"]):
+        assert verdict(record_of(port, call_id))[0] == "upstream_cut"
+
+
+def test_an_error_is_not_what_only_has_the_word(port: Gateway, rpc: Rpc, sim: Sim) -> None:
+    said = (
+        b'data: {"id":"a","choices":[{"index":0,"delta":{"content":"{\\"error\\":{}}","error":{}}}],"error":null}\n\n'
+    )
+    sim.record("word-error", said + _STOPPED + _DONE, "text/event-stream")
+    call = rpc.call(methods.CHAT_STREAM, _request("sim"), sim={"replay": "word-error"})
+    assert words(call.ok) == '{"error":{}}'
+    assert verdict(record_of(port, call.call_id))[0] == "ok"
+
+
+def test_an_error_in_a_stream_of_a_response_is_one(port: Gateway, rpc: Rpc, sim: Sim) -> None:
+    begun = b'event: response.created\ndata: {"type":"response.created","response":{"id":"r","error":null}}\n\n'
+    told = b'event: error\ndata: {"type":"error","code":"server_error","message":"it broke","sequence_number":1}\n\n'
+    sim.record("told-response", begun + told, "text/event-stream")
+    body = {"model": "sim", "input": "time"}
+    tell = {"replay": "told-response"}
+    call: Ended[Any] = rpc.call(methods.RESPONSES_STREAM, methods.response_request(body), sim=tell)
+    assert (call.code, call.message) == (grpc.StatusCode.INTERNAL, "it broke")
+    answer = golden.rest(port, rpc.key, "responses stream", body, tell)
+    assert answer.text.count("it broke") == 1
+    for call_id in (call.call_id, answer.headers["x-penstock-call-id"]):
+        assert verdict(record_of(port, call_id))[0] == "upstream_cut"
+
+
 @pytest.mark.parametrize("model", list(AFTER))
 def test_an_event_that_is_no_json_is_an_error(port: Gateway, rpc: Rpc, model: str) -> None:
     """REST passes such bytes on; there is no message that could."""

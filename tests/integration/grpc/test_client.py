@@ -332,8 +332,8 @@ def test_an_application_that_is_moved_sees_the_same(port: Gateway) -> None:
     rest = openai.OpenAI(
         base_url=f"{port.url}/v1", api_key=port.admin_key, http_client=openai.DefaultHttpxClient(trust_env=False)
     )
-    with rest, _client(port) as moved:
-        seen = [_application(client) for client in (rest, moved.as_openai())]
+    with rest, _client(port).as_openai() as moved:
+        seen = [_application(client) for client in (rest, moved)]
     assert seen[0] == seen[1]
 
 
@@ -376,9 +376,9 @@ async def test_a_moved_asyncio_application(port: Gateway) -> None:
     rest = openai.AsyncOpenAI(
         base_url=f"{port.url}/v1", api_key=port.admin_key, http_client=openai.DefaultAsyncHttpxClient(trust_env=False)
     )
-    async with rest, AsyncClient(address(port), api_key=port.admin_key) as moved:
+    async with rest, AsyncClient(address(port), api_key=port.admin_key).as_openai() as moved:
         seen = []
-        for client in (rest, moved.as_openai()):
+        for client in (rest, moved):
             chosen: Any = client
             answer = await chosen.chat.completions.create(**ASK)
             chunks = await chosen.chat.completions.create(**ASK, stream=True)

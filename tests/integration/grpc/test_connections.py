@@ -18,7 +18,7 @@ from penstock.client import _calls as methods
 from penstock.client import _messages as pb
 from tests.conftest import Gateway, at_once
 from tests.faults.accounts import differences, gauge, idle, rows_of, settled
-from tests.integration.grpc.calls import address, dialled, words
+from tests.integration.grpc.calls import UNAIDED, address, dialled, words
 from tests.integration.grpc.frames import Raw, frame
 from tests.integration.grpc.serving import configured
 from tests.integration.grpc.sessions import Dialog
@@ -218,7 +218,7 @@ def test_a_session_on_an_old_connection_is_told_and_its_calls_go_on(aged: Gatewa
 
 
 def test_a_client_outlives_its_connections(start: Callable[..., Gateway], sim: Sim) -> None:
-    """Calls one after the other and side by side, over many connections of a short life: none fails."""
+    """Calls one after the other and side by side, over many connections of a short life: none fails or is made twice."""
     gateway = _aged(start, "150ms", "10s")
     key, since = gateway.new_key(), sim.mark()
     failures: list[str] = []
@@ -238,7 +238,7 @@ def test_a_client_outlives_its_connections(start: Callable[..., Gateway], sim: S
             except CallError as error:
                 failures.append(f"{error.status} {error}")
 
-    with Client(address(gateway), api_key=key, timeout=20) as client:
+    with Client(address(gateway), api_key=key, timeout=20, **UNAIDED) as client:
         threads = [threading.Thread(target=work, args=(client, number)) for number in range(12)]
         for thread in threads:
             thread.start()
@@ -249,6 +249,7 @@ def test_a_client_outlives_its_connections(start: Callable[..., Gateway], sim: S
     assert len(made) > 300
     idle(gateway)
     rows = rows_of(gateway, key)
+    assert len(rows) == len(made)
     assert differences(rows, settled(sim, since, {row["request_id"] for row in rows})) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import threading
@@ -229,6 +230,24 @@ def test_refusals_of_any_shape_are_told(
     assert re.fullmatch(r"[A-Z][A-Z0-9_]*[A-Z0-9]", call.details.reason)
     # Peers bound what metadata may hold, at 8 KiB by default.
     assert len(call.message) < 8_000
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"code": "x" * 500, "type": "y" * 500, "param": "数" * 3_000}], ids=["message", "all"]
+)
+def test_all_that_a_refusal_says_is_within_what_clients_take(raw: Raw, sim: Any, more: Json) -> None:
+    """8 KiB by default, as HTTP/2 counts: each field has 32 bytes more."""
+    body = json.dumps({"error": {"message": "流" * 3_000, **more}})
+    fields = {f"x-theirs-{number}": "z" * 300 for number in range(40)}
+    sim.record("large-refusal", body.encode(), "application/json", status=429, headers=fields)
+    request = golden.request_of("chat", _BODY)
+    reply = raw.ask(methods.CHAT_CREATE.path, frame(request), more=[("x-sim-replay", "large-refusal")])
+    assert reply.status == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    assert reply.details.info["source"] == "upstream"
+    assert reply.headers["x-penstock-call-id"]
+    # What the gateway says itself comes first.
+    assert any(name.startswith("x-theirs-") for name in reply.headers) is (not more)
+    assert sum(len(name) + len(value.encode()) + 32 for name, value in reply.headers.items()) <= 8_192
 
 
 def test_a_route_that_a_provider_does_not_have_is_unimplemented(port: Gateway, rpc: Rpc) -> None:

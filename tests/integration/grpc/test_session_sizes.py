@@ -6,6 +6,7 @@ import gzip
 import itertools
 import secrets
 import struct
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -22,6 +23,7 @@ from tests.integration.grpc.protobuf import held, number
 from tests.integration.grpc.serving import configured, record_of
 from tests.integration.grpc.sessions import Dialog
 from tests.rig import Sim
+from tests.stalls import again_after_a_stall
 
 LIMIT = 2 << 20
 """Of the gateway's configuration."""
@@ -172,6 +174,38 @@ def test_an_id_that_may_not_be_ends_the_session_as_ever(raw: Raw) -> None:
 def test_the_end_in_the_middle_of_one_is_told(raw: Raw) -> None:
     reply = raw.ask(methods.CHAT_SESSION.path, frame(_start(2, _large()))[:-1])
     assert reply.status == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+
+
+@pytest.mark.parametrize("whole", [0, 3])
+@pytest.mark.parametrize(
+    "begun", [b"\0", b"\0\0\x10\0\0half", b"\0\x02\0\0\0too large"], ids=["prefix", "half", "too large"]
+)
+def test_one_that_is_begun_must_go_on(start: Callable[..., Gateway], begun: bytes, whole: int) -> None:
+    """Or it would be kept, as large as it says it is, for as long as its client likes."""
+    hurried = start(config=configured("{max_body_mb: 1, body_timeout: 500ms}"))
+    with Raw(hurried) as raw:
+        data = b"".join(frame(_start(id)) for id in range(1, whole + 1))
+        reply = raw.end(raw.begin(methods.CHAT_SESSION.path, data + begun, end=False))
+        assert reply.status == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+        assert reply.details.info["code"] == "request_timeout"
+        assert len(_ends(reply.body)) == whole
+
+
+@again_after_a_stall(1.0)
+def test_one_that_goes_on_has_time_and_none_is_needed_between_them(start: Callable[..., Gateway]) -> None:
+    with Raw(start(config=configured("{body_timeout: 2s}"))) as raw:
+        path = raw.begin(methods.CHAT_SESSION.path, end=False)
+        for id in (1, 2):
+            # Longer than a pause within a message may be.
+            time.sleep(2.2)
+            data = frame(_start(id))
+            for begin in range(0, len(data), 4):
+                raw.write(path, data[begin : begin + 4], end=False)
+                time.sleep(0.1)
+        raw.write(path, b"")
+        reply = raw.end(path)
+    assert reply.status == 0
+    assert len(_ends(reply.body)) == 2
 
 
 def _is_heard(raw: Raw) -> bool:

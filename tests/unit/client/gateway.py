@@ -106,6 +106,8 @@ class SessionScript:
     def __init__(self) -> None:
         self.chunks = 3
         self.opened: list[Any] = []
+        self.metadata: list[dict[str, str | bytes]] = []
+        """Of each session."""
         self.cancels: list[int] = []
         self.sent: dict[int, int] = {}
         self.fail: set[str] = set()
@@ -118,6 +120,7 @@ class SessionScript:
     def run(self, frames: Iterator[Any], context: Any) -> Iterator[Any]:
         """The whole session: input from a thread, so that credits arrive while chunks wait."""
         inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.metadata.append({item.key: item.value for item in context.invocation_metadata()})
 
         def read() -> None:
             try:

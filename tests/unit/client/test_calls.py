@@ -134,7 +134,27 @@ async def test_the_asyncio_twin(gateway: Gateway, aclient: AsyncClient) -> None:
         ("grpcs://gateway", "gateway:443", True),
         ("grpcs://[::1]", "[::1]:443", True),
         ("grpcs://[::1]:8443", "[::1]:8443", True),
+        ("grpc://::1", "[::1]:4000", False),
+        ("grpc://gateway:", "gateway:4000", False),
         ("127.0.0.1:4000", "127.0.0.1:4000", False),
+        ("gateway", "gateway:4000", False),
+        ("gateway.example", "gateway.example:4000", False),
+        ("10.0.0.1", "10.0.0.1:4000", False),
+        ("gateway:5000", "gateway:5000", False),
+        ("[::1]", "[::1]:4000", False),
+        ("[::1]:5000", "[::1]:5000", False),
+        ("::1", "[::1]:4000", False),
+        ("fe80::1", "[fe80::1]:4000", False),
+        ("dns:gateway", "dns:gateway", False),
+        ("dns:///gateway", "dns:///gateway", False),
+        ("ipv4:10.0.0.1", "ipv4:10.0.0.1", False),
+        ("ipv4:10.0.0.1:4000,10.0.0.2:4000", "ipv4:10.0.0.1:4000,10.0.0.2:4000", False),
+        ("ipv6:[::1]", "ipv6:[::1]", False),
+        ("ipv6:::1", "ipv6:::1", False),
+        ("unix:penstock.sock", "unix:penstock.sock", False),
+        ("unix-abstract:penstock", "unix-abstract:penstock", False),
+        ("vsock:2:4000", "vsock:2:4000", False),
+        ("xds:///gateway", "xds:///gateway", False),
         ("unix:///run/penstock.sock", "unix:///run/penstock.sock", False),
     ],
 )
@@ -144,7 +164,10 @@ def test_targets(target: str, address: str, secure: bool) -> None:
     assert parse_target(target) == (address, secure)
 
 
-@pytest.mark.parametrize("target", ["", "https://gateway", "grpc://", "grpc://a/b", "grpcs://user@host"])
+@pytest.mark.parametrize(
+    "target",
+    ["", "https://gateway", "grpc://", "grpc://a/b", "grpcs://user@host", "grpc://a:b", "grpc://[::1]5", "a/b"],
+)
 def test_targets_that_are_none(target: str) -> None:
     with pytest.raises(ConfigurationError, match="target"):
         Client(target, api_key="k")

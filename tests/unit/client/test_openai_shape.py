@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from penstock.client import AnswerMetadata, AsyncClient, Client
+from penstock.client import AnswerMetadata, AsyncClient, Cancelled, Client
 from penstock.client import _calls as calls
 from penstock.client import _messages as pb
 from tests.unit.client.gateway import Gateway, answer, chunk
@@ -229,3 +229,35 @@ def test_metadata_of_a_response(gateway: Gateway, client: Client, stream: bool) 
     assert not stream or len(list(got)) == 1
     assert metadata.call_id == "c1"
     assert gateway.requests[0].body_json == '{"model":"r","input":"x"}'
+
+
+def test_it_is_a_context_manager_as_the_sdk_s_client_is(gateway: Gateway) -> None:
+    gateway.behaviours[calls.CHAT_CREATE.path] = lambda request, context: answer("x")
+    client = Client(gateway.target, api_key="k")
+    with client.as_openai() as openai:
+        assert openai.chat.completions.create(model="m", messages=MESSAGES).choices[0].message.content == "x"
+    # It is the client in another shape, and has no connection of its own.
+    with pytest.raises(Cancelled, match="The client is closed"):
+        client.chat.create(model="m", messages=MESSAGES)
+    openai.close()
+    client.close()
+
+
+async def test_the_twin_is_a_context_manager_too(gateway: Gateway) -> None:
+    gateway.behaviours[calls.CHAT_CREATE.path] = lambda request, context: answer("x")
+    client = AsyncClient(gateway.target, api_key="k")
+    async with client.as_openai() as openai:
+        got = await openai.chat.completions.create(model="m", messages=MESSAGES)
+        assert got.choices[0].message.content == "x"
+    with pytest.raises(Cancelled, match="The client is closed"):
+        await client.chat.create(model="m", messages=MESSAGES)
+    await openai.close()
+    await client.close()
+
+
+def test_leaving_it_with_an_error_closes_and_raises(gateway: Gateway) -> None:
+    client = Client(gateway.target, api_key="k")
+    with pytest.raises(ZeroDivisionError), client.as_openai():
+        raise ZeroDivisionError
+    with pytest.raises(Cancelled, match="The client is closed"):
+        client.info()

@@ -14,7 +14,15 @@ from typing import Any
 import grpc
 import pytest
 
-from penstock.client import AsyncClient, BudgetExceeded, CallError, Cancelled, Client, InvalidRequest
+from penstock.client import (
+    AsyncClient,
+    BudgetExceeded,
+    CallError,
+    Cancelled,
+    Client,
+    ConfigurationError,
+    InvalidRequest,
+)
 from penstock.client import _messages as pb
 from penstock.client._frames import Event, SessionState
 from penstock.client.errors import Unavailable
@@ -157,3 +165,58 @@ async def test_a_call_of_the_twin_too_large_is_refused_alone(gateway: Gateway) -
 def test_how_large_a_call_of_a_session_may_be(given: dict[str, int], most: int | None) -> None:
     with Client("127.0.0.1:1", api_key="k", channel_options=given) as client:
         assert client._core.settings.max_start == most
+
+
+# ---- what a call of a session cannot have -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "option, said",
+    [
+        ({"metadata": {"x-team": "blue"}}, r"`metadata` .*`Client\(metadata=\.\.\.\)`.*`request_metadata`"),
+        ({"on_metadata": print}, r"`on_metadata` .*the call's `metadata`"),
+        ({"max_retries": 3}, r"`max_retries` .*`chat\.stream`"),
+    ],
+)
+async def test_options_that_a_session_has_no_place_for_are_refused(
+    gateway: Gateway, client: Client, aclient: AsyncClient, option: dict[str, Any], said: str
+) -> None:
+    with client.chat.session() as session:
+        with pytest.raises(ConfigurationError, match=said):
+            session.stream(model="m", messages=MESSAGES, **option)
+        # What is None was not given, as everywhere.
+        assert len(list(session.stream(model="m", messages=MESSAGES, **dict.fromkeys(option)))) == 3  # type: ignore[arg-type]
+    async with aclient.chat.session() as twin:
+        with pytest.raises(ConfigurationError, match=said):
+            twin.stream(model="m", messages=MESSAGES, **option)
+    assert len(gateway.session.opened) == 1
+
+
+async def test_a_type_checker_refuses_them_too(client: Client, aclient: AsyncClient) -> None:
+    """`mypy` complains of a comment below that ignores nothing."""
+    with client.chat.session() as session:
+        with pytest.raises(ConfigurationError):
+            session.stream(model="m", messages=MESSAGES, metadata={"x-team": "blue"})  # type: ignore[call-arg]
+        with pytest.raises(ConfigurationError):
+            session.stream(model="m", messages=MESSAGES, on_metadata=print)  # type: ignore[call-arg]
+    async with aclient.chat.session() as twin:
+        with pytest.raises(ConfigurationError):
+            twin.stream(model="m", messages=MESSAGES, max_retries=3)  # type: ignore[call-arg]
+    # Labels for the provider are a part of the request.
+    with client.chat.session() as session:
+        list(session.stream(model="m", messages=MESSAGES, request_metadata={"a": "b"}, timeout=5))
+
+
+def test_a_wrong_timeout_of_a_session_s_call(gateway: Gateway, client: Client) -> None:
+    with client.chat.session() as session, pytest.raises(ConfigurationError, match="`timeout` must be a number"):
+        session.stream(model="m", messages=MESSAGES, timeout="5")  # type: ignore[arg-type]
+    assert gateway.session.opened == []
+
+
+def test_the_client_s_metadata_goes_with_a_session(gateway: Gateway) -> None:
+    with (
+        Client(gateway.target, api_key="k", metadata={"x-team": "blue"}) as client,
+        client.chat.session() as session,
+    ):
+        list(session.stream(model="m", messages=MESSAGES))
+    assert gateway.session.metadata[0]["x-team"] == "blue"

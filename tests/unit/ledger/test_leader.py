@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -11,8 +13,9 @@ import pytest
 from penstock.config.redis import RedisSettings
 from penstock.config.secret import Secret
 from penstock.ledger import leader as leading
+from penstock.ledger import retention as retention_module
 from penstock.ledger.accounting import make_ledger
-from penstock.ledger.leader import DatabaseLease, Fence, Fenced, Job, Leader, RedisLease
+from penstock.ledger.leader import DatabaseLease, Fence, Fenced, Job, Leader, Left, RedisLease
 from penstock.ledger.retention import HOURS_KEPT_MS, Retention
 from penstock.persistence import Database, DatabaseUnavailable, Transaction
 from penstock.shared.redis import connect
@@ -145,6 +148,23 @@ async def test_a_job_that_fails_does_not_hold_up_the_others(database: Database) 
     assert one.is_leading
 
 
+async def test_a_job_that_has_left_something_is_due_again_after_the_others(database: Database) -> None:
+    left = [Left.SOMETHING, Left.SOMETHING, Left.NOTHING, Left.NOTHING]
+    done: list[str] = []
+
+    async def work(_: Fence) -> Left:
+        done.append("work")
+        return left.pop(0)
+
+    async def other(_: Fence) -> None:
+        done.append("other")
+
+    one = Leader(DatabaseLease(database, "one"), database, [Job("work", 3_600, work), Job("other", 0, other)])
+    for _ in range(5):
+        await one.step()
+    assert done == ["work", "other"] * 3 + ["other"] * 2
+
+
 async def _turn(database: Database) -> Fence:
     turns = Turns()
     await Leader(DatabaseLease(database, "me"), database, [turns.job("me")]).step()
@@ -170,6 +190,105 @@ async def test_old_rows_go_and_sums_stay(database: Database, tmp_path: Any) -> N
     )
     assert [tuple(row.values()) for row in sums] == [("day", 7), ("day", 1_200), ("hour", 7)]
     assert HOURS_KEPT_MS < 100 * DAY_MS
+
+
+async def _expire_all(retention: Retention, fence: Fence) -> None:
+    async with asyncio.timeout(60):
+        while await retention.expire(fence) is Left.SOMETHING:
+            pass
+
+
+async def _rows_of_calls(database: Database) -> int:
+    row = await database.fetch_one("SELECT COUNT(*) AS n FROM usage")
+    assert row is not None
+    return int(row["n"] or 0)
+
+
+async def test_however_many_rows_are_old_all_go(
+    database: Database, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention_module, "_SLICE", 10)
+    now = int(time.time() * 1000)
+    # All of one moment, and a slice ends within it.
+    await make_ledger(database, tmp_path).commit(
+        [numbered("a", 1, 700, started_at=1), numbered("b", 1, 5, started_at=now)]
+    )
+    await _expire_all(_retention(database, DAY_MS), await _turn(database))
+    assert await _rows_of_calls(database) == 5
+
+
+async def test_one_go_is_short_and_says_that_it_has_left_something(
+    database: Database, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention_module, "_SLICE", 10)
+    ledger = make_ledger(database, tmp_path)
+    for hour in range(3):
+        await ledger.commit([numbered(f"{hour}", 1, 15, started_at=1 + hour * 3_600_000)])
+    if ledger.postpones:
+        await ledger.charge_postponed()
+    fence, retention = await _turn(database), _retention(database, DAY_MS)
+    with monkeypatch.context() as patch:
+        patch.setattr(retention_module, "_LONGEST_S", 0)
+        assert await retention.expire(fence) is Left.SOMETHING
+    assert await _rows_of_calls(database) == 35
+    hours = "SELECT COUNT(DISTINCT start_at) AS n FROM usage_rollups WHERE period = 'hour'"
+    assert await database.fetch_one(hours) == {"n": 2}
+    await _expire_all(retention, fence)
+    assert await _rows_of_calls(database) == 0
+    assert await database.fetch_one(hours) == {"n": 0}
+
+
+async def test_rows_that_cannot_be_removed_keep_nothing_else(database: Database, tmp_path: Any) -> None:
+    ledger = make_ledger(database, tmp_path)
+    await ledger.commit([numbered("a", 1, 5, started_at=1)])
+    if ledger.postpones:
+        await ledger.charge_postponed()
+
+    async def prepare(tx: Transaction) -> None:
+        await tx.execute("UPDATE ledger_progress SET updated_at = 1")
+        if database.dialect == "sqlite":
+            await tx.execute("CREATE TRIGGER slow BEFORE DELETE ON usage BEGIN SELECT * FROM missing; END")
+            return
+        await tx.execute(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"
+            " RAISE EXCEPTION 'canceling statement due to statement timeout' USING ERRCODE = '57014'; END$$"
+        )
+        await tx.execute("CREATE TRIGGER slow BEFORE DELETE ON usage FOR EACH ROW EXECUTE FUNCTION slow()")
+
+    await database.run(prepare)
+    with pytest.raises(DatabaseUnavailable):
+        await _retention(database, DAY_MS).expire(await _turn(database))
+    assert await _rows_of_calls(database) == 5
+    hours = "SELECT COUNT(*) AS n FROM usage_rollups WHERE period = 'hour'"
+    assert await database.fetch_one(hours) == {"n": 0}
+    assert await database.fetch_one("SELECT COUNT(*) AS n FROM ledger_progress") == {"n": 0}
+
+
+async def test_rows_of_a_slice_are_found_by_an_index(database: Database, tmp_path: Any) -> None:
+    await make_ledger(database, tmp_path).commit([numbered("a", 1, 20_000, started_at=1)])
+
+    async def spread(tx: Transaction) -> None:
+        await tx.execute("UPDATE usage SET started_at = started_at + seq * 1000")
+        await tx.execute("ANALYZE usage" if database.dialect == "postgres" else "ANALYZE")
+
+    await database.run(spread)
+    (last,) = await database.fetch_all(retention_module._LAST_OF_SLICE, (0, 10**9, 999))
+    bounds = (0, last["started_at"], last["started_at"], last["id"])
+    for sql, values in (
+        (retention_module._LAST_OF_SLICE, (0, 10**9, 999)),
+        (retention_module._DELETE_SLICE, bounds),
+        (retention_module._DELETE_REST, (0, 500_000)),
+    ):
+        if database.dialect == "sqlite":
+            steps = [str(row["detail"]) for row in await database.fetch_all(f"EXPLAIN QUERY PLAN {sql}", values)]
+            assert all(step.startswith("SEARCH usage USING ") for step in steps), steps
+            continue
+        plan = "\n".join(str(row["QUERY PLAN"]) for row in await database.fetch_all(f"EXPLAIN {sql}", values))
+        # Other partitions are empty.
+        assert "Seq Scan on usage_default" not in plan, plan
+        assert re.search(
+            r"Index (Only )?Scan using usage_default_pkey|Bitmap Index Scan on usage_default_pkey", plan
+        ), plan
 
 
 async def test_who_lost_its_turn_removes_nothing(database: Database, tmp_path: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from penstock.keys.models import VirtualKey
 from penstock.keys.store import KeyStore
-from penstock.payers import Addition, Charged, Follower, Payers
+from penstock.payers import Addition, Charged, Follower, Payers, Spent
 from penstock.persistence import Database, Transaction
 
 END, NEXT = 1_000_000, 2_000_000
@@ -77,6 +77,42 @@ async def test_who_read_the_old_window_adds_only_what_is_late_to_the_new_one(pay
     rows = await _rows(payers)
     assert rows["a"] == (3, 17, END, NEXT)
     assert rows["b"] == (17, 17, 0, END)
+
+
+async def test_what_was_spent_then_is_told(payers: Payers) -> None:
+    async with payers._database.transaction() as tx:
+        assert await payers.add_and_tell(tx, []) == []
+        assert await payers.roll(tx, "a", END, (END, NEXT))
+        told = await payers.add_and_tell(
+            tx, [Addition(name, 0, window=7, late=3, ever=7, last=5) for name in ("free", "b", "a", "gone")]
+        )
+    assert told == [Spent("a", END, 3), Spent("b", 0, 17), Spent("free", 0, 17)]
+
+
+async def test_scopes_are_locked_in_the_order_of_their_names(payers: Payers) -> None:
+    """So two that charge the same ones never wait for each other."""
+    if payers._database.dialect == "sqlite" or payers._table == "keys":
+        pytest.skip("only scopes, where there is more than one transaction at a time")
+    is_held = asyncio.Event()
+
+    async def holds(tx: Transaction) -> list[str]:
+        await tx.execute("UPDATE scopes SET kind = kind WHERE name = 'b'")
+        is_held.set()
+        async with asyncio.timeout(20):
+            while not await tx.fetch_all("SELECT 1 FROM pg_locks WHERE NOT granted"):
+                pass
+        rows = await tx.fetch_all("SELECT name FROM scopes ORDER BY name FOR UPDATE SKIP LOCKED")
+        return [str(row["name"]) for row in rows]
+
+    async def waits(tx: Transaction) -> None:
+        await payers.add(tx, [Addition(name, 0, window=1, ever=1) for name in ("free", "b", "a")])
+
+    async def then() -> None:
+        await is_held.wait()
+        await payers._database.run(waits)
+
+    free, _ = await asyncio.gather(payers._database.run(holds), then())
+    assert free == ["b", "free"]
 
 
 async def test_charges_are_found_in_the_order_of_the_database_s_clock(payers: Payers) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import json
 import threading
@@ -13,6 +14,8 @@ import pytest
 from penstock import clock
 from penstock.alerts import service as alerts_module
 from penstock.alerts.webhook import Undelivered, post
+from penstock.persistence import Transaction
+from penstock.scopes.models import ModelLimit
 from tests.unit.scopes.rig import Rig, record
 
 
@@ -137,3 +140,40 @@ def test_the_environment_s_proxies_are_not_used(hook: Hook) -> None:
     assert not [handler for handler in vars(webhook._opener)["handlers"] if type(handler).__name__ == "ProxyHandler"]
     post(hook.url, b"{}", 5)
     assert hook.bodies == [{}]
+
+
+async def test_two_that_cross_a_budget_together_tell_of_it(rig: Rig, hook: Hook) -> None:
+    """Neither sees the other's charge when it begins, and both together have used up the budget."""
+    if rig.database.dialect == "sqlite":
+        pytest.skip("SQLite has one transaction at a time")
+    rig.alerts.url = hook.url
+    await rig.put("team:t", soft_budget=95, max_budget=100)
+    await rig.put("user:u", {"m": ModelLimit(max_budget=100)})
+    await rig.charge(record(92, team_id="t", user_id="u"))
+    has_charged = asyncio.Event()
+
+    async def first(tx: Transaction) -> None:
+        await rig.scopes.charge(tx, [record(4, token="one", team_id="t", user_id="u")])
+        has_charged.set()
+        # Until the other one waits for this.
+        async with asyncio.timeout(20):
+            while not await tx.fetch_all("SELECT 1 FROM pg_locks WHERE NOT granted"):
+                pass
+
+    async def second(tx: Transaction) -> None:
+        await rig.another().charge(tx, [record(4, token="two", team_id="t", user_id="u")])
+
+    async def after_the_first() -> None:
+        await has_charged.wait()
+        await rig.database.run(second)
+
+    await asyncio.gather(rig.database.run(first), after_the_first())
+    assert await rig.spent("team:t") == (100, 100)
+    while await rig.alerts.deliver_due():
+        pass
+    told = {(body["event"], body["scope"], body["spend"]) for body in hook.bodies}
+    assert told == {
+        ("soft_budget_crossed", "team:t", 96e-9),
+        ("budget_crossed", "team:t", 100e-9),
+        ("budget_crossed", "model:user:u/m", 100e-9),
+    }

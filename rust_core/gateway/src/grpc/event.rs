@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::errors::{Failure, Kind, Outcome};
+use crate::providers::openai;
 use crate::sse::{self, Frames};
 
 /// Calls `then` with name and data of every frame that has data, until it fails. Mostly there is one frame; a translator
@@ -49,31 +50,26 @@ fn line(text: &[u8]) -> Option<(&[u8], &[u8])> {
     (memchr::memchr(b'\r', value).is_none()).then_some((value, rest))
 }
 
-/// What a provider says in its stream of its own failure: an object whose first member is an `error` object, or an event
-/// by that name.
+/// What a provider says in its stream of its own failure.
 pub(crate) fn told(name: &[u8], data: &[u8]) -> Option<Failure> {
-    let inner = data.trim_ascii_start().strip_prefix(b"{")?.trim_ascii_start();
-    if name == b"error" || inner.starts_with(b"\"error\"") { failure_in(data, name == b"error") } else { None }
+    openai::tells_error(name, data).then(|| failure_in(data))
 }
 
 /// An answer that says that the provider failed, whatever its status.
 pub(crate) fn failure(body: &[u8]) -> Option<Failure> {
     // Most answers do not even have the word.
-    if memchr::memmem::find(body, b"\"error\"").is_none() || !crate::providers::openai::is_error_body(body) {
-        return None;
-    }
-    failure_in(body, false)
+    let has_one = memchr::memmem::find(body, b"\"error\"").is_some() && openai::is_error_body(body);
+    has_one.then(|| failure_in(body))
 }
 
-fn failure_in(data: &[u8], is_error: bool) -> Option<Failure> {
-    let value: Value = serde_json::from_slice(data).ok()?;
-    let error = match value.get("error") {
-        Some(error) if error.is_object() => error,
+fn failure_in(data: &[u8]) -> Failure {
+    let value: Value = serde_json::from_slice(data).unwrap_or_default();
+    match value.get("error") {
+        Some(error @ Value::Object(_)) => described(error, None),
+        Some(Value::String(message)) if !message.is_empty() => Failure::new(Kind::UpstreamStatus(500), message.clone()),
         // The Responses API has the members of the error in the event itself.
-        _ if is_error => &value,
-        _ => return None,
-    };
-    Some(described(error, None))
+        _ => described(&value, None),
+    }
 }
 
 /// The failure that a provider's error body describes; `status` is that of its answer.
@@ -169,5 +165,16 @@ mod tests {
         let event = super::told(b"error", br#"{"type":"error","code":"server_error","message":"no"}"#).unwrap();
         assert_eq!((event.status(), event.code()), (500, "server_error"));
         assert!(super::told(b"response.failed", br#"{"type":"response.failed","response":{"error":{}}}"#).is_none());
+        // Aggregators have it wherever in a chunk.
+        let chunk =
+            r#"{"id":"a","error":{"code":"server_error","message":"gone"},"choices":[{"finish_reason":"error"}]}"#;
+        assert_eq!(told(chunk).unwrap().message, "gone");
+        assert_eq!(told(r#"{"id":"a","error":"gone"}"#).unwrap().message, "gone");
+        assert_eq!(told(r#"{"sequence_number":7,"type":"error","message":"gone"}"#).unwrap().message, "gone");
+        assert_eq!(super::told(b"error", b"gone").unwrap().kind, Kind::UpstreamStatus(500));
+        for none in [r#"{"error":""}"#, r#"{"choices":[{"finish_reason":"error","delta":{"error":{}}}],"error":null}"#]
+        {
+            assert!(told(none).is_none(), "{none}");
+        }
     }
 }

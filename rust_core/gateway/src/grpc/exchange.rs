@@ -22,8 +22,10 @@ const MOST_HELD: usize = 16 << 20;
 /// What is known only at the end of an answer.
 const COST: &[u8] = b"x-penstock-cost-usd";
 
-/// Initial metadata, in the size that clients count. By default they take 8 KiB, and a failure's status needs room as well.
-const METADATA: usize = 4 * 1024;
+/// Metadata of one kind, in the size that clients count: by default they take 8 KiB of each. What the transport adds has the rest.
+const METADATA: usize = 8 * 1024 - 512;
+/// Of which a provider's header fields may take so much.
+const FIELDS: usize = 4 * 1024;
 /// What each field counts beside its name and value (RFC 9113, section 6.5.2).
 const FIELD: usize = 32;
 
@@ -161,7 +163,7 @@ impl<'a> GrpcExchange<'a> {
 
     /// Sends what of an answer's header fields is initial metadata.
     fn open(&mut self, lines: &HeaderLines) -> Result<(), Gone> {
-        let keep = initial(&mut self.trailing);
+        let keep = initial(&mut self.trailing, FIELDS);
         match &mut self.sink {
             Sink::Stream(s) => s.open(lines, keep),
             Sink::Lane(l) => l.open(lines, keep),
@@ -265,14 +267,18 @@ impl<'a> GrpcExchange<'a> {
     /// Ends the call with a failure. `lines` are an answer's header fields; they are told if none were told yet.
     pub(crate) async fn fail(&mut self, failure: &Failure, lines: HeaderLines) {
         let told = self.told.take();
-        let failure = told.as_ref().unwrap_or(failure);
+        let status = self.status(told.as_ref().unwrap_or(failure));
         if self.started() {
             let _ = self.flush().await;
         } else {
-            let told = lines.kept(initial(&mut self.trailing));
+            // All of it goes in one block.
+            let mut needed = HeaderLines::default();
+            status.put(&mut needed);
+            let needed: usize = needed.iter().map(|(name, value)| name.len() + value.len() + FIELD).sum();
+            let told = lines.kept(initial(&mut self.trailing, FIELDS.min(METADATA.saturating_sub(needed))));
             self.trailing.0.extend_from_slice(&told.0);
         }
-        let _ = self.close(&self.status(failure)).await;
+        let _ = self.close(&status).await;
     }
 
     /// Breaks the answer off.
@@ -316,9 +322,9 @@ impl<'a> GrpcExchange<'a> {
     }
 }
 
-/// Whether a header field of an answer is initial metadata; what belongs at the end is kept for then.
-fn initial(trailing: &mut HeaderLines) -> impl FnMut(&[u8], &[u8]) -> bool {
-    let mut room = METADATA;
+/// Whether a header field of an answer is initial metadata, of which there may be `room` bytes; what belongs at the end is kept for
+/// then.
+fn initial(trailing: &mut HeaderLines, mut room: usize) -> impl FnMut(&[u8], &[u8]) -> bool {
     // Ours come first, so that it is a provider's that find no room.
     move |name, value| {
         if name == COST {

@@ -6,6 +6,7 @@ use std::io::Read;
 
 use bytes::{Bytes, BytesMut};
 use flate2::Compression;
+use flate2::bufread::GzDecoder;
 use tokio::sync::Semaphore;
 
 use super::Encoding;
@@ -234,10 +235,10 @@ pub(crate) fn too_large(limit: usize) -> Failure {
 async fn inflate(message: &[u8], limit: usize, room: &Semaphore) -> Outcome<Bytes> {
     let mut plain = Vec::with_capacity(message.len().saturating_mul(4).min(STEP));
     let small = limit.min(STEP);
-    let mut beginning = flate2::read::GzDecoder::new(message).take(small as u64 + 1);
+    let mut beginning = GzDecoder::new(message).take(small as u64 + 1);
     beginning.read_to_end(&mut plain).map_err(|_| no_gzip())?;
     if plain.len() <= small {
-        return Ok(Bytes::from(plain));
+        return ended(beginning.get_ref()).map(|()| Bytes::from(plain));
     }
     // It waits for its turn without what is inflated already.
     drop(plain);
@@ -245,7 +246,7 @@ async fn inflate(message: &[u8], limit: usize, room: &Semaphore) -> Outcome<Byte
     // The semaphore is never closed.
     let _turn = room.acquire().await;
     let mut plain = Vec::with_capacity(size);
-    let mut decoder = flate2::read::GzDecoder::new(message);
+    let mut decoder = GzDecoder::new(message);
     while decoder.by_ref().take(STEP as u64).read_to_end(&mut plain).map_err(|_| no_gzip())? > 0 {
         tokio::task::yield_now().await;
     }
@@ -254,12 +255,12 @@ async fn inflate(message: &[u8], limit: usize, room: &Semaphore) -> Outcome<Byte
 
 /// The size of a message, of which nothing is kept.
 async fn measure(message: &[u8], limit: usize) -> Outcome<usize> {
-    let mut decoder = flate2::read::GzDecoder::new(message);
+    let mut decoder = GzDecoder::new(message);
     let mut scratch = vec![0; STEP];
     let mut size = 0;
     loop {
         match decoder.read(&mut scratch).map_err(|_| no_gzip())? {
-            0 => return Ok(size),
+            0 => return ended(&decoder).map(|()| size),
             n => size += n,
         }
         if size > limit {
@@ -267,6 +268,11 @@ async fn measure(message: &[u8], limit: usize) -> Outcome<usize> {
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// A message is one gzip member: of several the first would be taken for all of it.
+fn ended(decoder: &GzDecoder<&[u8]>) -> Outcome<()> {
+    if decoder.get_ref().is_empty() { Ok(()) } else { Err(no_gzip()) }
 }
 
 fn no_gzip() -> Failure {
@@ -347,7 +353,9 @@ mod tests {
         let flood = deflate(&vec![0; 64 << 20]).unwrap();
         assert!(flood.len() < 1 << 20);
         assert_eq!(run(inflate(&flood, 1 << 20, &turns)).unwrap_err().kind, Kind::BodyTooLarge);
-        for garbage in [&b"plain"[..], &flood[..flood.len() - 9], b""] {
+        let (first, second) = (deflate(&[7; 100]).unwrap(), deflate(&[0; 3 * STEP]).unwrap());
+        let (joined, large) = ([&first[..], &second].concat(), [&second[..], &first].concat());
+        for garbage in [&b"plain"[..], &flood[..flood.len() - 9], b"", &joined, &large] {
             assert_eq!(run(inflate(garbage, 128 << 20, &turns)).unwrap_err().kind, Kind::BadRequest);
         }
     }

@@ -32,7 +32,7 @@ struct File {
 #[derive(Default)]
 struct Files {
     by_name: HashMap<&'static str, File>,
-    /// Which file holds a message, an enum, a service or a method.
+    /// Which file holds a message, a field, an enum, one of its values, a service or a method.
     of_symbol: HashMap<String, &'static str>,
 }
 
@@ -59,7 +59,8 @@ impl Files {
             match field {
                 3 => imports.extend(value.text()),
                 4 => self.message(package, bytes, name)?,
-                5 | 7 => drop(self.symbol(package, bytes, name)?),
+                5 => self.enumeration(package, bytes, name)?,
+                7 => drop(self.symbol(package, bytes, name)?),
                 6 => {
                     let service = self.symbol(package, bytes, name)?;
                     self.members(&service, bytes, 2, name)?;
@@ -71,17 +72,28 @@ impl Files {
         Ok(())
     }
 
-    /// `DescriptorProto`: 1 name, 3 nested message, 4 nested enum.
+    /// `DescriptorProto`: 1 name, 2 field, 3 nested message, 4 nested enum, 8 `oneof`.
     fn message(&mut self, scope: &str, message: &'static [u8], file: &'static str) -> Result<(), Malformed> {
         let name = self.symbol(scope, message, file)?;
-        self.members(&name, message, 4, file)?;
+        // Fields and `oneof`s, as the servers of other languages find them.
+        for number in [2, 8] {
+            self.members(&name, message, number, file)?;
+        }
         let mut reader = Reader::new(message);
         while let Some(field) = reader.next()? {
-            if let (3, Value::Bytes(nested)) = field {
-                self.message(&name, nested, file)?;
+            match field {
+                (3, Value::Bytes(nested)) => self.message(&name, nested, file)?,
+                (4, Value::Bytes(nested)) => self.enumeration(&name, nested, file)?,
+                _ => {}
             }
         }
         Ok(())
+    }
+
+    /// `EnumDescriptorProto`: 1 name, 2 value. Values stand beside their enum and not within it, as in C++.
+    fn enumeration(&mut self, scope: &str, of: &'static [u8], file: &'static str) -> Result<(), Malformed> {
+        self.symbol(scope, of, file)?;
+        self.members(scope, of, 2, file)
     }
 
     fn members(&mut self, scope: &str, of: &'static [u8], number: u32, file: &'static str) -> Result<(), Malformed> {

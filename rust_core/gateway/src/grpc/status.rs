@@ -30,8 +30,10 @@ pub(crate) enum Code {
     Unauthenticated = 16,
 }
 
-/// Bytes of a message that are told. A provider may have much to say, and clients bound the metadata they take (8 KiB).
+/// Bytes of a message that are told. A provider may have much to say, and clients bound the metadata they take.
 const LONGEST: usize = 1024;
+/// And as it is written in `grpc-message`, where most letters of most languages take three times their bytes.
+const LONGEST_ENCODED: usize = 1536;
 /// What failures of ours recommend to who speaks REST, and what that is here.
 const REMEDIES: [(&str, &str); 2] = [
     ("`GET /v1/models`", "`penstock.v1.Models/List`"),
@@ -89,7 +91,7 @@ impl Status {
             return;
         }
         let mut text = BytesMut::with_capacity(self.message.len() + 16);
-        percent_encode(&self.message, &mut text);
+        percent_encode(&self.message, LONGEST_ENCODED, &mut text);
         lines.add("grpc-message", &text);
         if !self.details.is_empty() {
             text.clear();
@@ -164,14 +166,22 @@ fn cut(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or_default()
 }
 
-/// Everything but printable ASCII, and `%` itself, as `%XX` (gRPC over HTTP/2, "Responses").
-fn percent_encode(text: &str, out: &mut BytesMut) {
-    for byte in text.bytes() {
-        if (b' '..=b'~').contains(&byte) && byte != b'%' {
-            out.extend_from_slice(&[byte]);
+/// Everything but printable ASCII, and `%` itself, as `%XX` (gRPC over HTTP/2, "Responses"); as many whole characters as
+/// `most` bytes hold.
+fn percent_encode(text: &str, most: usize, out: &mut BytesMut) {
+    let digit = |n: u8| b"0123456789ABCDEF".get(usize::from(n)).copied().unwrap_or_default();
+    for letter in text.chars() {
+        let before = out.len();
+        if (' '..='~').contains(&letter) && letter != '%' {
+            out.extend_from_slice(&[letter as u8]);
         } else {
-            let digit = |n: u8| b"0123456789ABCDEF".get(usize::from(n)).copied().unwrap_or_default();
-            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+            for &byte in letter.encode_utf8(&mut [0; 4]).as_bytes() {
+                out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+            }
+        }
+        if out.len() > most {
+            out.truncate(before);
+            return;
         }
     }
 }
@@ -344,7 +354,11 @@ mod tests {
         let told = lines(&Failure::new(Kind::BadRequest, "50 % of Ärger\n"));
         assert_eq!(told[0], ("grpc-status".to_owned(), "3".to_owned()));
         assert_eq!(told[1].1, "50 %25 of %C3%84rger%0A");
-        let long = lines(&Failure::new(Kind::UpstreamStatus(500), "ü".repeat(5000)));
-        assert!(long.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>() < 6000);
+        let mut large =
+            Failure::new(Kind::UpstreamStatus(429), "流".repeat(5000)).retry_after(u64::MAX).param("数".repeat(5000));
+        (large.code, large.type_name) = (Some("é".repeat(99).into()), Some("é".repeat(99).into()));
+        let long = lines(&large);
+        assert_eq!(long[1].1, "%E6%B5%81".repeat(170));
+        assert!(long.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>() < 6600);
     }
 }

@@ -130,6 +130,7 @@ impl Report {
 
 /// The name of the member that says it.
 pub(crate) static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+pub(crate) static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
 
 /// Where providers put the usage of the whole call.
 #[derive(Deserialize)]
@@ -191,6 +192,22 @@ pub fn after_colon(text: &[u8]) -> Option<&[u8]> {
 #[must_use]
 pub fn is_error_body(body: &[u8]) -> bool {
     scan::object(body).is_ok_and(|o| o.get("error").is_some_and(scan::Value::is_object) && o.get("choices").is_none())
+}
+
+/// Whether the provider says in an event of its stream that it failed: by the event's name, by its type, or by a member `error`
+/// wherever in a chunk it stands, as aggregators have it.
+#[must_use]
+pub fn tells_error(name: &[u8], data: &[u8]) -> bool {
+    if name == b"error" {
+        return true;
+    }
+    // Most events do not even have the word. In a text its quotation marks are escaped.
+    if ERROR.find(data).is_none() {
+        return false;
+    }
+    let Ok(event) = scan::object(data) else { return false };
+    event.get("error").is_some_and(|e| e.is_object() || matches!(e.text(), [b'"', more @ ..] if more != b"\""))
+        || event.get("type").is_some_and(|t| t.text() == b"\"error\"")
 }
 
 /// The generated text of a whole answer, when its usage is missing and must be counted.

@@ -2,8 +2,10 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{GOODBYE, Session};
 use crate::engine::{Core, Stage};
@@ -19,6 +21,8 @@ pub(super) enum Event {
     Ended,
     /// No more calls may begin.
     Draining,
+    /// The client does not go on with a message.
+    Torn,
     /// The client's time for the session is over.
     Expired,
     /// Nobody hears it any more.
@@ -34,13 +38,24 @@ pub(super) struct Watched<'a> {
     connection: Watch<'a>,
     /// When the client must have ended a session that is drained and has no calls left.
     pub(super) goodbye: Deadline<'a>,
+    /// When the client must have gone on with the message that has begun, if one has.
+    torn: Option<Deadline<'a>>,
 }
 
 impl<'a> Watched<'a> {
     pub(super) fn new(origin: Origin<'a>) -> Self {
         let core = origin.core;
         let goodbye = core.timers.after(GOODBYE);
-        Self { core, stage: core.stage.watch(), connection: origin.stage.watch(), goodbye }
+        Self { core, stage: core.stage.watch(), connection: origin.stage.watch(), goodbye, torn: None }
+    }
+
+    /// A piece came; `has_begun`: of a message that is not over.
+    pub(super) fn message(&mut self, has_begun: bool) {
+        let pause = Duration::from_millis(self.core.shared.options.body_timeout_ms);
+        match &mut self.torn {
+            Some(torn) if has_begun => torn.move_to(Instant::now() + pause),
+            torn => *torn = has_begun.then(|| self.core.timers.after(pause)),
+        }
     }
 }
 
@@ -48,18 +63,27 @@ impl Session<'_> {
     /// Writes what the calls say until something happens.
     pub(super) async fn next(&mut self, watched: &mut Watched<'_>) -> Event {
         let Self { incoming, writer, calls, deadline, drained, .. } = self;
-        let Watched { core, stage, connection, goodbye } = watched;
+        let mut is_deaf = false;
         poll_fn(|cx| {
             let idle = calls.is_empty();
             if writer.poll_gone(cx).is_ready() {
                 return Poll::Ready(Event::Lost);
             }
             // Who does not hear the answers is not heard any further, or they would pile up.
-            if let Some(incoming) = incoming
-                && writer.outbox.has_room()
-                && let Poll::Ready(piece) = incoming.poll_piece(cx)
-            {
-                return Poll::Ready(piece.map_or(Event::Lost, Event::Piece));
+            if let Some(incoming) = incoming {
+                if !writer.outbox.has_room() {
+                    is_deaf = true;
+                } else if let Poll::Ready(piece) = incoming.poll_piece(cx) {
+                    return Poll::Ready(piece.map_or(Event::Lost, Event::Piece));
+                } else {
+                    // The time of a message does not run while nobody listens.
+                    if std::mem::take(&mut is_deaf) {
+                        watched.message(watched.torn.is_some());
+                    }
+                    if watched.torn.as_mut().is_some_and(|torn| torn.poll(cx).is_ready()) {
+                        return Poll::Ready(Event::Torn);
+                    }
+                }
             }
             if calls.poll_ended(cx).is_ready() {
                 return Poll::Ready(Event::Ended);
@@ -67,6 +91,7 @@ impl Session<'_> {
             if deadline.as_mut().is_some_and(|d| d.poll(cx).is_ready()) {
                 return Poll::Ready(Event::Expired);
             }
+            let Watched { core, stage, connection, goodbye, .. } = &mut *watched;
             if !*drained {
                 let draining = stage.poll(Stage::Draining, cx).is_ready();
                 if draining || connection.poll(Stage::Draining, cx).is_ready() {

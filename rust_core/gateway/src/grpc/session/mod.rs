@@ -73,11 +73,12 @@ pub(super) async fn serve(origin: Origin<'_>, head: &RequestHead, mut stream: St
     let outbox = Rc::new(Outbox::new(stream.messages()));
     let Transport::H2(exchange) = stream.into_transport() else { return };
     let Some((incoming, outgoing)) = exchange.into_halves() else { return };
-    let limit = origin.core.shared.options.max_body_bytes;
+    let options = &origin.core.shared.options;
+    let pause = Duration::from_millis(options.body_timeout_ms);
     let mut session = Session {
         origin,
         incoming: Some(incoming),
-        requests: Requests::new(inflating, limit),
+        requests: Requests::new(inflating, options.max_body_bytes, pause),
         writer: Writer::new(origin.core, outgoing, Rc::clone(&outbox)),
         calls: Calls::new(origin, head, outbox),
         deadline,
@@ -105,7 +106,8 @@ impl Session<'_> {
         let mut watched = Watched::new(self.origin);
         loop {
             let step = match self.next(&mut watched).await {
-                Event::Piece(Some(piece)) => self.said(piece).await,
+                Event::Piece(Some(piece)) => self.said(piece).await.map(|has_begun| watched.message(has_begun)),
+                Event::Torn => Err(Over::Failed(requests::too_slow())),
                 Event::Piece(None) => self.silent(),
                 Event::Lost => Err(Over::Lost),
                 Event::Ended => {
@@ -136,8 +138,8 @@ impl Session<'_> {
         Err(broken("The session ended in the middle of a message."))
     }
 
-    /// Takes what the client says.
-    async fn said(&mut self, piece: Bytes) -> Result<(), Over> {
+    /// Takes what the client says; whether a message has begun and is not over.
+    async fn said(&mut self, piece: Bytes) -> Result<bool, Over> {
         self.requests.push(piece);
         self.pause().await;
         while let Some(asked) = self.requests.next().await.map_err(Over::Failed)? {
@@ -149,7 +151,7 @@ impl Session<'_> {
             }
             self.pause().await;
         }
-        Ok(())
+        self.requests.has_begun().map_err(Over::Failed)
     }
 
     /// Lets others have their turn now and then: what the client says may be there as fast as it is taken.

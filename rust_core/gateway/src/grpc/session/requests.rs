@@ -1,12 +1,15 @@
 //! What a client says on a session, message by message, whatever their sizes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::frames::{self, Asked, Start};
 use super::oversized::{self, Oversized};
-use crate::errors::Kind;
+use crate::errors::{Failure, Kind};
 use crate::grpc::frame::{self, Inflating, PREFIX};
 use crate::grpc::status::Status;
+use crate::listener::transport::Pace;
 
 /// A message that is larger than this, and than the bound, is not read to its end, in bytes.
 const MOST: usize = 64 << 20;
@@ -18,17 +21,35 @@ pub(super) struct Requests<'a> {
     limit: usize,
     /// One that is too large and not over.
     oversized: Option<Oversized>,
+    /// How slowly the one may come that has begun.
+    pace: Option<Pace>,
+    /// Bytes of it so far.
+    received: usize,
+    pause: Duration,
 }
 
 impl<'a> Requests<'a> {
-    /// `limit`: how large they may be, in bytes.
-    pub(super) fn new(inflating: Inflating<'a>, limit: usize) -> Self {
-        Self { reader: frame::Reader::default(), inflating, limit, oversized: None }
+    /// `limit`: how large they may be, in bytes; `pause`: the longest within one of them.
+    pub(super) fn new(inflating: Inflating<'a>, limit: usize, pause: Duration) -> Self {
+        Self { reader: frame::Reader::default(), inflating, limit, oversized: None, pace: None, received: 0, pause }
     }
 
     /// The next piece.
     pub(super) fn push(&mut self, piece: Bytes) {
+        self.received += piece.len();
         self.reader.push(piece);
+    }
+
+    /// Whether a message has begun and is not over; to be asked after each piece.
+    ///
+    /// # Errors
+    /// What the session ends with: it comes too slowly.
+    pub(super) fn has_begun(&mut self) -> Result<bool, Status> {
+        if self.is_empty() {
+            return Ok(false);
+        }
+        let pace = self.pace.get_or_insert_with(|| Pace::new(self.pause));
+        pace.check(self.received).map(|()| true).map_err(|_| too_slow())
     }
 
     /// Whether nothing of a message is there.
@@ -46,6 +67,14 @@ impl<'a> Requests<'a> {
     /// # Errors
     /// What the session ends with: it is none, or is too large and does not say which call it begins.
     pub(super) async fn next(&mut self) -> Result<Option<Asked>, Status> {
+        let asked = self.whole().await?;
+        if asked.is_some() {
+            (self.pace, self.received) = (None, self.reader.len());
+        }
+        Ok(asked)
+    }
+
+    async fn whole(&mut self) -> Result<Option<Asked>, Status> {
         if let Some((flag, length)) = self.reader.announced().filter(|_| self.oversized.is_none())
             && length > self.limit
         {
@@ -85,4 +114,9 @@ impl<'a> Requests<'a> {
     fn too_large(&self) -> Status {
         Status::of(&frame::too_large(self.limit))
     }
+}
+
+/// The client began a message and does not go on with it.
+pub(super) fn too_slow() -> Status {
+    Status::of(&Failure::new(Kind::RequestTimeout, "A message of the session took too long to arrive.").param("frame"))
 }

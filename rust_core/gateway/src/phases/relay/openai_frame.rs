@@ -87,10 +87,9 @@ pub(super) fn ends(frame: &[u8]) -> bool {
 
 /// Whether the provider says in this frame that it failed.
 pub(super) fn is_error(frame: &[u8]) -> bool {
-    let data = frame.trim_ascii_start().strip_prefix(b"data:").map(<[u8]>::trim_ascii_start);
-    let member = data.and_then(|d| d.strip_prefix(b"{")).map(<[u8]>::trim_ascii_start);
-    let value = member.and_then(|m| m.strip_prefix(b"\"error\"")).and_then(openai::after_colon);
-    value.is_some_and(|v| v.starts_with(b"{"))
+    let named = || frame.strip_prefix(b"event:").is_some_and(|n| n.trim_ascii_start().starts_with(b"error"));
+    (openai::ERROR.find(frame).is_some() || named())
+        && sse::parse(&Bytes::copy_from_slice(frame)).is_some_and(|e| openai::tells_error(&e.kind, &e.data))
 }
 
 /// Whether this is one of the last events of a Responses stream.
@@ -146,6 +145,28 @@ mod tests {
         assert!(ends_response(b"data: [DONE]\n\n"));
         assert!(!ends(r#"{"type":"response.created","response":{"error":null,"status":"in_progress"}}"#));
         assert!(!ends(r#"{"type":"response.output_text.delta","delta":"\"type\":\"response.completed\" [DONE]"}"#));
+    }
+
+    #[test]
+    fn an_error_is_seen_wherever_it_stands() {
+        for told in [
+            "data: {\"error\":{\"message\":\"no\"}}\n\n",
+            "event: error\ndata: {\"message\":\"no\"}\n\n",
+            "event:error\r\ndata:{\"message\":\"no\"}\r\n\r\n",
+            ": hello\nevent: error\ndata: {\"error\":{\"message\":\"no\"}}\n\n",
+            "data: {\"id\":\"a\",\ndata: \"error\" : {\"message\":\"no\"}}\n\n",
+            "data: {\"choices\":[{\"finish_reason\":\"error\"}],\"error\":\"no\"}\n\n",
+        ] {
+            assert!(is_error(told.as_bytes()), "{told}");
+        }
+        for other in [
+            "data: {\"error\":null,\"choices\":[{\"delta\":{\"content\":\"{\\\"error\\\":{}}\"}}]}\n\n",
+            "data: {\"choices\":[{\"delta\":{\"error\":{}},\"finish_reason\":\"error\"}]}\n\n",
+            "event: errors\ndata: {}\n\n",
+            "event: error\n\n",
+        ] {
+            assert!(!is_error(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]

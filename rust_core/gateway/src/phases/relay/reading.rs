@@ -130,7 +130,7 @@ impl Stream {
         Ok(false)
     }
 
-    /// What the body ends with when no blank line follows: an event if it makes the answer whole, else a torn one.
+    /// What the body ends with when no blank line follows: an event if it makes the answer whole or tells an error, else a torn one.
     fn unterminated(&mut self, call: &mut Call, rest: &[u8], exchange: &mut Option<&mut Exchange<'_>>) -> Outcome<()> {
         if matches!(self.reader, Reader::Translator(_)) {
             return self.frame(call, rest, exchange);
@@ -139,7 +139,7 @@ impl Stream {
         self.frame(call, rest, &mut None)?;
         // The end of a frame whose beginning the client has is for it as well, and tells where an error may begin.
         self.oversized = torn;
-        if matches!(self.verdict(), Ended::Complete) {
+        if matches!(self.verdict(), Ended::Complete | Ended::ToldError) {
             let shown = match self.reader {
                 Reader::OpenAi { hide_usage, .. } => openai_frame::read(rest, hide_usage).shown,
                 _ => Some(Cow::Borrowed(rest)),
@@ -190,9 +190,7 @@ impl Stream {
         }
         match &mut self.reader {
             Reader::OpenAi { hide_usage, end } => {
-                if *end == End::Choice && !self.ended {
-                    self.errored |= openai_frame::is_error(frame);
-                }
+                self.errored |= *end != End::Body && openai_frame::is_error(frame);
                 if let Some(shown) = openai_frame(call, frame, *hide_usage, *end, &mut self.ended) {
                     send(call, &shown, exchange);
                 }
@@ -231,7 +229,7 @@ impl Stream {
     pub(super) fn verdict(&self) -> Ended {
         let errored = match &self.reader {
             Reader::Anthropic(watch) => watch.error().is_some(),
-            // Told before the answer was complete: a `[DONE]` after it does not make it so.
+            // Neither a reason to stop nor a `[DONE]` makes an answer of it: clients' libraries raise what they are told.
             _ => self.errored,
         };
         if errored {
