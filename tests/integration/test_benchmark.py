@@ -78,7 +78,7 @@ def test_a_quick_run_measures_what_it_was_asked_for(tmp_path: Path, running: lis
         *("--scenarios", f"{LOADS},starts,token_count,many_streams,grpc_many_streams,state_growth"),
     )
     running.append(run)
-    said, _ = run.process.communicate(timeout=280)
+    said, _ = run.process.communicate(timeout=440)
     assert run.process.returncode == 0, said
     assert run.processes() == []
 
@@ -129,7 +129,7 @@ def test_a_quick_run_with_postgres_and_redis(tmp_path: Path, running: list[Run])
     what = ("--targets", "direct,penstock-shared", "--scenarios", "unary_c1,coworker")
     run = Run(tmp_path, "--rounds", "1", *what)
     running.append(run)
-    said, _ = run.process.communicate(timeout=280)
+    said, _ = run.process.communicate(timeout=440)
     assert run.process.returncode == 0, said
     assert run.processes() == []
     document: dict[str, Any] = json.loads((tmp_path / "results" / "latest.json").read_text())

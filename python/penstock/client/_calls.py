@@ -97,7 +97,9 @@ def session_timeout(settings: Settings, arguments: dict[str, Any]) -> float:
         ConfigurationError: It cannot be used, or another was given.
     """
     for name, instead in _NOT_IN_SESSIONS.items():
-        if arguments.pop(name, None) is not None:
+        given = arguments.pop(name, None)
+        # No retries are what it has.
+        if given is not None and (name != "max_retries" or given):
             raise ConfigurationError(f"`{name}` is not an option of a session's call: {instead}.")
     timeout = arguments.pop("timeout", None)
     return settings.timeout if timeout is None else checks.timeout(timeout)

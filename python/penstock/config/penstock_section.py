@@ -58,7 +58,7 @@ class ListenerSettings(Section, frozen=True, kw_only=True):
     header_timeout: Milliseconds | None = None
     """Time to deliver a request head, 10 s when absent."""
     body_timeout: Milliseconds | None = None
-    """Longest pause between two pieces of a request body, 30 s when absent."""
+    """Longest pause between two pieces of a request body, or of a message of a gRPC session, 30 s when absent."""
     idle_timeout: Milliseconds | None = None
     """Idle keep-alive connections are closed after this time, 75 s when absent."""
     write_timeout: Milliseconds | None = None

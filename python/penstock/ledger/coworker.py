@@ -12,13 +12,11 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 
 import msgspec
 
 from penstock.engine.call_log import tell
-from penstock.engine.events import UsageRecord
 from penstock.ledger import wire
 from penstock.ledger.apply import Applied, Ledger
 from penstock.ledger.records import Batch
@@ -47,9 +45,6 @@ bring again what was lost."""
 
 Entry = tuple[bytes, Mapping[bytes, bytes]]
 """Id and fields."""
-AfterCommit = Callable[[Applied], Awaitable[None]]
-"""Told of everything whose charge is committed, before the gateways are; must be harmless to repeat. On a repetition, too, the
-records are all there, though none of them was new: what failed the first time must be told after all."""
 
 
 class _Parsed(msgspec.Struct):
@@ -60,13 +55,12 @@ class _Parsed(msgspec.Struct):
 class Coworker:
     """One consumer of the group."""
 
-    def __init__(self, redis: SharedRedis, ledger: Ledger, after: Sequence[AfterCommit] = ()) -> None:
+    def __init__(self, redis: SharedRedis, ledger: Ledger) -> None:
         self.name = f"coworker-{secrets.token_hex(6)}"
         self.applied = 0
         """Records that this one was the first to write down."""
         self._redis = redis
         self._ledger = ledger
-        self._after = after
         self._claimed_at = 0.0
         self._has_group = False
         self._stopping = asyncio.Event()
@@ -235,10 +229,6 @@ class Coworker:
         """What follows a commit; a coworker that does not come so far repeats it all, to the same effect."""
         self.applied += len(applied.fresh)
         tell(applied.fresh)
-        if self._after:
-            told = Applied(_readable(parsed), applied.watermarks)
-            for after in self._after:
-                await after(told)
         if applied.watermarks:
             await wire.tell_progress(self._redis, applied.watermarks)
         await self._forget([one.id for one in parsed])
@@ -272,16 +262,3 @@ class Coworker:
                 await self._stopping.wait()
         except TimeoutError:
             return
-
-
-def _readable(parsed: list[_Parsed]) -> list[UsageRecord]:
-    """The records of the entries, but for those that are none and were put aside."""
-    found: list[UsageRecord] = []
-    for one in parsed:
-        try:
-            found += one.batch.records()
-        except ValueError:
-            for single in one.batch.singly():
-                with suppress(ValueError):
-                    found += single.records()
-    return found

@@ -43,6 +43,8 @@ class Retention:
         self._database = database
         self._kept_ms = kept_ms
         self._partitioned = partitioned
+        self._removed_until = 0
+        """Where the go under way is to be continued, Unix milliseconds; 0: at the beginning."""
 
     async def make_months(self, fence: Fence) -> None:
         """Have partitions for this month and the next ones."""
@@ -83,6 +85,9 @@ class Retention:
         now, left = now_ms(), Left.NOTHING
         failure: DatabaseUnavailable | None = None
         for part in (self._expire_months, self._expire_calls, self._expire_hours, self._expire_progress):
+            if failure is not None and part == self._expire_calls:
+                # A month that is to go whole is there still.
+                continue
             try:
                 if await part(fence, now) is Left.SOMETHING:
                     left = Left.SOMETHING
@@ -101,13 +106,15 @@ class Retention:
     async def _expire_calls(self, fence: Fence, now: int) -> Left:
         if self._kept_ms is None:
             return Left.NOTHING
-        before, since = now - self._kept_ms, 0
+        # Not from the beginning again: PostgreSQL reads what was removed until it is vacuumed. Nor are rows missed for long that
+        # another process removes meanwhile, or that are added.
+        since, self._removed_until = self._removed_until, 0
         until = time.monotonic() + _LONGEST_S
-        while (last := await self._expire_slice(fence, since, before)) is not None:
-            if time.monotonic() >= until:
-                return Left.SOMETHING
-            # Not from the beginning again: PostgreSQL reads what was removed until it is vacuumed.
+        while (last := await self._expire_slice(fence, since, now - self._kept_ms)) is not None:
             since = last
+            if time.monotonic() >= until:
+                self._removed_until = since
+                return Left.SOMETHING
         return Left.NOTHING
 
     async def _expire_slice(self, fence: Fence, since: int, before: int) -> int | None:

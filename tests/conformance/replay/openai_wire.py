@@ -147,6 +147,14 @@ def is_error_in_disguise(recording: Recording) -> bool:
     return isinstance(answer, dict) and bool(answer.get("error")) and not {"choices", "output", "usage"} & answer.keys()
 
 
+def tells_error(recording: Recording) -> bool:
+    """Whether a recorded stream says that the provider failed."""
+    return recording.is_stream and any(
+        isinstance(event, dict) and (event.get("error") or event.get("type") == "error")
+        for event in recordings.events(recording.body)
+    )
+
+
 def is_complete(recording: Recording) -> bool:
     """Whether a recorded stream came to its end: it gives a reason to stop, or says that it is done."""
     if not recording.is_stream or _route(recording.path) not in {"/v1/chat/completions", "/v1/completions"}:

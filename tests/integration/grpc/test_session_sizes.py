@@ -180,9 +180,10 @@ def test_the_end_in_the_middle_of_one_is_told(raw: Raw) -> None:
 @pytest.mark.parametrize(
     "begun", [b"\0", b"\0\0\x10\0\0half", b"\0\x02\0\0\0too large"], ids=["prefix", "half", "too large"]
 )
+@again_after_a_stall(0.3)
 def test_one_that_is_begun_must_go_on(start: Callable[..., Gateway], begun: bytes, whole: int) -> None:
     """Or it would be kept, as large as it says it is, for as long as its client likes."""
-    hurried = start(config=configured("{max_body_mb: 1, body_timeout: 500ms}"))
+    hurried = start(config=configured("{max_body_mb: 1, body_timeout: 1s}"))
     with Raw(hurried) as raw:
         data = b"".join(frame(_start(id)) for id in range(1, whole + 1))
         reply = raw.end(raw.begin(methods.CHAT_SESSION.path, data + begun, end=False))

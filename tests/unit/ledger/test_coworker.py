@@ -13,7 +13,7 @@ from penstock.config.redis import RedisSettings
 from penstock.config.secret import Secret
 from penstock.ledger import wire
 from penstock.ledger.accounting import make_ledger
-from penstock.ledger.apply import Applied, Ledger
+from penstock.ledger.apply import Ledger
 from penstock.ledger.coworker import Coworker
 from penstock.persistence import open_database
 from penstock.shared.redis import SharedRedis, SharedUnavailable, connect
@@ -44,15 +44,17 @@ async def test_somebody_else_s_value_does_not_end_the_coworker(
 ) -> None:
     waits, done = asyncio.Event(), asyncio.Event()
 
-    async def after(applied: Applied) -> None:
+    async def tell(redis: SharedRedis, watermarks: dict[str, int]) -> None:
         done.set()
+
+    monkeypatch.setattr(wire, "tell_progress", tell)
 
     async def rest(seconds: float) -> None:
         waits.set()
         await asyncio.sleep(0.01)
 
     await shared.client.set(wire.STREAM, "not a stream")
-    coworker = Coworker(shared, ledger, [after])
+    coworker = Coworker(shared, ledger)
     monkeypatch.setattr(coworker, "_rest", rest)
     working = asyncio.create_task(coworker.run())
     async with asyncio.timeout(60):
@@ -67,25 +69,29 @@ async def test_somebody_else_s_value_does_not_end_the_coworker(
     assert coworker.applied == 5
 
 
-async def test_who_could_not_be_told_is_told_everything_the_next_time(shared: SharedRedis, ledger: Ledger) -> None:
-    told: list[list[int]] = []
+async def test_what_could_not_be_told_is_told_the_next_time(
+    shared: SharedRedis, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, int]] = []
     failures = [SharedUnavailable("away")]
 
-    async def after(applied: Applied) -> None:
-        told.append([record.seq for record in applied.fresh])
+    async def tell(redis: SharedRedis, watermarks: dict[str, int]) -> None:
+        told.append(watermarks)
         if failures:
             raise failures.pop()
 
+    monkeypatch.setattr(wire, "tell_progress", tell)
     assert await wire.add(shared, numbered("a", 1, 3), _LONGEST)
-    first = Coworker(shared, ledger, [after])
+    first = Coworker(shared, ledger)
     with pytest.raises(SharedUnavailable):
         await first.step(block=False)
+    assert first.applied == 3
     # Another takes the entry over, which changes nothing in the ledger any more.
     await shared.client.xgroup_destroy(wire.STREAM, wire.GROUP)
-    other = Coworker(shared, ledger, [after])
+    other = Coworker(shared, ledger)
     assert await other.drain() == 1
     assert other.applied == 0
-    assert told == [[1, 2, 3], [1, 2, 3]]
+    assert told == [{"a": 3}, {"a": 3}]
 
 
 async def test_who_is_slower_takes_nothing_back(shared: SharedRedis) -> None:

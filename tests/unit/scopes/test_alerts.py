@@ -157,7 +157,9 @@ async def test_two_that_cross_a_budget_together_tell_of_it(rig: Rig, hook: Hook)
         has_charged.set()
         # Until the other one waits for this.
         async with asyncio.timeout(20):
-            while not await tx.fetch_all("SELECT 1 FROM pg_locks WHERE NOT granted"):
+            while not await tx.fetch_all(
+                "SELECT pid FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+            ):
                 pass
 
     async def second(tx: Transaction) -> None:

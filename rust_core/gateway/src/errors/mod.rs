@@ -4,6 +4,7 @@
 //! follow from the table here, so that REST surfaces and gRPC cannot disagree.
 
 mod render;
+pub(crate) mod told;
 
 use std::borrow::Cow;
 

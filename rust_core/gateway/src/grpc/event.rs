@@ -1,12 +1,10 @@
-//! Events of a provider's stream, and errors where answers were expected.
+//! Events of a provider's stream.
 //!
 //! By the time a frame gets here its end has been found; name and data are looked for once.
 
 use bytes::Bytes;
-use serde_json::Value;
 
-use crate::errors::{Failure, Kind, Outcome};
-use crate::providers::openai;
+use crate::errors::Outcome;
 use crate::sse::{self, Frames};
 
 /// Calls `then` with name and data of every frame that has data, until it fails. Mostly there is one frame; a translator
@@ -50,76 +48,6 @@ fn line(text: &[u8]) -> Option<(&[u8], &[u8])> {
     (memchr::memchr(b'\r', value).is_none()).then_some((value, rest))
 }
 
-/// What a provider says in its stream of its own failure.
-pub(crate) fn told(name: &[u8], data: &[u8]) -> Option<Failure> {
-    openai::tells_error(name, data).then(|| failure_in(data))
-}
-
-/// An answer that says that the provider failed, whatever its status.
-pub(crate) fn failure(body: &[u8]) -> Option<Failure> {
-    // Most answers do not even have the word.
-    let has_one = memchr::memmem::find(body, b"\"error\"").is_some() && openai::is_error_body(body);
-    has_one.then(|| failure_in(body))
-}
-
-fn failure_in(data: &[u8]) -> Failure {
-    let value: Value = serde_json::from_slice(data).unwrap_or_default();
-    match value.get("error") {
-        Some(error @ Value::Object(_)) => described(error, None),
-        Some(Value::String(message)) if !message.is_empty() => Failure::new(Kind::UpstreamStatus(500), message.clone()),
-        // The Responses API has the members of the error in the event itself.
-        _ => described(&value, None),
-    }
-}
-
-/// The failure that a provider's error body describes; `status` is that of its answer.
-pub(crate) fn refusal(status: u16, body: &[u8]) -> Option<Failure> {
-    let value: Value = serde_json::from_slice(body).ok()?;
-    let error = value.get("error").unwrap_or(&value);
-    let text = error.as_str().or_else(|| value.get("detail")?.as_str());
-    match text {
-        Some(text) => Some(Failure::new(Kind::UpstreamStatus(status), text.to_owned())),
-        None => error.get("message").is_some().then(|| described(error, Some(status))),
-    }
-}
-
-fn described(error: &Value, status: Option<u16>) -> Failure {
-    let text = |name: &str| error.get(name).and_then(Value::as_str);
-    let status = status.unwrap_or_else(|| status_of(error));
-    let message = text("message").unwrap_or("The provider failed and did not say why.");
-    let mut failure = Failure::new(Kind::UpstreamStatus(status), message.to_owned());
-    failure.type_name = text("type").map(Into::into);
-    failure.code = match error.get("code") {
-        Some(Value::String(code)) => Some(code.as_str().into()),
-        Some(Value::Number(code)) => Some(code.to_string().into()),
-        _ => None,
-    };
-    failure.param = text("param").map(|p| p.to_owned().into());
-    failure
-}
-
-/// The status that an error told in a stream would have had as an answer.
-fn status_of(error: &Value) -> u16 {
-    let told = ["status", "code"].iter().find_map(|name| error.get(name)?.as_u64());
-    if let Some(status) = told.and_then(|s| u16::try_from(s).ok()).filter(|s| (400..600).contains(s)) {
-        return status;
-    }
-    let words = ["type", "code"].iter().filter_map(|name| error.get(name)?.as_str());
-    let known = words.filter_map(|word| match word {
-        "invalid_request_error" | "invalid_request" | "context_length_exceeded" | "content_filter" => Some(400),
-        "authentication_error" | "invalid_api_key" => Some(401),
-        "billing_error" | "insufficient_quota" => Some(429),
-        "permission_error" | "permission_denied" => Some(403),
-        "not_found_error" | "model_not_found" => Some(404),
-        "request_too_large" => Some(413),
-        "rate_limit_error" | "rate_limit_exceeded" | "throttling_error" | "requests" | "tokens" => Some(429),
-        "timeout_error" | "timeout" => Some(504),
-        "overloaded_error" | "overloaded" | "service_unavailable" | "engine_overloaded" => Some(503),
-        _ => None,
-    });
-    known.into_iter().next().unwrap_or(500)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,30 +79,5 @@ mod tests {
         let several = ["data: 1\n\n", "data: 2\ndata: 3\n\n", "event: a\r\ndata: 4\r\n\r\n", "data: [DONE]"].concat();
         let expected = [pair("", "1"), pair("", "2\n3"), pair("a", "4"), pair("", "[DONE]")].concat();
         assert_eq!(split(&several), expected);
-    }
-
-    #[test]
-    fn a_failure_is_told_from_an_answer() {
-        let told = |data: &str| told(b"", data.as_bytes());
-        let failure = told(r#"{"error": {"message": "slow down", "type": "rate_limit_error", "code": null}}"#).unwrap();
-        assert_eq!((failure.kind, &*failure.message), (Kind::UpstreamStatus(429), "slow down"));
-        assert_eq!(told(r#"{"error":{"message":"x","code":503}}"#).unwrap().kind, Kind::UpstreamStatus(503));
-        assert_eq!(told(r#"{"error":{"message":"x"}}"#).unwrap().kind, Kind::UpstreamStatus(500));
-        assert!(told(r#"{"error":null,"choices":[]}"#).is_none());
-        assert!(told(r#"{"choices":[{"delta":{"content":"{\"error\":{}}"}}]}"#).is_none());
-        let event = super::told(b"error", br#"{"type":"error","code":"server_error","message":"no"}"#).unwrap();
-        assert_eq!((event.status(), event.code()), (500, "server_error"));
-        assert!(super::told(b"response.failed", br#"{"type":"response.failed","response":{"error":{}}}"#).is_none());
-        // Aggregators have it wherever in a chunk.
-        let chunk =
-            r#"{"id":"a","error":{"code":"server_error","message":"gone"},"choices":[{"finish_reason":"error"}]}"#;
-        assert_eq!(told(chunk).unwrap().message, "gone");
-        assert_eq!(told(r#"{"id":"a","error":"gone"}"#).unwrap().message, "gone");
-        assert_eq!(told(r#"{"sequence_number":7,"type":"error","message":"gone"}"#).unwrap().message, "gone");
-        assert_eq!(super::told(b"error", b"gone").unwrap().kind, Kind::UpstreamStatus(500));
-        for none in [r#"{"error":""}"#, r#"{"choices":[{"finish_reason":"error","delta":{"error":{}}}],"error":null}"#]
-        {
-            assert!(told(none).is_none(), "{none}");
-        }
     }
 }

@@ -13,7 +13,7 @@ use super::method::{Call, SESSION};
 use super::session::Lane;
 use super::status::Status;
 use super::stream::Stream;
-use crate::errors::{Failure, Kind, Outcome};
+use crate::errors::{Failure, Kind, Outcome, told};
 use crate::listener::transport::{BodyError, Gone, HeaderLines};
 
 /// A provider's event that is put together from parts may grow so large.
@@ -116,7 +116,7 @@ impl<'a> GrpcExchange<'a> {
 
     /// Translates a whole answer.
     pub(crate) fn accept(&mut self, body: &[u8]) -> Outcome<()> {
-        if let Some(failure) = event::failure(body) {
+        if let Some(failure) = told::in_answer(body) {
             return Err(failure);
         }
         if self.call.streams() {
@@ -207,7 +207,7 @@ impl<'a> GrpcExchange<'a> {
             if told.is_some() || data == b"[DONE]" {
                 return Ok(());
             }
-            *told = event::told(name, data);
+            *told = told::in_event(name, data);
             if told.is_some() { Ok(()) } else { dialect.event(name, data, messages) }
         });
         if let Err(failure) = translated {

@@ -41,7 +41,7 @@ pub(crate) use exchange::GrpcExchange;
 pub(crate) use web::preflight;
 
 use crate::engine::{Core, LocalStage};
-use crate::errors::{Failure, Kind};
+use crate::errors::{Failure, Kind, told};
 use crate::listener::Peer;
 use crate::listener::exchange::{Exchange, HeaderLines, Transport};
 use crate::phases;
@@ -218,7 +218,7 @@ pub(crate) async fn serve<'a>(
 
 /// A provider's error answer in its own words; `failure` is what is known without them.
 pub(crate) fn refusal(failure: &Failure, body: &[u8]) -> Failure {
-    let mut told = event::refusal(failure.status(), body).unwrap_or_else(|| failure.clone());
+    let mut told = told::refusal(failure.status(), body).unwrap_or_else(|| failure.clone());
     told.retry_after_ms = failure.retry_after_ms;
     told
 }

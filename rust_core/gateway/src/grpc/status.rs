@@ -210,7 +210,7 @@ fn details(code: Code, message: &str, failure: &Failure) -> Bytes {
                 let ours = failure.subject.as_deref().unwrap_or("key");
                 let whose = if failure.source() == Source::Upstream { "provider" } else { ours };
                 wire::put_bytes(out, 1, cut(whose, REPEATED).as_bytes());
-                let which = format!("{}: {}", failure.type_name(), cut(message, REPEATED));
+                let which = format!("{}: {}", cut(failure.type_name(), 64), cut(message, REPEATED));
                 wire::put_bytes(out, 2, which.as_bytes());
             });
         });
@@ -356,7 +356,7 @@ mod tests {
         assert_eq!(told[1].1, "50 %25 of %C3%84rger%0A");
         let mut large =
             Failure::new(Kind::UpstreamStatus(429), "流".repeat(5000)).retry_after(u64::MAX).param("数".repeat(5000));
-        (large.code, large.type_name) = (Some("é".repeat(99).into()), Some("é".repeat(99).into()));
+        (large.code, large.type_name) = (Some("é".repeat(5000).into()), Some("é".repeat(5000).into()));
         let long = lines(&large);
         assert_eq!(long[1].1, "%E6%B5%81".repeat(170));
         assert!(long.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>() < 6600);

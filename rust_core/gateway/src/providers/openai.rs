@@ -8,7 +8,6 @@ use serde_json::value::RawValue;
 
 use super::{Asked, Prepared, Reading, spliced, unsupported, with_query};
 use crate::errors::Outcome;
-use crate::scan;
 use crate::snapshot::{Deployment, Wire};
 use crate::surfaces::{Surface, path_segment};
 use crate::usage::Usage;
@@ -130,7 +129,6 @@ impl Report {
 
 /// The name of the member that says it.
 pub(crate) static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
-pub(crate) static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
 
 /// Where providers put the usage of the whole call.
 #[derive(Deserialize)]
@@ -186,28 +184,6 @@ fn report(text: &[u8]) -> Option<Usage> {
 #[must_use]
 pub fn after_colon(text: &[u8]) -> Option<&[u8]> {
     Some(text.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start())
-}
-
-/// Whether a whole answer is an error object although its status says otherwise.
-#[must_use]
-pub fn is_error_body(body: &[u8]) -> bool {
-    scan::object(body).is_ok_and(|o| o.get("error").is_some_and(scan::Value::is_object) && o.get("choices").is_none())
-}
-
-/// Whether the provider says in an event of its stream that it failed: by the event's name, by its type, or by a member `error`
-/// wherever in a chunk it stands, as aggregators have it.
-#[must_use]
-pub fn tells_error(name: &[u8], data: &[u8]) -> bool {
-    if name == b"error" {
-        return true;
-    }
-    // Most events do not even have the word. In a text its quotation marks are escaped.
-    if ERROR.find(data).is_none() {
-        return false;
-    }
-    let Ok(event) = scan::object(data) else { return false };
-    event.get("error").is_some_and(|e| e.is_object() || matches!(e.text(), [b'"', more @ ..] if more != b"\""))
-        || event.get("type").is_some_and(|t| t.text() == b"\"error\"")
 }
 
 /// The generated text of a whole answer, when its usage is missing and must be counted.

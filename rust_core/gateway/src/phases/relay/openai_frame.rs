@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use memchr::memmem::Finder;
 
+use crate::errors::{Failure, told};
 use crate::providers::openai::{self, USAGE};
 use crate::scan;
 use crate::sse;
@@ -85,11 +86,10 @@ pub(super) fn ends(frame: &[u8]) -> bool {
     finished || is_done(frame)
 }
 
-/// Whether the provider says in this frame that it failed.
-pub(super) fn is_error(frame: &[u8]) -> bool {
-    let named = || frame.strip_prefix(b"event:").is_some_and(|n| n.trim_ascii_start().starts_with(b"error"));
-    (openai::ERROR.find(frame).is_some() || named())
-        && sse::parse(&Bytes::copy_from_slice(frame)).is_some_and(|e| openai::tells_error(&e.kind, &e.data))
+/// What the provider says in this frame of its own failure.
+pub(super) fn error(frame: &[u8]) -> Option<Failure> {
+    let event = sse::parse(&Bytes::copy_from_slice(Some(frame).filter(|f| told::may_be_in(f))?))?;
+    told::in_event(&event.kind, &event.data)
 }
 
 /// Whether this is one of the last events of a Responses stream.
@@ -153,11 +153,13 @@ mod tests {
             "data: {\"error\":{\"message\":\"no\"}}\n\n",
             "event: error\ndata: {\"message\":\"no\"}\n\n",
             "event:error\r\ndata:{\"message\":\"no\"}\r\n\r\n",
-            ": hello\nevent: error\ndata: {\"error\":{\"message\":\"no\"}}\n\n",
+            ": hello\nevent: error\ndata: {\"message\":\"no\"}\n\n",
+            // The second half of a line's end, which came later.
+            "\nid: 7\r\nevent: error\r\ndata: {\"message\":\"no\"}\r\n\r\n",
             "data: {\"id\":\"a\",\ndata: \"error\" : {\"message\":\"no\"}}\n\n",
             "data: {\"choices\":[{\"finish_reason\":\"error\"}],\"error\":\"no\"}\n\n",
         ] {
-            assert!(is_error(told.as_bytes()), "{told}");
+            assert!(error(told.as_bytes()).is_some(), "{told}");
         }
         for other in [
             "data: {\"error\":null,\"choices\":[{\"delta\":{\"content\":\"{\\\"error\\\":{}}\"}}]}\n\n",
@@ -165,7 +167,7 @@ mod tests {
             "event: errors\ndata: {}\n\n",
             "event: error\n\n",
         ] {
-            assert!(!is_error(other.as_bytes()), "{other}");
+            assert!(error(other.as_bytes()).is_none(), "{other}");
         }
     }
 

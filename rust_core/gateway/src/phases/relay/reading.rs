@@ -46,7 +46,8 @@ pub(super) struct Stream {
     /// The last frame was too large to hold, and its end has not come.
     pub(super) oversized: bool,
     ended: bool,
-    errored: bool,
+    /// What the provider said of its own failure, on OpenAI's wire.
+    told: Option<Failure>,
     out: Vec<u8>,
 }
 
@@ -57,7 +58,7 @@ pub(super) enum Ended {
     /// Nobody reads it any more.
     ClientGone,
     /// The provider said in the stream that it failed; the client has its words.
-    ToldError,
+    ToldError(Failure),
     /// It is not whole, and the client has not been told.
     Broken(Failure),
 }
@@ -88,7 +89,7 @@ impl Stream {
             tail: Vec::new(),
             oversized: false,
             ended: false,
-            errored: false,
+            told: None,
             out: Vec::new(),
         }
     }
@@ -135,11 +136,12 @@ impl Stream {
         if matches!(self.reader, Reader::Translator(_)) {
             return self.frame(call, rest, exchange);
         }
-        let torn = self.oversized;
+        let (torn, was_told) = (self.oversized, self.told().is_some());
         self.frame(call, rest, &mut None)?;
         // The end of a frame whose beginning the client has is for it as well, and tells where an error may begin.
         self.oversized = torn;
-        if matches!(self.verdict(), Ended::Complete | Ended::ToldError) {
+        let tells = !was_told && self.told().is_some();
+        if tells || self.is_whole() {
             let shown = match self.reader {
                 Reader::OpenAi { hide_usage, .. } => openai_frame::read(rest, hide_usage).shown,
                 _ => Some(Cow::Borrowed(rest)),
@@ -147,6 +149,10 @@ impl Stream {
             if let Some(shown) = shown {
                 send(call, &shown, exchange);
             }
+        }
+        if tells {
+            // Without a blank line clients would drop it, and take the answer for whole.
+            send(call, b"\n\n", exchange);
         }
         Ok(())
     }
@@ -190,7 +196,9 @@ impl Stream {
         }
         match &mut self.reader {
             Reader::OpenAi { hide_usage, end } => {
-                self.errored |= *end != End::Body && openai_frame::is_error(frame);
+                if *end != End::Body && self.told.is_none() {
+                    self.told = openai_frame::error(frame);
+                }
                 if let Some(shown) = openai_frame(call, frame, *hide_usage, *end, &mut self.ended) {
                     send(call, &shown, exchange);
                 }
@@ -213,34 +221,36 @@ impl Stream {
                     send(call, &self.out, exchange);
                     self.out.clear();
                 }
-                result.map_err(|e| {
-                    let upstream = e.upstream();
-                    let mut failure = Failure::new(Kind::UpstreamStatus(upstream.status), upstream.message);
-                    failure.type_name = Some(upstream.kind.into());
-                    failure.code = upstream.code.map(Into::into);
-                    failure
-                })?;
+                result.map_err(|e| upstream_failure(e.upstream()))?;
             }
         }
         Ok(())
     }
 
-    /// Whether a body that ended well held a whole answer.
-    pub(super) fn verdict(&self) -> Ended {
-        let errored = match &self.reader {
-            Reader::Anthropic(watch) => watch.error().is_some(),
-            // Neither a reason to stop nor a `[DONE]` makes an answer of it: clients' libraries raise what they are told.
-            _ => self.errored,
-        };
-        if errored {
-            return Ended::ToldError;
+    /// What the provider said of its own failure.
+    fn told(&self) -> Option<Failure> {
+        match &self.reader {
+            Reader::Anthropic(watch) => watch.error().map(|error| upstream_failure(error.upstream())),
+            _ => self.told.clone(),
         }
-        let whole = match &self.reader {
+    }
+
+    /// Whether what shows that an answer is whole was there.
+    fn is_whole(&self) -> bool {
+        match &self.reader {
             Reader::OpenAi { end, .. } => self.ended || *end == End::Body,
             Reader::Anthropic(watch) => watch.finished(),
             Reader::Translator(translator) => translator.finished(),
-        };
-        if whole {
+        }
+    }
+
+    /// Whether a body that ended well held a whole answer.
+    pub(super) fn verdict(&self) -> Ended {
+        // Neither a reason to stop nor a `[DONE]` makes an answer of it: clients' libraries raise what they are told.
+        if let Some(failure) = self.told() {
+            return Ended::ToldError(failure);
+        }
+        if self.is_whole() {
             Ended::Complete
         } else {
             Ended::Broken(Failure::new(
@@ -285,6 +295,13 @@ impl Stream {
             }
         }
     }
+}
+
+fn upstream_failure(said: anthropic::UpstreamError) -> Failure {
+    let mut failure = Failure::new(Kind::UpstreamStatus(said.status), said.message);
+    failure.type_name = Some(said.kind.into());
+    failure.code = said.code.map(Into::into);
+    failure
 }
 
 fn send(call: &mut Call, data: &[u8], exchange: &mut Option<&mut Exchange<'_>>) {

@@ -66,7 +66,8 @@ pub(super) async fn events(call: &mut Call, mut answer: Answer, exchange: &mut E
             call.outcome =
                 if exchange.finish().await.is_ok() { ledger::Outcome::Ok } else { ledger::Outcome::ClientDisconnect };
         }
-        Ended::ToldError => {
+        Ended::ToldError(failure) => {
+            call.attempt_failed(&failure);
             call.outcome = ledger::Outcome::UpstreamCut;
             call.error_code = Some("upstream_error".to_owned());
             tell_cost(call, exchange);

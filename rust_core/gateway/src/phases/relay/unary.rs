@@ -7,7 +7,7 @@ use penstock_http1::Framing;
 use tokio::io::AsyncWriteExt;
 
 use super::WHOLE;
-use crate::errors::{Failure, Kind, Outcome};
+use crate::errors::{Failure, Kind, Outcome, told};
 use crate::ledger;
 use crate::listener::exchange::Exchange;
 use crate::phases::Call;
@@ -162,7 +162,7 @@ fn understand(call: &mut Call, answer: &Answer, body: Bytes) -> Outcome<(Bytes, 
             if call.usage.is_none() {
                 call.meter.text(&openai::generated_text(&body));
             }
-            if call.usage.is_none() && openai::is_error_body(&body) {
+            if call.usage.is_none() && told::in_answer(&body).is_some() {
                 // Some providers answer 200 and say in the body that they failed.
                 call.answered = false;
                 call.error_code = Some("upstream_error".to_owned());
