@@ -94,7 +94,7 @@ async def test_scopes_are_locked_in_the_order_of_their_names(payers: Payers) -> 
     if payers._database.dialect == "sqlite" or payers._table == "keys":
         pytest.skip("only scopes, where there is more than one transaction at a time")
     is_held = asyncio.Event()
-    waiting = "SELECT pid FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+    waiting = "SELECT pid FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
 
     async def holds(tx: Transaction) -> list[str]:
         await tx.execute("UPDATE scopes SET kind = kind WHERE name = 'b'")

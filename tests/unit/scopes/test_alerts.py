@@ -158,7 +158,7 @@ async def test_two_that_cross_a_budget_together_tell_of_it(rig: Rig, hook: Hook)
         # Until the other one waits for this.
         async with asyncio.timeout(20):
             while not await tx.fetch_all(
-                "SELECT pid FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+                "SELECT pid FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
             ):
                 pass
 
