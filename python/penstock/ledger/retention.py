@@ -106,8 +106,8 @@ class Retention:
     async def _expire_calls(self, fence: Fence, now: int) -> Left:
         if self._kept_ms is None:
             return Left.NOTHING
-        # Not from the beginning again: PostgreSQL reads what was removed until it is vacuumed. Nor are rows missed for long that
-        # another process removes meanwhile, or that are added.
+        # Not from the beginning again: PostgreSQL reads what was removed until it is vacuumed. Rows that are added before this place
+        # meanwhile go with the next go that begins there.
         since, self._removed_until = self._removed_until, 0
         until = time.monotonic() + _LONGEST_S
         while (last := await self._expire_slice(fence, since, now - self._kept_ms)) is not None:
