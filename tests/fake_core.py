@@ -80,6 +80,8 @@ class Engine:
         self.submitted: list[tuple[str, str, list[tuple[bytes, bytes]], bytes, str]] = []
         self.credits: dict[int, int] = {}
         self.cancelled: list[int] = []
+        self.bound: int | None = None
+        """The latest time for budget windows."""
         self.ready = False
         self.drained = False
         self.answer: Callable[[Engine, int], None] = lambda engine, id: engine.reply(id, 200, [b"{}"])
@@ -111,6 +113,9 @@ class Engine:
         self.dropped.extend(tokens)
         for token in tokens:
             self.keys.pop(token, None)
+
+    def bound_windows(self, latest: int) -> None:
+        self.bound = latest
 
     def key_usage(self, token: str) -> tuple[int, int, int]:
         return (self.keys.get(token, {}).get("spend", 0), 0, 0)

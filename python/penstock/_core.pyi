@@ -168,6 +168,14 @@ class Engine:
             ValueError: it is no such list; nothing changes then.
         """
 
+    def bound_windows(self, latest: int) -> None:
+        """For budget windows it is no later now than ``latest``, in Unix milliseconds, whatever this machine's clock says; from
+        then on the monotonic clock counts.
+
+        Raises:
+            OverflowError: it is negative.
+        """
+
     def event_fd(self) -> int:
         """A file descriptor that becomes readable when :meth:`drain_events` has something."""
 

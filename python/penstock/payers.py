@@ -20,6 +20,7 @@ from penstock.arrays import array, by_column
 from penstock.engine.events import UsageRecord
 from penstock.persistence import NOW_MS, Database, Transaction, Value
 from penstock.tables import SIZES, parts
+from penstock.windows import WindowClock
 
 FOLLOW_BATCH = 2_000
 """Rows of one question; others' come between two."""
@@ -137,8 +138,10 @@ class Payers:
         self._table = table
         self._in_bulk = database.dialect == "postgres"
         self._name = name = "token" if table == "keys" else "name"
-        self.clock = now = NOW_MS[database.dialect]
-        """The database's, for SQL."""
+        self.clock = WindowClock(database)
+        """By which their windows are over."""
+        self.now = now = NOW_MS[database.dialect]
+        """The database's time, for SQL."""
         self.overlap_ms = _OVERLAP_MS[database.dialect]
         # What tells an older state of a key from a newer one must let charges pass.
         counted = "CASE WHEN budget_reset_at = added.ended THEN 1 ELSE 0 END" if table == "keys" else "1"
@@ -216,11 +219,6 @@ class Payers:
             f"UPDATE {self._table} SET spend = 0, revision = revision + 1, charged_at = {self.mark} WHERE spend <> 0"
         )
 
-    async def now(self) -> int:
-        """By the clock that `charged_at` is of."""
-        row = await self._database.fetch_one(f"SELECT {self.clock} AS now")
-        return int(row["now"] or 0) if row else 0
-
     async def charged_after(self, place: tuple[int, str], limit: int) -> list[Charged]:
         """Rows that somebody added to, in the order of when and of their names, after a place in it."""
         at, name = place
@@ -247,7 +245,8 @@ class Follower:
         Raises:
             DatabaseUnavailable: it is looked for again the next time.
         """
-        now = await self._payers.now()
+        # By the clock that `charged_at` is of.
+        now = await self._payers.clock.read()
         if self._followed is None:
             self._followed = now - int((time.monotonic() - self._began_at) * 1000)
         begun = time.monotonic()

@@ -272,6 +272,8 @@ class Runtime:
             return
         await self.audit.skip_to_end()
         await self.accounting.replay()
+        # Before the first call: the clock that windows begin by.
+        await self._attempt(self.keys.follow())
         await self._share_limits()
         if self.idempotency is not None:
             await self.idempotency.start()

@@ -13,7 +13,6 @@ from typing import Protocol
 import msgspec
 
 from penstock.audit import AuditTrail
-from penstock.clock import now_ms
 from penstock.durations import parse_duration
 from penstock.engine.events import UsageRecord
 from penstock.engine.snapshot import KeyRecord
@@ -46,6 +45,9 @@ class KeyTable(Protocol):
 
     def drop_keys(self, tokens: list[str]) -> None:
         """Forget."""
+
+    def bound_windows(self, latest: int) -> None:
+        """For budget windows it is no later now, in Unix milliseconds."""
 
 
 Learn = Callable[[Sequence[tuple[str, Figure]]], None]
@@ -199,17 +201,20 @@ class KeyService(KeyChanges):
 
         One process does this for all; the others learn of it by :meth:`follow`.
         """
-        ended = await self._store.ended_windows(now_ms(), _SWEEP_BATCH)
+        ended = await self._store.ended_windows(await self._store.payers.clock.now_ms(), _SWEEP_BATCH)
         for part in parts(ended):
             await self._roll(await self._store.seeds(part, ""))
         await self.refresh(token for token in ended if token in self._told)
         return len(ended)
 
     async def follow(self) -> None:
-        """Tell the data plane what was charged to keys with a budget that it was told of, and of their budget windows that
-        began, whoever did it."""
-        if self._table is not None:
-            await self._follower.follow()
+        """Tell the data plane what was charged to keys with a budget that it was told of, of their budget windows that began,
+        whoever did it, and what time it can be at the latest for one that is to begin."""
+        if self._table is None:
+            return
+        await self._follower.follow()
+        if (latest := self._store.payers.clock.latest) is not None:
+            self._table.bound_windows(latest)
 
     async def _pass_on(self, charged: Sequence[Charged]) -> None:
         stale = [one.name for one in charged if (told := self._told.get(one.name)) and told.charged_at < one.version]
@@ -225,7 +230,7 @@ class KeyService(KeyChanges):
                 asked.setdefault(record.token, []).append(record)
         if not asked:
             return
-        now = now_ms()
+        now = await self._store.payers.clock.now_ms(tx)
         windows: dict[str, tuple[tuple[int | None, int | None], str | None]] = {}
         concerned: dict[str, list[UsageRecord]] = {}
         for row in await self._store.windows(tx, sorted(asked)):
@@ -257,7 +262,7 @@ class KeyService(KeyChanges):
 
     async def _roll(self, seeds: Iterable[Seed], ended: int = 0) -> bool:
         """Begin the next window of the keys whose is over, now or at least at ``ended``; whether there was one."""
-        now = max(now_ms(), ended)
+        now = max(await self._store.payers.clock.now_ms(), ended)
         over = [
             (seed.key.token, seed.key.budget_reset_at or 0, following)
             for seed in seeds

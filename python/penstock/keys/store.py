@@ -131,7 +131,7 @@ class KeyStore:
     async def insert(self, tx: Transaction, key: VirtualKey) -> None:
         """A new key. Raises Conflict when the token or the alias is taken."""
         # One that comes back with a budget must not look older than its predecessor.
-        charged_at = self.payers.clock if key.max_budget is not None else "0"
+        charged_at = self.payers.now if key.max_budget is not None else "0"
         await tx.execute(
             f"INSERT INTO keys ({', '.join(_COLUMNS)}, charged_at) VALUES ({marks(len(_COLUMNS))}, {charged_at})",
             _encode(key, _COLUMNS),

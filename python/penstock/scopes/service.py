@@ -17,7 +17,6 @@ import msgspec
 
 from penstock.alerts.service import AlertService
 from penstock.audit import AuditTrail
-from penstock.clock import now_ms
 from penstock.durations import parse_duration
 from penstock.engine.events import UsageRecord
 from penstock.engine.snapshot import ScopeRecord
@@ -309,7 +308,7 @@ class ScopeService(ScopeChanges):
 
     async def charge(self, tx: Transaction, records: list[UsageRecord]) -> None:
         """Add the cost of records that were really inserted to every scope they concern, in the same transaction."""
-        now = now_ms()
+        now = await self._store.payers.clock.now_ms(tx)
         present = await self._predecessors(tx, list({record.token for record in records if record.token}))
         by_name = charging.shares(records, present)
         if not by_name:
@@ -331,7 +330,7 @@ class ScopeService(ScopeChanges):
 
         One process does this for all; every one learns of it by :meth:`follow`.
         """
-        ended = await self._store.ended_windows(now_ms(), _SWEEP_BATCH)
+        ended = await self._store.ended_windows(await self._store.payers.clock.now_ms(), _SWEEP_BATCH)
         await self._rolled(ended)
         return len(ended)
 
@@ -364,7 +363,7 @@ class ScopeService(ScopeChanges):
     async def _rolled(self, scopes: list[ReadScope], ended: int = 0) -> list[ReadScope]:
         """The scopes with every window that is over, now or at least at ``ended``, rolled forward, and the configuration's limits
         where none are stored."""
-        now = max(now_ms(), ended)
+        now = max(await self._store.payers.clock.now_ms(), ended)
         over = {scope.name for scope in scopes if scope.budget_reset_at is not None and scope.budget_reset_at <= now}
 
         async def begin(tx: Transaction) -> None:

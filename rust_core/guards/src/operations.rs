@@ -84,7 +84,10 @@ fn admission(scopes: &[&str]) -> Result<Operation, Box<dyn Error>> {
     limits::admit(&key, demand, Now::default()).map_err(|_| "the limits refuse")?;
     Ok(Box::new(move |number| {
         // A thousand calls a second.
-        let at = |ms: u64| Now { mono_ns: 3_600_000_000_000 + ms * 1_000_000, unix_ms: 1_760_000_000_000 + ms };
+        let at = |ms: u64| {
+            let unix_ms = 1_760_000_000_000 + ms;
+            Now { mono_ns: 3_600_000_000_000 + ms * 1_000_000, unix_ms, window_ms: unix_ms }
+        };
         if let Ok(held) = black_box(limits::admit(black_box(&key), demand, at(number))) {
             held.settle(limits::Actual { tokens: 431, nanos: 187_000, seq: number }, at(number + 1));
         }

@@ -98,6 +98,10 @@ impl Engine {
         py.detach(|| self.0.lower_holds(spends)).map_err(value_error)
     }
 
+    fn bound_windows(&self, latest: u64) {
+        self.0.bound_windows(latest);
+    }
+
     fn event_fd(&self) -> i32 {
         self.0.shared.events.fd()
     }

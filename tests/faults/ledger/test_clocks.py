@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -118,6 +119,39 @@ def test_the_clock_of_one_gateway_jumps(
         lambda: site.gateway("steady", more=PATIENT),
     )
     _jumps(site, sim, clock, *gateways)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_redis", [True, False])
+def test_a_gateway_whose_clock_is_fast_begins_no_budget_window(
+    database_url: str, redis_url: str, clock: MovedClock, start_site: Start, has_redis: bool
+) -> None:
+    """Its clock jumps beyond the end of the window while it runs, and another one is begun with such a clock."""
+    site = start_site(database_url, redis_url if has_redis else None)
+    fast = site.gateway("fast", more=PATIENT, **clock.environment)
+    key = fast.new_key(max_budget=AFFORDED * COST / 1_000_000_000, budget_duration="1h")
+
+    def window() -> tuple[int, int]:
+        start, end = site.query("SELECT budget_window_start, budget_reset_at FROM keys")[0]
+        return int(start), int(end)
+
+    before = window()
+    with fast.client() as client:
+        served = sum(_calls(client, key) for _ in range(5))
+        clock.move(2 * HOUR_S)
+        served += _spend_all(client, key)
+        assert served == AFFORDED
+        later = site.gateway("later", more=PATIENT, **clock.environment)
+        with later.client() as other:
+            for _ in range(4):
+                assert not _calls(client, key)
+                assert not _calls(other, key)
+                time.sleep(0.7)
+    assert window() == before
+    until(
+        lambda: [int(row[0]) for row in site.query("SELECT spend FROM keys")] == [AFFORDED * COST],
+        "what it spent is charged in the window that holds",
+    )
 
 
 @pytest.mark.slow

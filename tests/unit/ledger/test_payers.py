@@ -151,7 +151,7 @@ async def test_charges_are_found_in_the_order_of_the_database_s_clock(payers: Pa
 
 
 async def test_many_rows_of_one_moment_are_found_page_by_page(payers: Payers) -> None:
-    moment = await payers.now() + 1_000
+    moment = await payers.clock.read() + 1_000
     async with payers._database.transaction() as tx:
         await tx.execute(f"UPDATE {payers._table} SET charged_at = ?", (moment,))
         await tx.execute(f"UPDATE {payers._table} SET charged_at = ? WHERE {payers._name} = 'b'", (moment + 1,))

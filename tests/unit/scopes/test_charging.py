@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from penstock.scopes import changes as changes_module
-from penstock.scopes import service as service_module
 from penstock.scopes.models import ModelLimit
+from penstock.windows import WindowClock
 from tests.unit.scopes.rig import Rig, record
 
 DAY = 86_400_000
@@ -24,8 +24,12 @@ def _at(text: str) -> int:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The time that the service sees; the last entry counts."""
     times = [_at("2026-11-20T12:00:00")]
-    for module in (service_module, changes_module):
-        monkeypatch.setattr(module, "now_ms", lambda: times[-1])
+
+    async def now_ms(*_: object) -> int:
+        return times[-1]
+
+    monkeypatch.setattr(WindowClock, "now_ms", now_ms)
+    monkeypatch.setattr(changes_module, "now_ms", lambda: times[-1])
     return times
 
 

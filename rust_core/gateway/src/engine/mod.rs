@@ -160,6 +160,11 @@ impl Engine {
         Ok(self.shared.quota.told(&spends))
     }
 
+    /// For budget windows it is no later now than `latest`, in Unix milliseconds.
+    pub fn bound_windows(&self, latest: u64) {
+        self.shared.clock.bound_windows(latest);
+    }
+
     /// Reads the TLS files of the public port again.
     ///
     /// # Errors

@@ -72,7 +72,7 @@ impl Hold {
         }
         let (mut reserved, mut since) = (0, 0);
         if let Some(max) = limits.max_budget {
-            since = counters.budget.reserve(max, demand.nanos, now.unix_ms).map_err(|over| {
+            since = counters.budget.reserve(max, demand.nanos, now.window_ms).map_err(|over| {
                 give_back_request(counters, request_at);
                 if let Some(at) = tokens_at {
                     counters.tokens.refund(demand.tokens, at);
@@ -82,7 +82,7 @@ impl Hold {
                     limit: max,
                     current: over.spent.saturating_add(over.reserved),
                     asked: demand.nanos,
-                    retry_after_ms: over.reset_at.map(|at| at.saturating_sub(now.unix_ms)),
+                    retry_after_ms: over.reset_at.map(|at| at.saturating_sub(now.window_ms)),
                 }
             })?;
             reserved = demand.nanos;
@@ -112,7 +112,7 @@ impl Hold {
                 self.counters.tokens.refund(self.tokens - actual.tokens, at);
             }
         }
-        self.counters.budget.settle(self.reserved, actual.nanos, actual.seq, now.unix_ms);
+        self.counters.budget.settle(self.reserved, actual.nanos, actual.seq, now.window_ms);
     }
 }
 

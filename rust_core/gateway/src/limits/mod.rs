@@ -317,13 +317,13 @@ pub fn wants<'a>(
         };
     if let Some(key) = payers.key {
         let leases = || Arc::clone(key.state.leases(quota, || format!("own:{}", key.digest).into()));
-        add(&key.limits, &|| key.record.seed().terms(key.record.spend_at, now.unix_ms), &leases, None);
+        add(&key.limits, &|| key.record.seed().terms(key.record.spend_at, now.window_ms), &leases, None);
     }
     for scope in payers.scopes() {
         let rules = scope.rules();
         if rules.hold_for(&payers.models) {
             let leases = || Arc::clone(scope.counters.leases(quota, || Arc::clone(scope.name())));
-            let terms = || rules.record.seed().terms(rules.record.spend_at, now.unix_ms);
+            let terms = || rules.record.seed().terms(rules.record.spend_at, now.window_ms);
             add(&rules.limits, &terms, &leases, Some(&rules));
             let choice = if rules.is_named_by_calls { &mut named } else { &mut when_gone };
             *choice = (*choice).max(rules.record.when_gone);

@@ -9,7 +9,7 @@ use super::*;
 use crate::auth::{Digest, KeyRecord, KeyTable, ScopeRecord};
 use crate::hooks::Events;
 
-const NOW: Now = Now { mono_ns: 1_234_567_890, unix_ms: 1_700_000_000_000 };
+const NOW: Now = Now { mono_ns: 1_234_567_890, unix_ms: 1_700_000_000_000, window_ms: 1_700_000_000_000 };
 
 fn record() -> KeyRecord {
     KeyRecord::unlimited(Digest::from_bytes([3; 32]))
@@ -359,7 +359,7 @@ fn a_call_counts_since_the_latest_window_that_let_it_in() {
     };
     let (_table, key) = hierarchy(own, ScopeRecord::default(), windowed(7_000, 3_000), windowed(8_000, 2_000));
     let since = |after: u64| {
-        let now = Now { unix_ms: NOW.unix_ms + after, ..NOW };
+        let now = Now { window_ms: NOW.window_ms + after, ..NOW };
         admit(&key, demand(0, 1), now).unwrap().since()
     };
     assert_eq!([since(0), since(999)], [NOW.unix_ms - 7_000; 2]);

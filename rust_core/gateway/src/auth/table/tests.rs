@@ -46,7 +46,7 @@ fn a_digest_is_missed_then_known_or_unknown_for_a_while() {
 #[test]
 fn a_new_version_keeps_the_counters() {
     let table = KeyTable::new(10, TTL);
-    let now = Now { mono_ns: 5, unix_ms: 5 };
+    let now = Now { mono_ns: 5, unix_ms: 5, window_ms: 5 };
     let first = table.insert(KeyRecord { rpm: Some(2), max_budget: Some(100), ..record(1) }).unwrap();
     let call = limits::admit(&first, Demand { tokens: 0, nanos: 60 }, now).unwrap();
     let second = table.insert(KeyRecord { rpm: Some(1), max_budget: Some(100), ..record(1) }).unwrap();
@@ -65,7 +65,7 @@ fn a_new_version_keeps_the_counters() {
 #[test]
 fn a_dropped_key_that_comes_back_finds_its_counters() {
     let table = KeyTable::new(10, TTL);
-    let now = Now { mono_ns: 5, unix_ms: 5 };
+    let now = Now { mono_ns: 5, unix_ms: 5, window_ms: 5 };
     let limited = KeyRecord { rpm: Some(1), ..record(1) };
     let key = table.insert(limited.clone()).unwrap();
     let call = limits::admit(&key, Demand::default(), now).unwrap();
@@ -103,7 +103,7 @@ fn eviction_gives_used_keys_a_second_chance() {
 #[test]
 fn keys_in_use_are_not_evicted_even_if_the_table_must_grow() {
     let table = KeyTable::new(4, TTL);
-    let now = Now { mono_ns: 5, unix_ms: 5 };
+    let now = Now { mono_ns: 5, unix_ms: 5, window_ms: 5 };
     let calls: Vec<_> =
         (0..6).map(|n| limits::admit(&table.insert(record(n)).unwrap(), Demand::default(), now).unwrap()).collect();
     assert_eq!(table.len(), 6);
@@ -119,7 +119,7 @@ fn keys_in_use_are_not_evicted_even_if_the_table_must_grow() {
 #[test]
 fn an_evicted_key_that_comes_back_finds_its_counters() {
     let table = KeyTable::new(1, TTL);
-    let now = Now { mono_ns: 5, unix_ms: 5 };
+    let now = Now { mono_ns: 5, unix_ms: 5, window_ms: 5 };
     let limited = KeyRecord { rpm: Some(1), ..record(1) };
     drop(limits::admit(&table.insert(limited.clone()).unwrap(), Demand::default(), now).unwrap());
     table.insert(record(2)).unwrap();
@@ -160,7 +160,7 @@ fn a_ring_survives_removals_and_returns() {
 #[test]
 fn threads_agree_on_one_set_of_counters_per_key() {
     let table = Arc::new(KeyTable::new(1_000, TTL));
-    let now = Now { mono_ns: 5, unix_ms: 5 };
+    let now = Now { mono_ns: 5, unix_ms: 5, window_ms: 5 };
     let threads: Vec<_> = (0..8)
         .map(|_| {
             let table = table.clone();
@@ -193,7 +193,7 @@ fn threads_agree_on_one_set_of_counters_per_key() {
 #[test]
 fn a_key_stands_under_its_scopes_whichever_came_first() {
     let table = KeyTable::new(10, TTL);
-    let now = Now { mono_ns: 5, unix_ms: 5 };
+    let now = Now { mono_ns: 5, unix_ms: 5, window_ms: 5 };
     let scope = |name: &str, rpm| super::super::ScopeRecord { name: name.into(), rpm: Some(rpm), ..Default::default() };
     table.scopes.put(scope("user:u", 1));
     let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
