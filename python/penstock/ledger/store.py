@@ -6,8 +6,8 @@ thousands of parameters weighs megabytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, groupby
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 
 import msgspec
@@ -33,32 +33,43 @@ _INSERTS = {
     size: f"INSERT INTO usage ({', '.join(_COLUMNS)}) VALUES {', '.join([_ROW] * size)} ON CONFLICT DO NOTHING"
     for size in SIZES
 }
-_SHARED = (
+
+
+class _Alike:
+    """Rows that agree in some columns. SQLite copies every text that is bound, which is a third of what a row costs: where rows
+    agree, those are bound once."""
+
+    def __init__(self, shared: Sequence[str]) -> None:
+        own = [column for column in _COLUMNS if column not in shared]
+        self.shared = itemgetter(*map(_COLUMNS.index, shared))
+        self.own = itemgetter(*map(_COLUMNS.index, own))
+        row = f"({', '.join(_ABSENT.get(column, '?') for column in own)})"
+        once = ", ".join(f"{_ABSENT.get(column, '?')} AS {column}" for column in shared)
+        # Without the WHERE the ON of ON CONFLICT would belong to the join.
+        self.inserts = {
+            size: f"INSERT INTO usage ({', '.join((*own, *shared))}) SELECT own.*, shared.*"
+            f" FROM (VALUES {', '.join([row] * size)}) AS own CROSS JOIN (SELECT {once}) AS shared"
+            " WHERE TRUE ON CONFLICT DO NOTHING"
+            for size in SIZES
+            if size > 1
+        }
+        """Parameters are what each row has of its own, and then what they share."""
+
+
+_CALLER = (
     "token",
     *("surface", "route", "key_alias", "user_id", "team_id", "org_id", "end_user", "model", "model_group"),
-    *("deployment_id", "provider", "upstream_model", "stream", "status", "outcome", "error_code", "usage_source"),
+    *("stream", "status", "outcome", "error_code", "usage_source"),
     *("price_version", "snapshot_version", "attempts", "cache", "tags"),
 )
-"""Columns in which the calls of one caller mostly agree. SQLite copies every text that is bound, which is a third of what
-a row costs: where rows agree, these are bound once."""
-_OWN = tuple(column for column in _COLUMNS if column not in _SHARED)
-_shared = itemgetter(*map(_COLUMNS.index, _SHARED))
-_own = itemgetter(*map(_COLUMNS.index, _OWN))
-_token = itemgetter(_COLUMNS.index("token"))
-
-
-def _alike(size: int) -> str:
-    """The statement for rows that agree; parameters are what each has of its own, and then what they share."""
-    own = f"({', '.join(_ABSENT.get(column, '?') for column in _OWN)})"
-    shared = ", ".join(f"{_ABSENT.get(column, '?')} AS {column}" for column in _SHARED)
-    # Without the WHERE the ON of ON CONFLICT would belong to the join.
-    return (
-        f"INSERT INTO usage ({', '.join((*_OWN, *_SHARED))}) SELECT own.*, shared.* FROM (VALUES {', '.join([own] * size)})"
-        f" AS own CROSS JOIN (SELECT {shared}) AS shared WHERE TRUE ON CONFLICT DO NOTHING"
-    )
-
-
-_ALIKE = {size: _alike(size) for size in SIZES if size > 1}
+"""Columns in which the calls of one caller mostly agree."""
+_PLACE = ("deployment_id", "provider", "upstream_model")
+"""And those in which they do, if the group has one deployment."""
+_ONE_CALLER, _ONE_PLACE = _Alike(_CALLER), _Alike((*_CALLER, *_PLACE))
+_seq = itemgetter(_COLUMNS.index("seq"))
+_place = itemgetter(*map(_COLUMNS.index, _PLACE))
+_WORTH = 8
+"""So many rows of one deployment must there be, on average, for statements of their own: fewer make more statements than they save."""
 _SUMS = ("calls", "failed_calls", "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "cost")
 _UPSERTS = {
     size: f"INSERT INTO usage_rollups (period, start_at, dimension, name, {', '.join(_SUMS)})"
@@ -102,14 +113,23 @@ _READ = (
 )
 
 
-def _runs(rows: Iterable[tuple[Value, ...]]) -> Iterator[list[tuple[Value, ...]]]:
-    """Rows of a caller that follow each other and agree in :data:`_SHARED`."""
-    by_token: dict[Value, list[tuple[Value, ...]]] = {}
+def _together(rows: Iterable[tuple[Value, ...]]) -> Iterator[tuple[_Alike, list[tuple[Value, ...]]]]:
+    """The rows by what they agree in, wherever in the batch they stand."""
+    for alike in _grouped(rows, _ONE_CALLER.shared):
+        at_places = _grouped(alike, _place)
+        if len(alike) < _WORTH * len(at_places):
+            yield _ONE_CALLER, alike
+        else:
+            yield from ((_ONE_PLACE, at_one) for at_one in at_places)
+
+
+def _grouped(
+    rows: Iterable[tuple[Value, ...]], by: Callable[[tuple[Value, ...]], tuple[Value, ...]]
+) -> Collection[list[tuple[Value, ...]]]:
+    groups: dict[tuple[Value, ...], list[tuple[Value, ...]]] = {}
     for row in rows:
-        by_token.setdefault(_token(row), []).append(row)
-    for alike in by_token.values():
-        for _, run in groupby(alike, _shared):
-            yield list(run)
+        groups.setdefault(by(row), []).append(row)
+    return groups.values()
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -145,13 +165,15 @@ class LedgerStore:
             return await tx.execute(_BULK_INSERT, by_column(map(astuple, records), len(_COLUMNS)))
         written = 0
         others: list[tuple[Value, ...]] = []
-        for rows in _runs(map(astuple, records)):
+        for alike, rows in _together(map(astuple, records)):
             for part in parts(rows):
                 if len(part) == 1:
                     others += part
                 else:
-                    bound = (*chain.from_iterable(map(_own, part)), *_shared(part[0]))
-                    written += await tx.execute(_ALIKE[len(part)], bound)
+                    bound = (*chain.from_iterable(map(alike.own, part)), *alike.shared(part[0]))
+                    written += await tx.execute(alike.inserts[len(part)], bound)
+        # In the order in which they were settled: of calls of one moment the later is listed first.
+        others.sort(key=_seq)
         for part in parts(others):
             written += await tx.execute(_INSERTS[len(part)], tuple(chain.from_iterable(part)))
         return written
