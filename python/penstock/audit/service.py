@@ -1,21 +1,36 @@
 """Append to the trail inside the transaction that makes the change; read what other processes appended.
 
 A row names fields, never their values: a value may be a secret.
+
+Rows are read once, by their ids, which rise. But a database that fails over without its last commits, or is restored, gives ids again
+that it has given: so the rows that were read last are remembered, and those that were written here. When they are not there any
+more, what they named is read again, and what has come in their places is heard.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import msgspec
 
 from penstock.clock import now_ms
 from penstock.persistence import Database, Row, Transaction
 
+logger = logging.getLogger("penstock.audit")
+
 _UNCERTAIN = 1_000
+_REMEMBERED = 1_000
+"""Rows: many more than are written in the time that a standby may be behind."""
+_COMMITTED_S = 5.0
+"""After so long most transactions are over, one way or the other; what is read again too early is told once more after the commit."""
+_COLUMNS = "id, at, origin, object_type, object_id, action"
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -25,6 +40,8 @@ class Change(msgspec.Struct, frozen=True):
     object_type: str
     object_id: str
     action: str
+    is_lost: bool = False
+    """The database does not know of it any more: what it has of the object now may be older than what was told of it."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -55,13 +72,24 @@ class EntryFilter(msgspec.Struct, frozen=True):
 _COMPARED = {"start": "at >= ?", "end": "at < ?"}
 
 
+class _Seen(NamedTuple):
+    """A row that was read; no other has all of it."""
+
+    at: int
+    origin: str
+    change: Change
+
+
 class AuditTrail:
     """One per process; `origin` tells this process's rows from others'."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.origin = secrets.token_hex(8)
-        self._seen = 0
+        self._seen: deque[_Seen] = deque(maxlen=_REMEMBERED)
+        """Up to which row the trail was read, and some before that."""
+        self._written: dict[_Seen, float] = {}
+        """What this process has written and not read yet, and when (monotonic)."""
         self._told = 0
         self.appended = asyncio.Event()
         """Set when a row was written; whether it was committed shows :meth:`own_changes`."""
@@ -71,19 +99,17 @@ class AuditTrail:
         self, tx: Transaction, actor: str, action: str, object_type: str, object_id: str, fields: Iterable[str] = ()
     ) -> None:
         """One row, visible when the change is."""
-        await tx.execute(
-            "INSERT INTO audit (at, origin, actor, action, object_type, object_id, fields) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                now_ms(),
-                self.origin,
-                actor,
-                action,
-                object_type,
-                object_id,
-                msgspec.json.encode(sorted(fields)).decode(),
-            ),
+        at, names = now_ms(), msgspec.json.encode(sorted(fields)).decode()
+        row = await tx.fetch_one(
+            "INSERT INTO audit (at, origin, actor, action, object_type, object_id, fields) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " RETURNING id",
+            (at, self.origin, actor, action, object_type, object_id, names),
         )
-        self._uncertain.append(Change(0, object_type, object_id, action))
+        change = Change(int(row["id"] or 0) if row else 0, object_type, object_id, action)
+        self._written[_Seen(at, self.origin, change)] = time.monotonic()
+        if len(self._written) > _REMEMBERED:
+            del self._written[next(iter(self._written))]
+        self._uncertain.append(change)
         del self._uncertain[:-_UNCERTAIN]
         self.appended.set()
 
@@ -104,8 +130,12 @@ class AuditTrail:
 
     async def skip_to_end(self) -> None:
         """Regard everything so far as known: a process that starts has no memory that could be stale."""
-        row = await self._database.fetch_one("SELECT COALESCE(MAX(id), 0) AS last FROM audit")
-        self._seen = self._told = int(row["last"] or 0) if row else 0
+        rows = await self._database.fetch_all(
+            f"SELECT {_COLUMNS} FROM audit ORDER BY id DESC LIMIT ?",  # noqa: S608 - names are the program's own
+            (_REMEMBERED,),
+        )
+        self._seen = deque(map(_seen, reversed(rows)), _REMEMBERED)
+        self._told = self._last
 
     async def own_changes(self, limit: int = 1000) -> list[Change]:
         """What this process has committed since the last time, oldest first."""
@@ -132,14 +162,55 @@ class AuditTrail:
 
     @asynccontextmanager
     async def foreign_changes(self, limit: int = 1000) -> AsyncIterator[list[Change]]:
-        """What other processes changed since the last time, oldest first; shown again when the block raises."""
+        """What other processes changed since the last time, oldest first, behind what anybody had changed that the database does
+        not know any more; shown again when the block raises."""
+        seen, lost = self._seen, list[Change]()
+        # The row that was read last is read once more: it is there, unless rows are lost.
+        fresh = await self._read_from(self._last, limit + 1)
+        if seen and fresh and fresh[0] == seen[-1]:
+            del fresh[0]
+        elif seen:
+            rows = await self._read_from(seen[0].change.id, limit + _REMEMBERED)
+            there, known = set(rows), set(seen)
+            lost = [msgspec.structs.replace(one.change, is_lost=True) for one in seen if one not in there]
+            fresh = [one for one in rows if one not in known]
+            seen = deque((one for one in seen if one in there), _REMEMBERED)
+            # Of what this process wrote, too, the others may have to hear anew.
+            self._told = min(self._told, seen[-1].change.id if seen else 0)
+            logger.critical(
+                "the database has lost changes that it had confirmed; what they concern is read again",
+                extra={"event": "audit.lost", "changes": len(lost)},
+            )
+        lost += self._missed(fresh)
+        yield lost + [one.change for one in fresh if one.origin != self.origin]
+        self._seen = seen
+        self._seen += fresh
+        for change in lost:
+            self._written = {one: at for one, at in self._written.items() if one.change.id != change.id}
+
+    def _missed(self, fresh: list[_Seen]) -> list[Change]:
+        """What this process has written and what never came: rolled back, which is the same to whoever asks again, or lost before
+        anybody read it. There is one such transaction at a time, so that with a later id the earlier ones are decided."""
+        for one in fresh:
+            self._written.pop(one, None)
+        latest = fresh[-1].change.id if fresh else 0
+        over = time.monotonic() - _COMMITTED_S
+        return [
+            msgspec.structs.replace(one.change, is_lost=True)
+            for one, at in self._written.items()
+            if one.change.id < latest or at < over
+        ]
+
+    @property
+    def _last(self) -> int:
+        return self._seen[-1].change.id if self._seen else 0
+
+    async def _read_from(self, id: int, limit: int) -> list[_Seen]:
         rows = await self._database.fetch_all(
-            "SELECT id, origin, object_type, object_id, action FROM audit WHERE id > ? ORDER BY id LIMIT ?",
-            (self._seen, limit),
+            f"SELECT {_COLUMNS} FROM audit WHERE id >= ? ORDER BY id LIMIT ?",  # noqa: S608 - names are the program's own
+            (id, limit),
         )
-        yield [_change(row) for row in rows if row["origin"] != self.origin]
-        if rows:
-            self._seen = int(rows[-1]["id"] or 0)
+        return [_seen(row) for row in rows]
 
 
 def _entry(row: Row) -> Entry:
@@ -152,6 +223,10 @@ def _entry(row: Row) -> Entry:
         object_id=str(row["object_id"]),
         fields=msgspec.json.decode(str(row["fields"]), type=list[str]),
     )
+
+
+def _seen(row: Row) -> _Seen:
+    return _Seen(int(row["at"] or 0), str(row["origin"]), _change(row))
 
 
 def _change(row: Row) -> Change:

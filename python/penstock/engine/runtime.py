@@ -462,6 +462,9 @@ class Runtime:
 
     async def _sync_once(self) -> None:
         async with self.audit.foreign_changes() as changed:
+            if lost := [change for change in changed if change.is_lost]:
+                await self.keys.forget([change.object_id for change in lost if change.object_type == "key"])
+                await self.entities.scopes.tell_again()
             # First: one of them may be revoked, and what follows may be much.
             tokens = [change.object_id for change in changed if change.object_type == "key"]
             if tokens:

@@ -173,6 +173,11 @@ class KeyService(KeyChanges):
             async with self._telling:
                 await self._tell(part)
 
+    async def forget(self, tokens: Iterable[str]) -> None:
+        """What the data plane knows of these keys may be newer than what is stored: it shall have that nevertheless."""
+        async with self._telling:
+            self._drop(list(dict.fromkeys(tokens)))
+
     async def warm_up(self, limit: int) -> int:
         """Give the data plane the keys that were used last, before it asks for them; returns how many."""
         if self._table is None or self._settlement is None:

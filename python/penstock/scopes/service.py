@@ -342,6 +342,13 @@ class ScopeService(ScopeChanges):
         """Give the data plane the new figures."""
         await self.publish(list(self._held))
 
+    async def tell_again(self) -> None:
+        """What the data plane knows of scopes may be newer than what is stored: it shall have that nevertheless."""
+        if self._table is not None:
+            held = list(self._held)
+            self._table.drop_scopes(held)
+            await self.publish(held)
+
     async def put_proxy(self) -> None:
         """Store the configuration's limit of the whole proxy, which is a scope of its own."""
         columns = {"max_budget": self.defaults.proxy_budget, "budget_duration": self.defaults.proxy_duration}
