@@ -27,6 +27,7 @@ from tests.servers.redis import Redis
 _READY_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 30
 _LOOK_INTERVAL_S = 0.1
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CONFIG = """
 general_settings: {store_model_in_db: true}
 """
@@ -39,12 +40,24 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=4000, help="port of the first gateway; the second has the next one")
     parser.add_argument("--config", type=Path, help="configuration of both gateways and the coworker")
     options = parser.parse_args()
+    # From the first moment: what has been started already is stopped.
+    for number in _SIGNALS:
+        signal.signal(number, _interrupt)
     try:
         with ExitStack() as stack:
             return _run(stack, options.host, options.port, options.config)
+    except KeyboardInterrupt:
+        return 0
     except _pytest.outcomes.Skipped as missing:
         print(missing, file=sys.stderr)
         return 1
+
+
+def _interrupt(*_: object) -> None:
+    """Once; another signal must not interrupt the stopping."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _run(stack: ExitStack, host: str, port: int, config: Path | None) -> int:
@@ -83,10 +96,8 @@ def _run(stack: ExitStack, host: str, port: int, config: Path | None) -> int:
         '-d \'{"model": "demo", "messages": [{"role": "user", "content": "Hello"}]}\'\n\nCtrl-C stops everything.',
         flush=True,
     )
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    while not stop.wait(_LOOK_INTERVAL_S):
+    pause = threading.Event()
+    while not pause.wait(_LOOK_INTERVAL_S):
         for name, process in running.items():
             if process.poll() is not None:
                 print(f"{name} has ended with status {process.returncode}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Real Redis for tests: plain, with an append-only file, as a cluster, and watched by a sentinel."""
+"""Real Redis for tests: plain, with an append-only file, over TLS, as a cluster, and watched by a sentinel."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pytest
 from redis import Redis as Client
 from redis.exceptions import RedisError
 
@@ -20,25 +21,40 @@ _SLOTS = 16_384
 _ATTEMPTS = 3
 
 
+class Tls(NamedTuple):
+    """What a server shows, and what its clients trust; files in PEM."""
+
+    certificate: Path
+    key: Path
+    ca: Path
+
+
 class Redis:
     """One node. Its port stays the same when it is stopped and started again."""
 
     def __init__(
-        self, *, aof: bool = False, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+        self,
+        *,
+        aof: bool = False,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        tls: Tls | None = None,
     ) -> None:
-        """``aof``: every write is in a file before it is answered, so that a killed node comes back with all of it."""
+        """``aof``: every write is in a file before it is answered, so that a killed node comes back with all of it. ``tls``: it takes
+        TLS connections only, on 127.0.0.2 as well, for which the certificate is not made."""
         self.directory = new_directory("redis")
         self.port = 0
         self._aof = aof
         self._arguments = list(arguments)
         self._environment = environment
+        self._tls = tls
         self._child: Child | None = None
         self.start()
 
     @property
     def url(self) -> str:
-        """`redis://...`, database 0."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        """`redis://...` or `rediss://...`, database 0."""
+        return f"{'redis' if self._tls is None else 'rediss'}://127.0.0.1:{self.port}/0"
 
     @property
     def child(self) -> Child:
@@ -52,21 +68,29 @@ class Redis:
             # A cluster's nodes talk on this port + 10,000.
             port = self.port or free_port()
             self._child = Child(redis_server(), self._command(port), self.directory, environment=self._environment)
-            if self._child.wait_until(partial(_answers, port, self._child.pid), "Redis answers"):
+            if self._child.wait_until(partial(_answers, port, self._child.pid, self._tls), "Redis answers"):
                 self.port = port
                 return
+        if self._tls is not None and "Bad directive" in self.child.output():
+            pytest.skip("this Redis was built without TLS, so what needs it is NOT TESTED")
         raise AssertionError(f"Redis does not start:\n{self.child.output()}")
 
     def _command(self, port: int) -> list[str]:
         # Without snapshots: what is to survive a restart is in the append-only file.
-        command = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(self.directory), "--save", ""]
+        command = ["--dir", str(self.directory), "--save", ""]
+        if self._tls is None:
+            command += ["--port", str(port), "--bind", "127.0.0.1"]
+        else:
+            command += ["--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "127.0.0.2"]
+            command += ["--tls-cert-file", str(self._tls.certificate), "--tls-key-file", str(self._tls.key)]
+            command += ["--tls-ca-cert-file", str(self._tls.ca), "--tls-auth-clients", "no"]
         if self._aof:
             command += ["--appendonly", "yes", "--appendfsync", "always"]
         return [*command, *self._arguments]
 
     def client(self) -> Client:
         """A client with text answers, for the test to look inside. Close it."""
-        return Client(host="127.0.0.1", port=self.port, decode_responses=True, socket_timeout=20)
+        return _client(self.port, self._tls, decode_responses=True, socket_timeout=20)
 
     def command(self, *words: str | int) -> Any:
         """One command."""
@@ -108,8 +132,9 @@ class Redis:
 class RedisCluster:
     """A cluster of masters that share the slots evenly; one node has them all."""
 
-    def __init__(self, nodes: int = 1) -> None:
-        self.nodes = [Redis(arguments=["--cluster-enabled", "yes"]) for _ in range(nodes)]
+    def __init__(self, nodes: int = 1, *, tls: Tls | None = None) -> None:
+        arguments = ["--cluster-enabled", "yes", *([] if tls is None else ["--tls-cluster", "yes"])]
+        self.nodes = [Redis(arguments=arguments, tls=tls) for _ in range(nodes)]
         first = self.nodes[0]
         for number, node in enumerate(self.nodes):
             begin, end = _SLOTS * number // nodes, _SLOTS * (number + 1) // nodes - 1
@@ -143,9 +168,12 @@ class RedisCluster:
 class RedisSentinel:
     """A master, a replica and a sentinel that makes the replica the master when the master is silent for a while."""
 
-    def __init__(self) -> None:
-        self.master = Redis()
-        self.replica = Redis(arguments=["--replicaof", "127.0.0.1", str(self.master.port)])
+    def __init__(self, *, tls: Tls | None = None) -> None:
+        self._tls = tls
+        arguments = [] if tls is None else ["--tls-replication", "yes"]
+        self.master = Redis(arguments=arguments, tls=tls)
+        arguments += ["--replicaof", "127.0.0.1", str(self.master.port)]
+        self.replica = Redis(arguments=arguments, tls=tls)
         until(self._follows, "the replica follows the master")
         self.directory = new_directory("sentinel")
         self.port = 0
@@ -153,7 +181,7 @@ class RedisSentinel:
         for _ in range(_ATTEMPTS):
             port = free_port()
             self._child = Child(redis_server(), [str(self._file(port)), "--sentinel"], self.directory)
-            if self._child.wait_until(partial(_answers, port, self._child.pid), "the sentinel answers"):
+            if self._child.wait_until(partial(_answers, port, self._child.pid, tls), "the sentinel answers"):
                 self.port = port
                 break
         until(self._knows_the_replica, "the sentinel knows the replica")
@@ -165,8 +193,14 @@ class RedisSentinel:
 
     def _file(self, port: int) -> Path:
         path = self.directory / "sentinel.conf"
+        secured = (
+            f"port {port}\n"
+            if self._tls is None
+            else f"port 0\ntls-port {port}\ntls-cert-file {self._tls.certificate}\ntls-key-file {self._tls.key}\n"
+            f"tls-ca-cert-file {self._tls.ca}\ntls-auth-clients no\ntls-replication yes\n"
+        )
         path.write_text(
-            f"port {port}\nbind 127.0.0.1\ndir {self.directory}\n"
+            f"{secured}bind 127.0.0.1\ndir {self.directory}\n"
             f"sentinel monitor {MASTER_NAME} 127.0.0.1 {self.master.port} 1\n"
             f"sentinel down-after-milliseconds {MASTER_NAME} 2500\n"
             f"sentinel failover-timeout {MASTER_NAME} 5000\n",
@@ -180,7 +214,7 @@ class RedisSentinel:
         return bool(found.get("master_link_status") == "up")
 
     def _ask(self, *words: str) -> Any:
-        with Client(host="127.0.0.1", port=self.port, decode_responses=True, socket_timeout=20) as client:
+        with _client(self.port, self._tls, decode_responses=True, socket_timeout=20) as client:
             return client.execute_command(*words)
 
     def _knows_the_replica(self) -> bool:
@@ -188,7 +222,7 @@ class RedisSentinel:
 
     def master_port(self) -> int:
         """Of the node that the sentinel names now."""
-        with Client(host="127.0.0.1", port=self.port, decode_responses=True, socket_timeout=20) as client:
+        with _client(self.port, self._tls, decode_responses=True, socket_timeout=20) as client:
             found: Any = client.sentinel_get_master_addr_by_name(MASTER_NAME)
         return int(found[1])
 
@@ -201,8 +235,13 @@ class RedisSentinel:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def _answers(port: int, pid: int) -> bool:
-    with Client(host="127.0.0.1", port=port, socket_timeout=5) as client:
+def _client(port: int, tls: Tls | None, **options: Any) -> Client:
+    secured: dict[str, Any] = {} if tls is None else {"ssl": True, "ssl_ca_certs": str(tls.ca)}
+    return Client(host="127.0.0.1", port=port, **secured, **options)
+
+
+def _answers(port: int, pid: int, tls: Tls | None = None) -> bool:
+    with _client(port, tls, socket_timeout=5) as client:
         try:
             found: Any = client.info("server")
         except RedisError:

@@ -15,6 +15,8 @@ from penstock.shared.patience import patience
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
 
+    from penstock.shared.sentinels import AskedSentinel
+
 T = TypeVar("T")
 PREFIX: Final = "penstock"
 STREAM_DEADLINE_S: Final = 5.0
@@ -35,7 +37,7 @@ class SharedRedis:
     """A pool of connections. Create it with :func:`connect`."""
 
     def __init__(
-        self, client: Redis | RedisCluster, settings: RedisSettings, *, sentinels: Sequence[Redis] = ()
+        self, client: Redis | RedisCluster, settings: RedisSettings, *, sentinels: Sequence[AskedSentinel] = ()
     ) -> None:
         self.client: Any = client
         """A `redis.asyncio` client that answers with bytes; its awaitables go through :meth:`run`."""
@@ -73,7 +75,12 @@ class SharedRedis:
             reason = outside_reason(error)
             if reason is None:
                 raise
-            raise SharedUnavailable(reason) from error
+            raise SharedUnavailable(self._in_detail(reason)) from error
+
+    def _in_detail(self, reason: str) -> str:
+        """What sentinels said, if it is they that could not be asked."""
+        told = dict.fromkeys(one.reason for one in self._sentinels if one.reason)
+        return "; ".join([reason, *told]) if reason.startswith("MasterNotFoundError") else reason
 
     async def ping(self) -> None:
         """Open a connection if there is none, with the time that TLS and a login take.
@@ -139,6 +146,8 @@ async def connect(settings: RedisSettings) -> SharedRedis:
 def _standalone(settings: RedisSettings, options: dict[str, Any], *, is_tls: bool) -> Redis:
     from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection, UnixDomainSocketConnection
 
+    from penstock.shared.trust import trust_the_bundle
+
     kind: Any = SSLConnection if is_tls else Connection
     if "path" in options:
         kind = UnixDomainSocketConnection
@@ -150,18 +159,22 @@ def _standalone(settings: RedisSettings, options: dict[str, Any], *, is_tls: boo
         retry=_retry(0),
         **options,
     )
-    return Redis.from_pool(pool)
+    client: Redis = Redis.from_pool(pool)
+    trust_the_bundle(client)
+    return client
 
 
 def _cluster(settings: RedisSettings, options: dict[str, Any], *, is_tls: bool) -> RedisCluster:
     from redis.asyncio import RedisCluster
     from redis.asyncio.cluster import ClusterNode
 
+    from penstock.shared.trust import trust_the_bundle_in
+
     if is_tls:
         options["ssl"] = True
     own = (str(options.pop("host", "localhost")), int(options.pop("port", 6379)))
     nodes = dict.fromkeys([own, *settings.nodes])
-    return RedisCluster(
+    cluster = RedisCluster(
         startup_nodes=[ClusterNode(host, port) for host, port in nodes],
         max_connections=settings.max_connections,
         # One more try after a redirection or a lost node, within the caller's deadline.
@@ -169,11 +182,16 @@ def _cluster(settings: RedisSettings, options: dict[str, Any], *, is_tls: bool) 
         require_full_coverage=False,
         **options,
     )
+    trust_the_bundle_in(cluster)
+    return cluster
 
 
 def _watched(settings: RedisSettings, service: str, options: dict[str, Any], *, is_tls: bool) -> SharedRedis:
     from redis.asyncio import Redis
     from redis.asyncio.sentinel import Sentinel
+
+    from penstock.shared.sentinels import AskedSentinel
+    from penstock.shared.trust import trust_the_bundle
 
     for name in ("host", "port", "path"):
         options.pop(name, None)
@@ -185,10 +203,13 @@ def _watched(settings: RedisSettings, service: str, options: dict[str, Any], *, 
     if settings.sentinel_password is not None:
         asked["password"] = settings.sentinel_password.reveal()
     # Its constructor has no types.
-    sentinel: Any = Sentinel(list(settings.nodes), sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
+    sentinel: Any = Sentinel([])  # type: ignore[no-untyped-call]
+    sentinel.sentinels = [AskedSentinel(host=host, port=port, **asked) for host, port in settings.nodes]
     master: Redis = sentinel.master_for(
         service, Redis, max_connections=settings.max_connections, retry=_retry(0), **options
     )
+    for client in (master, *sentinel.sentinels):
+        trust_the_bundle(client)
     return SharedRedis(master, settings, sentinels=sentinel.sentinels)
 
 
