@@ -43,6 +43,8 @@ class WindowClock:
         sent = time.monotonic()
         row = await (asked or self._database).fetch_one(self._sql)
         theirs = int(row["now"] or 0) if row else 0
+        if self._read_at is not None and self._read_at > sent:
+            return theirs
         # From when it was asked: an answer that was long on its way must not hold a window up.
         self._read_at, self._offset = sent, theirs + AHEAD_MS - int(sent * 1000)
         self._tell(now_ms() - theirs)

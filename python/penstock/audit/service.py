@@ -88,6 +88,7 @@ class AuditTrail:
         self.origin = secrets.token_hex(8)
         self._seen: deque[_Seen] = deque(maxlen=_REMEMBERED)
         """Up to which row the trail was read, and some before that."""
+        self._fails_over = database.dialect != "sqlite"
         self._written: dict[_Seen, float] = {}
         """What this process has written and not read yet, and when (monotonic)."""
         self._told = 0
@@ -106,9 +107,10 @@ class AuditTrail:
             (at, self.origin, actor, action, object_type, object_id, names),
         )
         change = Change(int(row["id"] or 0) if row else 0, object_type, object_id, action)
-        self._written[_Seen(at, self.origin, change)] = time.monotonic()
-        if len(self._written) > _REMEMBERED:
-            del self._written[next(iter(self._written))]
+        if self._fails_over:
+            self._written[_Seen(at, self.origin, change)] = time.monotonic()
+            if len(self._written) > _REMEMBERED:
+                del self._written[next(iter(self._written))]
         self._uncertain.append(change)
         del self._uncertain[:-_UNCERTAIN]
         self.appended.set()
@@ -130,22 +132,20 @@ class AuditTrail:
 
     async def skip_to_end(self) -> None:
         """Regard everything so far as known: a process that starts has no memory that could be stale."""
-        rows = await self._database.fetch_all(
-            f"SELECT {_COLUMNS} FROM audit ORDER BY id DESC LIMIT ?",  # noqa: S608 - names are the program's own
-            (_REMEMBERED,),
-        )
-        self._seen = deque(map(_seen, reversed(rows)), _REMEMBERED)
+        self._seen = deque(await self._read_last(), _REMEMBERED)
         self._told = self._last
 
     async def own_changes(self, limit: int = 1000) -> list[Change]:
         """What this process has committed since the last time, oldest first."""
+        told = self._told
         rows = await self._database.fetch_all(
             "SELECT id, object_type, object_id, action FROM audit WHERE id > ? AND origin = ? ORDER BY id LIMIT ?",
-            (self._told, self.origin, limit),
+            (told, self.origin, limit),
         )
         if not rows:
             return []
-        self._told = int(rows[-1]["id"] or 0)
+        if self._told == told:
+            self._told = int(rows[-1]["id"] or 0)
         changes = [_change(row) for row in rows]
         committed = {(change.object_type, change.object_id, change.action) for change in changes}
         self._uncertain = [
@@ -164,42 +164,55 @@ class AuditTrail:
     async def foreign_changes(self, limit: int = 1000) -> AsyncIterator[list[Change]]:
         """What other processes changed since the last time, oldest first, behind what anybody had changed that the database does
         not know any more; shown again when the block raises."""
-        seen, lost = self._seen, list[Change]()
+        seen, vanished = self._seen, list[_Seen]()
         # The row that was read last is read once more: it is there, unless rows are lost.
         fresh = await self._read_from(self._last, limit + 1)
+        is_page = len(fresh) > limit
         if seen and fresh and fresh[0] == seen[-1]:
             del fresh[0]
         elif seen:
-            rows = await self._read_from(seen[0].change.id, limit + _REMEMBERED)
-            there, known = set(rows), set(seen)
-            lost = [msgspec.structs.replace(one.change, is_lost=True) for one in seen if one not in there]
-            fresh = [one for one in rows if one not in known]
-            seen = deque((one for one in seen if one in there), _REMEMBERED)
-            # Of what this process wrote, too, the others may have to hear anew.
-            self._told = min(self._told, seen[-1].change.id if seen else 0)
-            logger.critical(
-                "the database has lost changes that it had confirmed; what they concern is read again",
-                extra={"event": "audit.lost", "changes": len(lost)},
-            )
-        lost += self._missed(fresh)
-        yield lost + [one.change for one in fresh if one.origin != self.origin]
+            seen, vanished, fresh = await self._read_again(limit)
+        written = dict(self._written)
+        expected = [written.pop(one, None) is not None or not self._fails_over for one in fresh]
+        missed = self._missed(written, fresh, is_page=is_page)
+        yield [
+            *(msgspec.structs.replace(one.change, is_lost=True) for one in (*vanished, *missed)),
+            # Of this process's own those that were given up, and came back.
+            *(one.change for one, own in zip(fresh, expected, strict=True) if one.origin != self.origin or not own),
+        ]
+        for one in (*fresh, *missed):
+            self._written.pop(one, None)
         self._seen = seen
         self._seen += fresh
-        for change in lost:
-            self._written = {one: at for one, at in self._written.items() if one.change.id != change.id}
+        if vanished:
+            # Of what this process wrote, too, the others may have to hear anew.
+            self._told = min(self._told, vanished[0].change.id - 1)
+            self.appended.set()
+            logger.critical(
+                "the database has lost changes that it had confirmed; what they concern is read again",
+                extra={"event": "audit.lost", "changes": len(vanished)},
+            )
 
-    def _missed(self, fresh: list[_Seen]) -> list[Change]:
+    async def _read_again(self, limit: int) -> tuple[deque[_Seen], list[_Seen], list[_Seen]]:
+        """Of the rows that are remembered those that are there and those that are not; and those that are there instead."""
+        rows = await self._read_from(self._seen[0].change.id, limit + _REMEMBERED)
+        if not set(rows) & set(self._seen):
+            # Restored to a time before all of them: what came since is at the end, whatever ids it has.
+            rows = await self._read_last()
+        there, known = set(rows), set(self._seen)
+        return (
+            deque((one for one in self._seen if one in there), _REMEMBERED),
+            [one for one in self._seen if one not in there],
+            [one for one in rows if one not in known],
+        )
+
+    def _missed(self, written: Iterable[_Seen], fresh: list[_Seen], *, is_page: bool) -> list[_Seen]:
         """What this process has written and what never came: rolled back, which is the same to whoever asks again, or lost before
         anybody read it. There is one such transaction at a time, so that with a later id the earlier ones are decided."""
-        for one in fresh:
-            self._written.pop(one, None)
         latest = fresh[-1].change.id if fresh else 0
-        over = time.monotonic() - _COMMITTED_S
-        return [
-            msgspec.structs.replace(one.change, is_lost=True)
-            for one, at in self._written.items()
-            if one.change.id < latest or at < over
-        ]
+        # Where there is another page, it may be on that.
+        over = 0.0 if is_page else time.monotonic() - _COMMITTED_S
+        return [one for one in written if one.change.id < latest or self._written[one] < over]
 
     @property
     def _last(self) -> int:
@@ -211,6 +224,13 @@ class AuditTrail:
             (id, limit),
         )
         return [_seen(row) for row in rows]
+
+    async def _read_last(self) -> list[_Seen]:
+        rows = await self._database.fetch_all(
+            f"SELECT {_COLUMNS} FROM audit ORDER BY id DESC LIMIT ?",  # noqa: S608 - names are the program's own
+            (_REMEMBERED,),
+        )
+        return [_seen(row) for row in reversed(rows)]
 
 
 def _entry(row: Row) -> Entry:

@@ -272,8 +272,7 @@ class Runtime:
             return
         await self.audit.skip_to_end()
         await self.accounting.replay()
-        # Before the first call: the clock that windows begin by.
-        await self._attempt(self.keys.follow())
+        await self.keys.bound_windows()
         await self._share_limits()
         if self.idempotency is not None:
             await self.idempotency.start()
@@ -462,9 +461,8 @@ class Runtime:
 
     async def _sync_once(self) -> None:
         async with self.audit.foreign_changes() as changed:
-            if lost := [change for change in changed if change.is_lost]:
-                await self.keys.forget([change.object_id for change in lost if change.object_type == "key"])
-                await self.entities.scopes.tell_again()
+            if lost := [change.object_id for change in changed if change.is_lost and change.object_type == "key"]:
+                await self.keys.forget(lost)
             # First: one of them may be revoked, and what follows may be much.
             tokens = [change.object_id for change in changed if change.object_type == "key"]
             if tokens:

@@ -16,7 +16,6 @@ import msgspec
 
 from penstock.audit import AuditTrail
 from penstock.checks import Check, unchecked
-from penstock.clock import now_ms
 from penstock.errors import ApiError, bad_request
 from penstock.keys.fields import apply
 from penstock.keys.models import GenerateKeyRequest, KeyFields, RegenerateKeyRequest, UpdateKeyRequest, VirtualKey
@@ -147,7 +146,7 @@ class KeyChanges(ABC):
         self, first: Callable[[Transaction], Awaitable[None]], request: GenerateKeyRequest, actor: str
     ) -> tuple[str, VirtualKey]:
         """A new key in the same transaction, after ``first`` has made there what it is for."""
-        now = now_ms()
+        now = await self._store.payers.clock.now_ms()
         secret = self._chosen(request.key, "key") or self._source.generate()
         asked = VirtualKey(
             token=self._source.digest(secret),
@@ -191,7 +190,7 @@ class KeyChanges(ABC):
         self, identifier: str, request: RegenerateKeyRequest, actor: str, check: Check = unchecked
     ) -> tuple[str, VirtualKey]:
         """A new secret for a key that keeps its history; the old one stops at once."""
-        now = now_ms()
+        now = await self._store.payers.clock.now_ms()
         old = self.token_of(identifier)
         secret = self._chosen(request.new_key, "new_key") or self._source.generate()
         new = self._source.digest(secret)
@@ -263,7 +262,7 @@ class KeyChanges(ABC):
         return deleted
 
     async def _change(self, token: str, fields: KeyFields, action: str, actor: str, check: Check) -> VirtualKey:
-        now = now_ms()
+        now = await self._store.payers.clock.now_ms()
         names = given(fields) - {"key"}
         if names & _WRITTEN.keys() and self._settlement is not None:
             # A figure that is set replaces what the data plane counts, if it remembers everything that came after.

@@ -217,8 +217,22 @@ class KeyService(KeyChanges):
         whoever did it, and what time it can be at the latest for one that is to begin."""
         if self._table is None:
             return
-        await self._follower.follow()
-        if (latest := self._store.payers.clock.latest) is not None:
+        try:
+            await self._follower.follow()
+        finally:
+            self._tell_time()
+
+    async def bound_windows(self) -> None:
+        """Tell the data plane what time it can be at the latest, before its first call.
+
+        Raises:
+            DatabaseUnavailable: its clock cannot be asked.
+        """
+        await self._store.payers.clock.now_ms()
+        self._tell_time()
+
+    def _tell_time(self) -> None:
+        if self._table is not None and (latest := self._store.payers.clock.latest) is not None:
             self._table.bound_windows(latest)
 
     async def _pass_on(self, charged: Sequence[Charged]) -> None:

@@ -22,9 +22,8 @@ _NUL_IN_TEXT = "22021"
 _TRY_AGAIN = frozenset({"40001", "40P01"})
 """Serialization failure, deadlock."""
 _LOCK_NOT_FREE = "55P03"
-_REFUSED_CLASSES = frozenset({"21", "22", "2F", "38", "39", "44", "54", "P0"})
-"""What depends on the values: rows that meet twice, data exceptions, failures of functions and triggers (which an operator may have
-added), views with a check, limits of the program such as a text that is too long for an index."""
+_REFUSED_CLASSES = frozenset({"22", "54"})
+"""Data exceptions; limits of the program, such as a text that is too long for an index."""
 _LOST_CLASSES = frozenset({"08", "57"})
 """Connection exceptions; operator intervention, but for `57014`, a cancelled statement."""
 _CANCELLED = "57014"

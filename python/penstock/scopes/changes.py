@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from penstock.audit import AuditTrail
-from penstock.clock import now_ms
 from penstock.durations import parse_duration
 from penstock.errors import bad_request
 from penstock.persistence import Transaction
@@ -61,7 +60,7 @@ class ScopeChanges:
         Raises:
             ApiError: 400, `budget_id` is not one.
         """
-        now = now_ms()
+        now = await self._store.payers.clock.now_ms(tx)
         kind, id = names.split(name)
         found = await self._store.own(tx, name)
         # Microseconds: one that is created again must not look older than its predecessor, however often that was changed.
@@ -99,7 +98,7 @@ class ScopeChanges:
 
     async def renew_windows(self, tx: Transaction, budget_id: str) -> list[str]:
         """A budget has changed: every scope that refers to it follows; returns their names."""
-        now = now_ms()
+        now = await self._store.payers.clock.now_ms(tx)
         touched: list[str] = []
         for name in [scope.name for scope in await self._store.with_budget(tx, budget_id)]:
             scope = await self._store.own(tx, name)

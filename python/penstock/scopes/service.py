@@ -246,7 +246,7 @@ class ScopeService(ScopeChanges):
         await self._follower.follow()
 
     async def _pass_on(self, charged: Sequence[Charged]) -> None:
-        stale = [one.name for one in charged if (held := self._held.get(one.name)) and held.revision < one.version]
+        stale = [one.name for one in charged if (held := self._held.get(one.name)) and held.revision != one.version]
         if stale:
             async with self._telling:
                 await self._put_present(stale)
@@ -282,6 +282,7 @@ class ScopeService(ScopeChanges):
             scopes = await self._with_models(wanted)
             own = {scope.name: scope for scope in scopes if scope.name in wanted}
             answers = {name: msgspec.json.encode(self._record(scope, scopes)) for name, scope in own.items()}
+            self._forget_newer(own.values())
             self._put([scope for scope in scopes if scope.name not in own])
             self._held.update((name, _Held(scope.revision, scope.parent)) for name, scope in own.items())
             self._report(list(own.values()))
@@ -308,11 +309,11 @@ class ScopeService(ScopeChanges):
 
     async def charge(self, tx: Transaction, records: list[UsageRecord]) -> None:
         """Add the cost of records that were really inserted to every scope they concern, in the same transaction."""
-        now = await self._store.payers.clock.now_ms(tx)
         present = await self._predecessors(tx, list({record.token for record in records if record.token}))
         by_name = charging.shares(records, present)
         if not by_name:
             return
+        now = await self._store.payers.clock.now_ms(tx)
         scopes = await self._store.among(tx, by_name)
         scopes += await self._store.below(tx, by_name)
         charged: dict[str, ReadScope] = {}
@@ -341,13 +342,6 @@ class ScopeService(ScopeChanges):
     async def tell_reset(self) -> None:
         """Give the data plane the new figures."""
         await self.publish(list(self._held))
-
-    async def tell_again(self) -> None:
-        """What the data plane knows of scopes may be newer than what is stored: it shall have that nevertheless."""
-        if self._table is not None:
-            held = list(self._held)
-            self._table.drop_scopes(held)
-            await self.publish(held)
 
     async def put_proxy(self) -> None:
         """Store the configuration's limit of the whole proxy, which is a scope of its own."""
@@ -412,7 +406,17 @@ class ScopeService(ScopeChanges):
         lost = [name for name, held in self._held.items() if name not in present and held.parent in wanted]
         return [*(name for name in wanted if name not in present), *lost]
 
+    def _forget_newer(self, scopes: Iterable[ReadScope]) -> None:
+        """What the data plane knows of a scope is newer than what is stored, after a failover without the last commits: it shall have
+        that nevertheless. Right before it gets it, so that it never knows nothing."""
+        newer = [
+            scope.name for scope in scopes if (held := self._held.get(scope.name)) and scope.revision < held.revision
+        ]
+        if self._table is not None and newer:
+            self._table.drop_scopes(newer)
+
     def _put(self, scopes: list[ReadScope]) -> None:
+        self._forget_newer(scopes)
         for scope in scopes:
             self._held[scope.name] = _Held(scope.revision, scope.parent)
         if self._table is not None and scopes:

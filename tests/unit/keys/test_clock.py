@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 import pytest
 
 from penstock import windows
-from penstock.keys import changes as changes_module
 from tests.conftest import FakeApp
 from tests.unit.ledger.test_usage import record
 
@@ -61,8 +60,7 @@ class Rig:
 def rig(fake_app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """Without a key yet."""
     made = Rig(fake_app)
-    for module in (windows, changes_module):
-        monkeypatch.setattr(module, "now_ms", lambda: made.now)
+    monkeypatch.setattr(windows, "now_ms", lambda: made.now)
     return made
 
 

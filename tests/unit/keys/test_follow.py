@@ -24,6 +24,7 @@ async def _charged_elsewhere(fake_app: FakeApp, token: str, cost: int, **fields:
 
 async def test_charges_of_others_are_told_for_keys_with_a_budget(fake_app: FakeApp) -> None:
     keys = fake_app.runtime.keys
+    assert fake_app.engine.bound is None, "SQLite's clock is this machine's"
     budgeted, free = (await fake_app.new_key(max_budget=1))["token"], (await fake_app.new_key())["token"]
     unknown = (await fake_app.new_key(max_budget=1))["token"]
     keys._drop([unknown])

@@ -15,10 +15,6 @@ from penstock.persistence.postgres_errors import explained
         (asyncpg.NumericValueOutOfRangeError("bigint out of range"), ValueRefused),
         # A name of 2.7 kB that does not compress: tried again for ever, it would hold up the whole ledger.
         (asyncpg.ProgramLimitExceededError("index row size 5016 exceeds btree version 4 maximum 2704"), ValueRefused),
-        # A trigger that an operator has added, for the one row that it does not like.
-        (asyncpg.RaiseError("not this model"), ValueRefused),
-        (asyncpg.ExternalRoutineInvocationError("null value not allowed"), ValueRefused),
-        (asyncpg.CardinalityViolationError("a row is affected a second time"), ValueRefused),
         (asyncpg.DiskFullError("no space left on device"), DatabaseUnavailable),
         (asyncpg.QueryCanceledError("canceling statement due to statement timeout"), DatabaseUnavailable),
         (asyncpg.UndefinedTableError("a migration is under way"), DatabaseUnavailable),

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from penstock.scopes import changes as changes_module
 from penstock.scopes.models import ModelLimit
 from penstock.windows import WindowClock
 from tests.unit.scopes.rig import Rig, record
@@ -29,7 +28,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return times[-1]
 
     monkeypatch.setattr(WindowClock, "now_ms", now_ms)
-    monkeypatch.setattr(changes_module, "now_ms", lambda: times[-1])
     return times
 
 

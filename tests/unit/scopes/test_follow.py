@@ -53,3 +53,20 @@ async def test_a_customer_made_elsewhere_is_asked_for_again(rig: Rig) -> None:
         await other.put(tx, "team:t", {"blocked": True})
     await rig.scopes.refresh(["customer:c", "team:t"])
     assert rig.dropped == ["customer:c"], "the data plane may remember that there is none"
+
+
+async def test_what_a_failover_took_back_does_not_stand_in_the_way_of_what_comes(rig: Rig) -> None:
+    await rig.put("team:t", max_budget=10)
+    for _ in range(3):
+        await _charged_elsewhere(rig, 0)
+    await rig.scopes.follow()
+    assert (rig.told["team:t"]["spend"], rig.dropped) == (15, [])
+    async with rig.database.transaction() as tx:
+        await tx.execute("UPDATE scopes SET spend = 5, revision = revision - 2")
+    # The data plane takes no older revision, unless it has forgotten the one that it has.
+    await rig.put("team:t", blocked=True)
+    assert (rig.told["team:t"]["spend"], rig.told["team:t"]["blocked"], rig.dropped) == (5, True, ["team:t"])
+    async with rig.database.transaction() as tx:
+        await tx.execute("UPDATE scopes SET spend = 0, revision = revision - 1, charged_at = charged_at + 1")
+    await rig.scopes.follow()
+    assert (rig.told["team:t"]["spend"], rig.dropped) == (0, ["team:t", "team:t"])
