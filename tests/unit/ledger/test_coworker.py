@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from penstock.config.database import DatabaseSettings, target_of
-from penstock.config.redis import RedisSettings
-from penstock.config.secret import Secret
 from penstock.ledger import wire
-from penstock.ledger.accounting import make_ledger
 from penstock.ledger.apply import Ledger
 from penstock.ledger.coworker import Coworker
-from penstock.persistence import open_database
-from penstock.shared.redis import SharedRedis, SharedUnavailable, connect
+from penstock.shared.redis import SharedRedis, SharedUnavailable
 from tests.unit.ledger.test_apply import numbered
 
 _LONGEST = 100
-
-
-@pytest.fixture
-async def shared(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SharedRedis]:
-    """An empty Redis, which is waited for when it is slow for a moment."""
-    monkeypatch.setattr(wire, "STREAM_DEADLINE_S", 60.0)
-    connected = await connect(RedisSettings(url=Secret(redis_url)))
-    yield connected
-    await connected.close()
-
-
-@pytest.fixture
-async def ledger(database_url: str, tmp_path: Path) -> AsyncIterator[Ledger]:
-    """An empty ledger in PostgreSQL."""
-    database = await open_database(DatabaseSettings(target=target_of(database_url), pool_size=4))
-    yield make_ledger(database, tmp_path)
-    await database.close()
 
 
 async def test_somebody_else_s_value_does_not_end_the_coworker(

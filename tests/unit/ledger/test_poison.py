@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-from penstock.config.database import DatabaseSettings, target_of
-from penstock.config.redis import RedisSettings
-from penstock.config.secret import Secret
 from penstock.ledger import coworker, wire
-from penstock.ledger.accounting import make_ledger
 from penstock.ledger.apply import Applied, Ledger
 from penstock.ledger.coworker import Coworker
 from penstock.ledger.records import Batch
-from penstock.persistence import DatabaseUnavailable, open_database
-from penstock.shared.redis import SharedRedis, connect
+from penstock.persistence import DatabaseUnavailable
+from penstock.shared.redis import SharedRedis
 from tests.unit.ledger.test_apply import numbered
 
 Refusals = Callable[[], Awaitable[int]]
@@ -40,24 +35,6 @@ CREATE TRIGGER refuse BEFORE INSERT ON usage FOR EACH ROW WHEN (NEW.call_id = '{
 """What a sequence counts stays counted when the transaction is rolled back."""
 _REFUSED = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM refusals"
 _LONGEST = 100
-
-
-@pytest.fixture
-async def shared(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SharedRedis]:
-    """An empty Redis, which is waited for when it is slow for a moment."""
-    for module in (wire, coworker):
-        monkeypatch.setattr(module, "STREAM_DEADLINE_S", 60.0)
-    connected = await connect(RedisSettings(url=Secret(redis_url)))
-    yield connected
-    await connected.close()
-
-
-@pytest.fixture
-async def ledger(database_url: str, tmp_path: Path) -> AsyncIterator[Ledger]:
-    """An empty ledger in PostgreSQL."""
-    database = await open_database(DatabaseSettings(target=target_of(database_url), pool_size=4))
-    yield make_ledger(database, tmp_path)
-    await database.close()
 
 
 @pytest.fixture
